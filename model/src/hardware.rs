@@ -1,0 +1,84 @@
+//! What makes two devices interchangeable.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// What makes two devices interchangeable for timing.
+///
+/// Its digest is the key that fronts are stored under, so every field is something that changes
+/// how long a plan takes, and nothing is (like a host name) that does not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HardwareProfile {
+    /// The processor's own name.
+    pub cpu_model: String,
+    /// `x86_64`, `aarch64`.
+    pub cpu_architecture: String,
+    /// Instruction set features that kernels choose by, sorted.
+    pub isa_features: Vec<String>,
+    /// Cores that the operating system shows.
+    pub cores: u32,
+    /// The accelerator's own name.
+    pub gpu: Option<String>,
+    /// The accelerator's driver and version.
+    pub driver: Option<String>,
+    /// The engine: `candle`.
+    pub runtime: String,
+    /// The engine's version.
+    pub runtime_version: String,
+    /// Threads that it computes with.
+    pub threads: u32,
+    /// The frequency governor, where the platform tells.
+    pub governor: Option<String>,
+    /// Environment switches that change which kernels run, with their values.
+    pub switches: BTreeMap<String, String>,
+}
+
+impl HardwareProfile {
+    /// The profile's name by content.
+    pub fn digest(&self) -> Digest {
+        let mut digest = Digest::builder()
+            .part("hardware profile")
+            .part(&self.cpu_model)
+            .part(&self.cpu_architecture)
+            .part(self.isa_features.join(","))
+            .part(self.cores.to_string())
+            .part(self.gpu.as_deref().unwrap_or(""))
+            .part(self.driver.as_deref().unwrap_or(""))
+            .part(&self.runtime)
+            .part(&self.runtime_version)
+            .part(self.threads.to_string())
+            .part(self.governor.as_deref().unwrap_or(""));
+        for (name, value) in &self.switches {
+            digest.add(name);
+            digest.add(value);
+        }
+        digest.finish()
+    }
+
+    /// One line for people.
+    pub fn summary(&self) -> String {
+        let device = self.gpu.as_deref().unwrap_or(&self.cpu_model);
+        format!(
+            "{device}, {} thread{}, {} {}",
+            self.threads,
+            if self.threads == 1 { "" } else { "s" },
+            self.runtime,
+            self.runtime_version
+        )
+    }
+}
+
+/// What makes two devices interchangeable for quality: `candle/0.11.1/cpu/avx2`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NumericsClass(pub String);
+
+impl fmt::Display for NumericsClass {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}

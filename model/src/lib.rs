@@ -1,0 +1,40 @@
+//! The words of bitfront, as values: what a model is made of, how each layer is held, what was
+//! asked for and what was measured. Pure: no IO, no async, no dependency on other members.
+//!
+//! In the order in which a search meets them:
+//!
+//! - [`spec`]: a model file's layers ([`ModelSpec`]),
+//! - [`precision`]: one way to hold a layer ([`Precision`]),
+//! - [`plan`]: a precision for every layer ([`Plan`]),
+//! - [`preset`]: llama.cpp's presets and the uniform plans, expressed as plans ([`Baseline`]),
+//! - [`request`]: what a user wants found ([`SearchRequest`]),
+//! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
+//! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
+//! - [`measurement`]: what came back ([`Measurement`]),
+//! - [`digest`]: how all of these are named by content ([`Digest`]).
+
+pub mod digest;
+pub mod hardware;
+pub mod measurement;
+pub mod plan;
+pub mod precision;
+pub mod preset;
+mod preset_rules;
+pub mod request;
+pub mod spec;
+pub mod task;
+
+pub use digest::Digest;
+pub use hardware::{HardwareProfile, NumericsClass};
+pub use measurement::{
+    Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome, Quality, Workload,
+};
+pub use plan::{Plan, PlanError};
+pub use precision::{Precision, UnknownPrecision};
+pub use preset::{Baseline, Preset};
+pub use request::{
+    Budget, DataSpec, Grouping, ImatrixSource, Limits, ModelSource, Objective, SearchRequest,
+    StrategyName, Subject, UnknownName,
+};
+pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
+pub use task::{Assignment, LeaseToken, Report, TaskKind};

@@ -1,0 +1,214 @@
+//! What came back. No number without its evidence.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Precision, UnknownName};
+
+/// A range that holds the true value with a stated probability.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// The probability, such as 0.95.
+    pub confidence: f64,
+}
+
+/// Quality of a plan against the unquantized model, over the second half of every window: a
+/// window's first half only gives context, as in llama.cpp's `llama-perplexity`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Mean KL divergence over the scored positions, in nats.
+    pub kld: f64,
+    /// Standard error of that mean, over positions.
+    pub kld_standard_error: f64,
+    /// Mean KL divergence of each window, in the order of the windows: the raw samples.
+    pub kld_windows: Vec<f64>,
+    /// Perplexity under the plan.
+    pub perplexity: f64,
+    /// Perplexity of the unquantized model on the same positions.
+    pub reference_perplexity: f64,
+    /// Share of positions at which both models rank the same token first.
+    pub same_top_rate: f64,
+    /// Scored positions.
+    pub positions: u64,
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Workload {
+    /// One pass over a prompt with an empty cache; the figure is the time of the pass.
+    Prefill {
+        /// Tokens in the prompt.
+        tokens: u32,
+    },
+    /// One token after another with a filled cache; the figure is the time of one token.
+    Decode {
+        /// Tokens in the cache before the first one is decoded.
+        context: u32,
+        /// Tokens decoded in one sample.
+        tokens: u32,
+    },
+}
+
+impl Workload {
+    /// True for a decode.
+    pub fn is_decode(self) -> bool {
+        matches!(self, Self::Decode { .. })
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prefill { tokens } => formatter.pad(&format!("prefill@{tokens}")),
+            Self::Decode { context, tokens } => {
+                formatter.pad(&format!("decode@{context}x{tokens}"))
+            }
+        }
+    }
+}
+
+impl FromStr for Workload {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| text.parse::<u32>().ok().filter(|&number| number > 0);
+        let parsed = match text.split_once('@') {
+            Some(("prefill", tokens)) => number(tokens).map(|tokens| Self::Prefill { tokens }),
+            Some(("decode", rest)) => rest.split_once('x').and_then(|(context, tokens)| {
+                Some(Self::Decode {
+                    context: number(context)?,
+                    tokens: number(tokens)?,
+                })
+            }),
+            _ => None,
+        };
+        parsed.ok_or_else(|| UnknownName {
+            what: "workload",
+            name: text.to_owned(),
+            known: "prefill@TOKENS, decode@CONTEXTxTOKENS".to_owned(),
+        })
+    }
+}
+
+impl From<Workload> for String {
+    fn from(workload: Workload) -> Self {
+        workload.to_string()
+    }
+}
+
+impl TryFrom<String> for Workload {
+    type Error = UnknownName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// The time of one workload under a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// What was timed.
+    pub workload: Workload,
+    /// Raw samples in the order in which they were taken, in nanoseconds: of one pass for a
+    /// prefill, of all of a sample's tokens for a decode.
+    pub samples_ns: Vec<u64>,
+    /// Median time of one pass, or of one decoded token, in nanoseconds.
+    pub median_ns: f64,
+    /// Distribution-free interval of that median, in nanoseconds.
+    pub interval: Interval,
+    /// Time spent warming up, in nanoseconds.
+    pub warm_up_ns: u64,
+}
+
+/// What the device was like while it measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Host name.
+    pub host: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Load average over one minute before the measurement.
+    pub load_average: Option<f64>,
+    /// Clock of the first core before the measurement, in MHz.
+    pub frequency_mhz: Option<f64>,
+    /// Peak resident memory of the measuring process, in bytes.
+    pub peak_resident_bytes: Option<u64>,
+}
+
+/// The precision in which each layer really executed, read back from the runtime in canonical
+/// order. Where it differs from the plan, the request was not honoured.
+pub type Executed = Vec<Precision>;
+
+/// How a measurement was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The precision in which each layer really executed; empty where nothing ran.
+    pub executed: Executed,
+    /// The imatrix that the tensors were quantized with.
+    pub imatrix_digest: Option<Digest>,
+    /// What the device was like.
+    pub environment: Environment,
+    /// Time the whole measurement took, in nanoseconds.
+    pub duration_ns: u64,
+}
+
+/// What a task came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// Quality was measured.
+    Quality(Quality),
+    /// Latency was measured, one entry a workload.
+    Latency {
+        /// In the order of the request.
+        workloads: Vec<Latency>,
+    },
+    /// The plan cannot be executed here; this is a result, not an error.
+    Infeasible {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// One measurement: what came to be known and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// What came out.
+    pub outcome: Outcome,
+    /// How it was made.
+    pub evidence: Evidence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workload_names_read_back() {
+        for workload in [
+            Workload::Prefill { tokens: 128 },
+            Workload::Decode {
+                context: 64,
+                tokens: 16,
+            },
+        ] {
+            assert_eq!(workload.to_string().parse(), Ok(workload));
+        }
+        for wrong in [
+            "prefill",
+            "prefill@0",
+            "decode@4",
+            "decode@x4",
+            "encode@4x4",
+        ] {
+            assert!(wrong.parse::<Workload>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What a user wants found.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, ModelSpec, Precision, Workload};
+
+/// Where the weights are, and which weights they must be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelSource {
+    /// A Hugging Face directory or a GGUF file, absolute.
+    pub path: String,
+    /// A `tokenizer.json` that replaces the model's own.
+    pub tokenizer_path: Option<String>,
+    /// [`ModelSpec::digest`] of what the path must hold.
+    pub digest: Digest,
+}
+
+/// The text that quality is measured on and that activations are calibrated with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DataSpec {
+    /// UTF-8 text, or JSON lines with a `text` field where the name ends in `.jsonl`; absolute.
+    pub evaluation_path: String,
+    /// Text for activation statistics. Without it the first part of the evaluation text is set
+    /// aside for calibration, so that the two never overlap.
+    pub calibration_path: Option<String>,
+    /// Tokens in a window.
+    pub context: u32,
+    /// Windows that are scored.
+    pub evaluation_windows: u32,
+    /// Windows that activation statistics come from.
+    pub calibration_windows: u32,
+    /// Digest of the evaluation windows as token ids.
+    pub evaluation_digest: Digest,
+    /// Digest of the calibration windows as token ids.
+    pub calibration_digest: Digest,
+}
+
+/// Where the importance matrix comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "from")]
+pub enum ImatrixSource {
+    /// Quantize without one.
+    None,
+    /// Collected from the calibration windows.
+    Calibration,
+    /// A file in llama.cpp's format.
+    File {
+        /// Where it is, absolute.
+        path: String,
+        /// SHA-256 of its bytes.
+        digest: Digest,
+    },
+}
+
+/// What is measured: a model on data, quantized with or without an imatrix.
+///
+/// Two searches with equal subjects share reference log-probabilities and quantized tensors.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Subject {
+    /// The weights.
+    pub model: ModelSource,
+    /// The text.
+    pub data: DataSpec,
+    /// The importance matrix.
+    pub imatrix: ImatrixSource,
+}
+
+impl Subject {
+    /// The subject's name by content; paths do not count, so a moved file is the same subject.
+    pub fn digest(&self) -> Digest {
+        let imatrix = match &self.imatrix {
+            ImatrixSource::None => "none".to_owned(),
+            ImatrixSource::Calibration => "calibration".to_owned(),
+            ImatrixSource::File { digest, .. } => digest.to_string(),
+        };
+        Digest::builder()
+            .part("subject")
+            .part(self.model.digest.to_string())
+            .part(self.data.evaluation_digest.to_string())
+            .part(self.data.calibration_digest.to_string())
+            .part(imatrix)
+            .finish()
+    }
+}
+
+/// One thing to make small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Mean KL divergence to the unquantized model, in nats.
+    Kld,
+    /// Median time for one decoded token, in nanoseconds.
+    Decode,
+    /// Median time for one prompt, in nanoseconds.
+    Prefill,
+    /// Bytes of all weights.
+    Size,
+}
+
+impl Objective {
+    /// Every objective.
+    pub const ALL: [Self; 4] = [Self::Kld, Self::Decode, Self::Prefill, Self::Size];
+
+    /// The name used in every interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kld => "kld",
+            Self::Decode => "decode",
+            Self::Prefill => "prefill",
+            Self::Size => "size",
+        }
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// Upper bounds on a plan that may be shipped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Largest mean KL divergence, in nats.
+    pub max_kld: Option<f64>,
+    /// Largest weights, in bytes.
+    pub max_size_bytes: Option<u64>,
+    /// Longest median time for one decoded token.
+    pub max_decode: Option<Duration>,
+}
+
+/// When a search ends; at least one of the two is set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Candidates to evaluate, baselines included.
+    pub evaluations: Option<u64>,
+    /// Time from the first hand-out on; time during which nothing served the search counts not.
+    pub time: Option<Duration>,
+}
+
+/// Which layers share a gene.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grouping {
+    /// Every tensor is a gene of its own.
+    Tensor,
+    /// The attention part and the feed-forward part of a block are one gene each.
+    Block,
+    /// All layers of one kind are one gene.
+    Kind,
+}
+
+/// How candidates are proposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrategyName {
+    /// Uniform over a random mix of levels.
+    Random,
+    /// The non-dominated sorting genetic algorithm II.
+    Nsga2,
+}
+
+/// An enumeration's text names none of its values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} `{name}`; known are {known}")]
+pub struct UnknownName {
+    /// What was expected.
+    pub what: &'static str,
+    /// What was given.
+    pub name: String,
+    /// What would have been understood.
+    pub known: String,
+}
+
+macro_rules! named {
+    ($type:ty, $what:literal, $($value:path => $name:literal),+ $(,)?) => {
+        impl FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text.trim() {
+                    $($name => Ok($value),)+
+                    other => Err(UnknownName {
+                        what: $what,
+                        name: other.to_owned(),
+                        known: [$($name),+].join(", "),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+macro_rules! displayed {
+    ($type:ty, $($value:path => $name:literal),+ $(,)?) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.pad(match self { $($value => $name),+ })
+            }
+        }
+    };
+}
+
+named!(Objective, "objective",
+    Objective::Kld => "kld", Objective::Decode => "decode",
+    Objective::Prefill => "prefill", Objective::Size => "size");
+named!(Grouping, "grouping",
+    Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
+displayed!(Grouping,
+    Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
+named!(StrategyName, "strategy", StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2");
+displayed!(StrategyName, StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2");
+
+/// One request, complete: what `submit` sends and what the store keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchRequest {
+    /// What is measured.
+    pub subject: Subject,
+    /// The model, as the submitter read it.
+    pub spec: ModelSpec,
+    /// The name of the device to search for; none takes the first one that serves the runtime.
+    pub device: Option<String>,
+    /// What to make small; two or three, without repeats.
+    pub objectives: Vec<Objective>,
+    /// What may be shipped.
+    pub limits: Limits,
+    /// When to stop.
+    pub budget: Budget,
+    /// The precisions to choose from; those that do not fit a layer leave that layer's alleles.
+    pub precisions: Vec<Precision>,
+    /// Which layers share a gene.
+    pub grouping: Grouping,
+    /// How candidates are proposed.
+    pub strategy: StrategyName,
+    /// What is timed; one prefill and one decode.
+    pub workloads: Vec<Workload>,
+    /// The seed of everything that is drawn.
+    pub seed: u64,
+}
