@@ -200,3 +200,84 @@ impl Plan {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::tests::spec;
+
+    #[test]
+    fn sizes_are_exact() {
+        let spec = spec();
+        let plan = Plan::uniform(&spec, Precision::Q8_0).unwrap();
+        let weights: u64 = spec.layers.iter().map(|layer| layer.parameters()).sum();
+        assert_eq!(plan.size_bytes(&spec), weights / 32 * 34 + spec.fixed_bytes);
+        assert!((plan.bits_per_weight(&spec) - 8.5).abs() < 1e-12);
+        assert_eq!(plan.uniform_precision(), Some(Precision::Q8_0));
+    }
+
+    #[test]
+    fn a_precision_that_does_not_fit_names_the_layer() {
+        let spec = spec();
+        let error = Plan::uniform(&spec, Precision::Q4K).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "layer `blk.0.ffn_down` cannot be held in q4_k: its rows have 96 weights, which is \
+             not a multiple of 256"
+        );
+    }
+
+    #[test]
+    fn a_plan_file_reads_back_and_wrong_ones_say_why() {
+        let spec = spec();
+        let mut precisions = vec![Precision::Q4K; spec.layers.len()];
+        precisions[2] = Precision::Q5_1;
+        let plan = Plan::new(&spec, precisions).unwrap();
+        let file = plan.to_file(&spec, None);
+        let json = serde_json::to_string(&file).unwrap();
+        assert_eq!(Plan::from_json(&spec, &json), Ok(plan.clone()));
+
+        let mut missing = file.clone();
+        missing.layers.remove("output");
+        let mut unknown = file.clone();
+        unknown
+            .layers
+            .insert("blk.9.attn_q".to_owned(), Precision::F16);
+        let mut other = file.clone();
+        other.model_digest = Digest::of("another model");
+        for (file, expected) in [
+            (missing, "the plan has no precision for layer `output`"),
+            (
+                unknown,
+                "the plan names layer `blk.9.attn_q`, which the model does not have",
+            ),
+            (other, "the plan was made for model"),
+        ] {
+            let json = serde_json::to_string(&file).unwrap();
+            let message = Plan::from_json(&spec, &json).unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
+        let broken = Plan::from_json(&spec, &json[..json.len() / 2]).unwrap_err();
+        assert!(broken.to_string().starts_with("not a plan: "), "{broken}");
+        let unknown_precision = json.replace("q5_1", "q5_7");
+        let message = Plan::from_json(&spec, &unknown_precision)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("unknown precision `q5_7`"), "{message}");
+    }
+
+    #[test]
+    fn the_digest_depends_on_every_layer() {
+        let spec = spec();
+        let base = Plan::uniform(&spec, Precision::Q8_0).unwrap();
+        let digests: std::collections::HashSet<_> = (0..spec.layers.len())
+            .map(|changed| {
+                let mut precisions = base.precisions().to_vec();
+                precisions[changed] = Precision::F16;
+                Plan::new(&spec, precisions).unwrap().digest()
+            })
+            .chain([base.digest()])
+            .collect();
+        assert_eq!(digests.len(), spec.layers.len() + 1);
+    }
+}

@@ -294,3 +294,87 @@ impl ModelSpec {
         self.layers.iter().position(|layer| layer.name == name)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A model of one block whose down projection holds no K-quant.
+    pub(crate) fn spec() -> ModelSpec {
+        let layer = |name: &str, kind, block, rows, columns| Layer {
+            name: name.to_owned(),
+            kind,
+            block,
+            rows,
+            columns,
+            source: Precision::F32,
+            tied: false,
+        };
+        ModelSpec {
+            name: "tiny".to_owned(),
+            architecture: Architecture::Llama,
+            blocks: 1,
+            hidden_size: 256,
+            intermediate_size: 96,
+            attention_heads: 4,
+            key_value_heads: 2,
+            head_size: 64,
+            context_length: 64,
+            vocabulary_size: 128,
+            layers: vec![
+                layer("token_embd", LayerKind::TokenEmbedding, None, 128, 256),
+                layer("blk.0.attn_q", LayerKind::AttentionQuery, Some(0), 256, 256),
+                layer(
+                    "blk.0.ffn_down",
+                    LayerKind::FeedForwardDown,
+                    Some(0),
+                    256,
+                    96,
+                ),
+                layer("output", LayerKind::Output, None, 128, 256),
+            ],
+            fixed_bytes: 3 * 256 * 4,
+            digest: Digest::of("tiny"),
+        }
+    }
+
+    #[test]
+    fn only_multiplied_layers_cost_operations() {
+        let spec = spec();
+        assert_eq!(spec.layers[0].flops_per_token(), 0);
+        assert_eq!(spec.layers[1].flops_per_token(), 2 * 256 * 256);
+        let tied = Layer {
+            tied: true,
+            ..spec.layers[0].clone()
+        };
+        assert_eq!(tied.roles(), [Role::Lookup, Role::MatMul]);
+        assert_eq!(tied.flops_per_token(), 2 * 128 * 256);
+    }
+
+    #[test]
+    fn unsound_specs_are_refused_by_layer() {
+        let sound = spec();
+        assert_eq!(sound.check(), Ok(()));
+        let changed = |change: &dyn Fn(&mut ModelSpec)| {
+            let mut spec = sound.clone();
+            change(&mut spec);
+            spec.check().unwrap_err().to_string()
+        };
+        let cases: [(&str, &dyn Fn(&mut ModelSpec)); 4] = [
+            ("model `tiny` has no layers", &|spec| spec.layers.clear()),
+            ("layer `output` is listed twice", &|spec| {
+                spec.layers[0].name = "output".to_owned();
+            }),
+            ("layer `output` has the impossible shape 0 × 256", &|spec| {
+                spec.layers[3].rows = 0;
+            }),
+            ("layer `blk.0.attn_q` has the impossible shape", &|spec| {
+                spec.layers[1].rows = u64::MAX;
+            }),
+        ];
+        for (expected, change) in cases {
+            let message = changed(change);
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+}
