@@ -1,0 +1,12 @@
+# One image for coordinator and agent; the command says which.
+FROM rust:1.95-bookworm AS build
+WORKDIR /source
+COPY . .
+RUN cargo build --release --locked && cp target/release/bitfront /bitfront
+
+FROM debian:bookworm-slim
+RUN useradd --create-home --uid 1000 bitfront && install -d -o bitfront /data
+USER bitfront
+COPY --from=build /bitfront /usr/local/bin/bitfront
+VOLUME /data
+ENTRYPOINT ["bitfront"]
