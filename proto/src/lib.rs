@@ -1,0 +1,24 @@
+//! The wire protocol of bitfront and its conversions.
+//!
+//! - [`v1`]: the messages, clients and servers that are generated from `v1/*.proto`;
+//! - [`convert`]: from the wire to the domain, checked, with the path of the field at fault; from
+//!   the domain to the wire, total.
+//!
+//! Generated types stop here and at the two ends of a connection (the coordinator's `rpc` and the
+//! clients); everything else speaks the words of `bitfront_model`.
+
+/// Messages, clients and servers of version 1; documented in `v1/*.proto`.
+pub mod v1 {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+
+    tonic::include_proto!("bitfront.v1");
+}
+
+/// The largest message that either end accepts or sends, in bytes.
+///
+/// The largest things that travel are a front with the raw samples of all its measurements (about
+/// 5 KB a candidate, so thousands of candidates fit) and a report with its samples. The default
+/// of gRPC, 4 MiB, is too small for the first; no limit at all would let one bad client fill the
+/// coordinator's memory. Every client and server sets this with `max_decoding_message_size` and
+/// `max_encoding_message_size`.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
