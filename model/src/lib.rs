@@ -11,8 +11,10 @@
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
+//! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
+pub mod answer;
 pub mod digest;
 pub mod hardware;
 pub mod measurement;
@@ -24,6 +26,9 @@ pub mod request;
 pub mod spec;
 pub mod task;
 
+pub use answer::{
+    Best, Device, Figure, Front, FrontPoint, Receipt, Registration, SearchState, SearchStatus,
+};
 pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{

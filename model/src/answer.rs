@@ -1,0 +1,250 @@
+//! What the coordinator answers: where searches stand, and what they found.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{
+    Digest, Evidence, HardwareProfile, Latency, ModelSpec, NumericsClass, Plan, Precision, Quality,
+    SearchRequest, Subject, UnknownName, Workload,
+};
+
+/// Where a search stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SearchState {
+    /// It waits for a device that can serve it.
+    Queued,
+    /// It is bound to a device and candidates are measured.
+    Running,
+    /// It ended by one of its stop rules; more budget continues it.
+    Done,
+    /// It was cancelled; more budget continues it.
+    Cancelled,
+    /// It cannot go on; the reason says why.
+    Failed,
+}
+
+impl SearchState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Queued,
+        Self::Running,
+        Self::Done,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+
+    /// The name used in every interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// True where nothing more happens without someone asking for it.
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Done | Self::Cancelled | Self::Failed)
+    }
+}
+
+impl fmt::Display for SearchState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for SearchState {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.name() == text)
+            .ok_or_else(|| UnknownName {
+                what: "state",
+                name: text.to_owned(),
+                known: Self::ALL.map(Self::name).join(", "),
+            })
+    }
+}
+
+/// Where one search stands. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchStatus {
+    /// The search.
+    pub search: i64,
+    /// As it was submitted, but with the budget as it is now.
+    pub request: SearchRequest,
+    /// Where it stands.
+    pub state: SearchState,
+    /// Why it ended, or what it waits for.
+    pub reason: String,
+    /// When it was submitted.
+    pub created_at_ms: i64,
+    /// When it ended.
+    pub ended_at_ms: Option<i64>,
+    /// Time that counts towards the budget.
+    pub active: std::time::Duration,
+    /// Candidates asked for, baselines included.
+    pub candidates: u64,
+    /// Candidates with every measurement that the objectives need, infeasible ones included.
+    pub evaluated: u64,
+    /// Candidates that cannot be executed.
+    pub infeasible: u64,
+    /// Points of the front.
+    pub front_size: u64,
+    /// Exact hypervolume of the front against [`Self::reference_point`].
+    pub hypervolume: Option<f64>,
+    /// One figure an objective, in the request's order; empty before it is fixed.
+    pub reference_point: Vec<f64>,
+    /// The fastest plan that the limits leave.
+    pub best: Option<FrontPoint>,
+    /// The hardware profile that the search is bound to.
+    pub hardware_profile: Option<Digest>,
+    /// One line about that profile, for people.
+    pub hardware_summary: String,
+    /// The numerics class that the search is bound to.
+    pub numerics_class: Option<NumericsClass>,
+}
+
+/// One figure of a point, with all that is known of how it came about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure<T> {
+    /// Which stored measurement it is.
+    pub measurement: i64,
+    /// What was measured.
+    pub value: T,
+    /// How it was measured.
+    pub evidence: Evidence,
+    /// The device that measured it.
+    pub device: String,
+    /// When it was handed in, in milliseconds since the Unix epoch.
+    pub measured_at_ms: i64,
+}
+
+/// One measured candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrontPoint {
+    /// The search it belongs to.
+    pub search: i64,
+    /// The candidate.
+    pub candidate: i64,
+    /// The names of the baselines that it is, where it is one: `Q6_K, uniform q6_k`.
+    pub baseline: Option<String>,
+    /// The plan.
+    pub plan: Plan,
+    /// Exact bytes of all weights.
+    pub size_bytes: u64,
+    /// Mean bits per weight over the layers.
+    pub bits_per_weight: f64,
+    /// Nothing measured in the search dominates it.
+    pub on_front: bool,
+    /// It is the front's knee: the point of best compromise.
+    pub is_knee: bool,
+    /// It keeps the limits of the search.
+    pub within_limits: bool,
+    /// False where a layer executed in another precision than was asked for; such a point never
+    /// enters a front.
+    pub executed_as_planned: bool,
+    /// Its quality, once measured.
+    pub quality: Option<Figure<Quality>>,
+    /// Its latency, once measured; one entry a workload.
+    pub latency: Option<Figure<Vec<Latency>>>,
+    /// Why it cannot be executed, where it cannot.
+    pub infeasible: Option<String>,
+}
+
+impl FrontPoint {
+    /// Median time of one decoded token in nanoseconds, once measured.
+    pub fn decode_ns(&self) -> Option<f64> {
+        self.median(Workload::is_decode)
+    }
+
+    /// Median time of one prompt in nanoseconds, once measured.
+    pub fn prefill_ns(&self) -> Option<f64> {
+        self.median(|workload| !workload.is_decode())
+    }
+
+    /// Mean KL divergence in nats, once measured.
+    pub fn kld(&self) -> Option<f64> {
+        self.quality.as_ref().map(|figure| figure.value.kld)
+    }
+
+    fn median(&self, which: impl Fn(Workload) -> bool) -> Option<f64> {
+        let latencies = &self.latency.as_ref()?.value;
+        latencies
+            .iter()
+            .find(|latency| which(latency.workload))
+            .map(|latency| latency.median_ns)
+    }
+}
+
+/// Everything measured in one search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Front {
+    /// Where the search stands.
+    pub status: SearchStatus,
+    /// Every candidate in order of asking; the baselines come first.
+    pub points: Vec<FrontPoint>,
+    /// The hardware profile that the search is bound to.
+    pub hardware_profile: Option<HardwareProfile>,
+}
+
+/// The best plan for a model, over all searches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    /// The plan and its figures.
+    pub point: FrontPoint,
+    /// The hardware profile that its latency holds for.
+    pub hardware_profile: HardwareProfile,
+    /// The model.
+    pub spec: ModelSpec,
+    /// What was measured.
+    pub subject: Subject,
+}
+
+/// What an agent says of itself when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The device's name, unique in the fleet.
+    pub device: String,
+    /// What its timings hold for.
+    pub hardware_profile: HardwareProfile,
+    /// What its qualities hold for.
+    pub numerics_class: NumericsClass,
+    /// The precisions that its runtime really executes.
+    pub precisions: Vec<Precision>,
+    /// Version of the agent.
+    pub agent_version: String,
+}
+
+/// A device that the coordinator knows. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its number.
+    pub device_id: i64,
+    /// What its agent said at its last start.
+    pub registration: Registration,
+    /// When it registered first.
+    pub first_seen_ms: i64,
+    /// When it was heard from last.
+    pub last_seen_ms: i64,
+    /// Measurements that it handed in.
+    pub measurements: u64,
+    /// An agent has been heard from within the last minute.
+    pub serving: bool,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Receipt {
+    /// The measurement ended the task.
+    Recorded,
+    /// This very report was recorded before.
+    AlreadyReported,
+    /// The lease had ended; the measurement is kept as a repeat.
+    KeptAsRepeat,
+}
