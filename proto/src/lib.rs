@@ -7,6 +7,10 @@
 //! Generated types stop here and at the two ends of a connection (the coordinator's `rpc` and the
 //! clients); everything else speaks the words of `bitfront_model`.
 
+pub mod convert;
+
+pub use convert::{ConvertError, Problem};
+
 /// Messages, clients and servers of version 1; documented in `v1/*.proto`.
 pub mod v1 {
     #![allow(missing_docs, unreachable_pub, clippy::all)]

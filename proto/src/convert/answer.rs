@@ -1,0 +1,263 @@
+//! What the coordinator answers to people and programs.
+
+use std::time::Duration;
+
+use bitfront_model::{
+    Best, Device, Figure, Front, FrontPoint, ModelSpec, NumericsClass, Registration, SearchRequest,
+    SearchStatus,
+};
+
+use super::{
+    ConvertError, finite, message, messages, milliseconds, names, optional, present, spec::plan,
+    word, words,
+};
+use crate::v1;
+
+/// Reads a point of a search over the model that `spec` describes.
+pub fn front_point(wire: v1::FrontPoint, spec: &ModelSpec) -> Result<FrontPoint, ConvertError> {
+    let quality = optional("quality", wire.quality)?;
+    let latency = match wire.latencies {
+        empty if empty.is_empty() => None,
+        latencies => Some(messages("latencies", latencies)?),
+    };
+    Ok(FrontPoint {
+        search: wire.search,
+        candidate: wire.candidate,
+        baseline: wire.baseline,
+        plan: plan(present("plan", wire.plan)?, spec).map_err(|error| error.within("plan"))?,
+        size_bytes: wire.size_bytes,
+        bits_per_weight: finite("bits_per_weight", wire.bits_per_weight)?,
+        on_front: wire.on_front,
+        is_knee: wire.is_knee,
+        within_limits: wire.within_limits,
+        executed_as_planned: wire.executed_as_planned,
+        quality: figure(
+            quality,
+            ("quality_measurement", wire.quality_measurement),
+            ("quality_evidence", wire.quality_evidence),
+            ("quality_measured_at_ms", wire.quality_measured_at_ms),
+            wire.quality_device,
+        )?,
+        latency: figure(
+            latency,
+            ("latency_measurement", wire.latency_measurement),
+            ("latency_evidence", wire.latency_evidence),
+            ("latency_measured_at_ms", wire.latency_measured_at_ms),
+            wire.latency_device,
+        )?,
+        infeasible: wire.infeasible,
+    })
+}
+
+/// Puts a figure together from the fields that hold its parts, given with their names.
+fn figure<T>(
+    value: Option<T>,
+    measurement: (&str, Option<i64>),
+    evidence: (&str, Option<v1::Evidence>),
+    measured_at_ms: (&str, Option<i64>),
+    device: String,
+) -> Result<Option<Figure<T>>, ConvertError> {
+    value
+        .map(|value| {
+            Ok(Figure {
+                measurement: present(measurement.0, measurement.1)?,
+                value,
+                evidence: message(evidence.0, evidence.1)?,
+                device,
+                measured_at_ms: present(measured_at_ms.0, measured_at_ms.1)?,
+            })
+        })
+        .transpose()
+}
+
+impl From<&FrontPoint> for v1::FrontPoint {
+    fn from(point: &FrontPoint) -> Self {
+        let (quality, latency) = (point.quality.as_ref(), point.latency.as_ref());
+        Self {
+            search: point.search,
+            candidate: point.candidate,
+            baseline: point.baseline.clone(),
+            plan: Some((&point.plan).into()),
+            plan_digest: point.plan.digest().to_string(),
+            size_bytes: point.size_bytes,
+            bits_per_weight: point.bits_per_weight,
+            on_front: point.on_front,
+            is_knee: point.is_knee,
+            within_limits: point.within_limits,
+            executed_as_planned: point.executed_as_planned,
+            quality: quality.map(|figure| (&figure.value).into()),
+            latencies: latency
+                .map(|figure| figure.value.iter().map(Into::into).collect())
+                .unwrap_or_default(),
+            infeasible: point.infeasible.clone(),
+            quality_evidence: quality.map(|figure| (&figure.evidence).into()),
+            latency_evidence: latency.map(|figure| (&figure.evidence).into()),
+            quality_measured_at_ms: quality.map(|figure| figure.measured_at_ms),
+            latency_measured_at_ms: latency.map(|figure| figure.measured_at_ms),
+            quality_device: quality.map_or_else(String::new, |figure| figure.device.clone()),
+            latency_device: latency.map_or_else(String::new, |figure| figure.device.clone()),
+            quality_measurement: quality.map(|figure| figure.measurement),
+            latency_measurement: latency.map(|figure| figure.measurement),
+        }
+    }
+}
+
+impl TryFrom<v1::SearchStatus> for SearchStatus {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::SearchStatus) -> Result<Self, Self::Error> {
+        let request: SearchRequest = message("request", wire.request)?;
+        let best = wire
+            .best
+            .map(|point| front_point(point, &request.spec).map_err(|error| error.within("best")))
+            .transpose()?;
+        let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+        Ok(Self {
+            search: wire.search,
+            request,
+            state: word("state", &wire.state)?,
+            reason: wire.reason,
+            created_at_ms: wire.created_at_ms,
+            ended_at_ms: wire.ended_at_ms,
+            active: Duration::from_millis(wire.active_ms),
+            candidates: wire.candidates,
+            evaluated: wire.evaluated,
+            infeasible: wire.infeasible,
+            front_size: wire.front_size,
+            hypervolume: wire.hypervolume,
+            reference_point: wire.reference_point,
+            best,
+            hardware_profile: filled(wire.hardware_profile_digest)
+                .map(|text| word("hardware_profile_digest", &text))
+                .transpose()?,
+            hardware_summary: wire.hardware_summary,
+            numerics_class: filled(wire.numerics_class).map(NumericsClass),
+        })
+    }
+}
+
+impl From<&SearchStatus> for v1::SearchStatus {
+    fn from(status: &SearchStatus) -> Self {
+        Self {
+            search: status.search,
+            request: Some((&status.request).into()),
+            state: status.state.to_string(),
+            reason: status.reason.clone(),
+            created_at_ms: status.created_at_ms,
+            ended_at_ms: status.ended_at_ms,
+            active_ms: milliseconds(status.active),
+            candidates: status.candidates,
+            evaluated: status.evaluated,
+            infeasible: status.infeasible,
+            front_size: status.front_size,
+            hypervolume: status.hypervolume,
+            best: status.best.as_ref().map(Into::into),
+            hardware_profile_digest: status
+                .hardware_profile
+                .map_or_else(String::new, |digest| digest.to_string()),
+            hardware_summary: status.hardware_summary.clone(),
+            numerics_class: status
+                .numerics_class
+                .as_ref()
+                .map_or_else(String::new, |class| class.0.clone()),
+            reference_point: status.reference_point.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::FrontResponse> for Front {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::FrontResponse) -> Result<Self, Self::Error> {
+        let status: SearchStatus = message("status", wire.status)?;
+        let points = wire
+            .points
+            .into_iter()
+            .enumerate()
+            .map(|(index, point)| {
+                front_point(point, &status.request.spec)
+                    .map_err(|error| error.within(&format!("points[{index}]")))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            status,
+            points,
+            hardware_profile: wire.hardware_profile.map(Into::into),
+        })
+    }
+}
+
+impl From<&Front> for v1::FrontResponse {
+    fn from(front: &Front) -> Self {
+        Self {
+            status: Some((&front.status).into()),
+            points: front.points.iter().map(Into::into).collect(),
+            hardware_profile: front.hardware_profile.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::BestResponse> for Best {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::BestResponse) -> Result<Self, Self::Error> {
+        let spec = message("spec", wire.spec)?;
+        Ok(Self {
+            point: front_point(present("point", wire.point)?, &spec)
+                .map_err(|error| error.within("point"))?,
+            hardware_profile: present("hardware_profile", wire.hardware_profile)?.into(),
+            subject: message("subject", wire.subject)?,
+            spec,
+        })
+    }
+}
+
+impl From<&Best> for v1::BestResponse {
+    fn from(best: &Best) -> Self {
+        Self {
+            point: Some((&best.point).into()),
+            hardware_profile: Some((&best.hardware_profile).into()),
+            spec: Some((&best.spec).into()),
+            subject: Some((&best.subject).into()),
+        }
+    }
+}
+
+impl TryFrom<v1::Device> for Device {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Device) -> Result<Self, Self::Error> {
+        Ok(Self {
+            device_id: wire.device_id,
+            registration: Registration {
+                device: wire.name,
+                hardware_profile: present("hardware_profile", wire.hardware_profile)?.into(),
+                numerics_class: NumericsClass(wire.numerics_class),
+                precisions: words("precisions", &wire.precisions)?,
+                agent_version: wire.agent_version,
+            },
+            first_seen_ms: wire.first_seen_ms,
+            last_seen_ms: wire.last_seen_ms,
+            measurements: wire.measurements,
+            serving: wire.serving,
+        })
+    }
+}
+
+impl From<&Device> for v1::Device {
+    fn from(device: &Device) -> Self {
+        let registration = &device.registration;
+        Self {
+            device_id: device.device_id,
+            name: registration.device.clone(),
+            hardware_profile: Some((&registration.hardware_profile).into()),
+            numerics_class: registration.numerics_class.0.clone(),
+            precisions: names(&registration.precisions),
+            agent_version: registration.agent_version.clone(),
+            first_seen_ms: device.first_seen_ms,
+            last_seen_ms: device.last_seen_ms,
+            measurements: device.measurements,
+            serving: device.serving,
+        }
+    }
+}

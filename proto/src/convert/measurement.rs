@@ -1,0 +1,218 @@
+//! Hardware profiles, measurements and their evidence.
+
+use bitfront_model::{
+    Environment, Evidence, HardwareProfile, Interval, Latency, Measurement, Outcome, Quality,
+};
+
+use super::{ConvertError, finite, message, messages, names, optional_word, present, word, words};
+use crate::v1;
+use crate::v1::measurement::Outcome as WireOutcome;
+
+impl From<v1::HardwareProfile> for HardwareProfile {
+    fn from(wire: v1::HardwareProfile) -> Self {
+        Self {
+            cpu_model: wire.cpu_model,
+            cpu_architecture: wire.cpu_architecture,
+            isa_features: wire.isa_features,
+            cores: wire.cores,
+            gpu: wire.gpu,
+            driver: wire.driver,
+            runtime: wire.runtime,
+            runtime_version: wire.runtime_version,
+            threads: wire.threads,
+            governor: wire.governor,
+            switches: wire.switches.into_iter().collect(),
+        }
+    }
+}
+
+impl From<&HardwareProfile> for v1::HardwareProfile {
+    fn from(profile: &HardwareProfile) -> Self {
+        Self {
+            cpu_model: profile.cpu_model.clone(),
+            cpu_architecture: profile.cpu_architecture.clone(),
+            isa_features: profile.isa_features.clone(),
+            cores: profile.cores,
+            gpu: profile.gpu.clone(),
+            driver: profile.driver.clone(),
+            runtime: profile.runtime.clone(),
+            runtime_version: profile.runtime_version.clone(),
+            threads: profile.threads,
+            governor: profile.governor.clone(),
+            switches: profile.switches.clone().into_iter().collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Interval> for Interval {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Interval) -> Result<Self, Self::Error> {
+        Ok(Self {
+            low: finite("low", wire.low)?,
+            high: finite("high", wire.high)?,
+            confidence: finite("confidence", wire.confidence)?,
+        })
+    }
+}
+
+impl From<&Interval> for v1::Interval {
+    fn from(interval: &Interval) -> Self {
+        Self {
+            low: interval.low,
+            high: interval.high,
+            confidence: interval.confidence,
+        }
+    }
+}
+
+impl TryFrom<v1::Quality> for Quality {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Quality) -> Result<Self, Self::Error> {
+        for (index, &kld) in wire.kld_windows.iter().enumerate() {
+            finite(&format!("kld_windows[{index}]"), kld)?;
+        }
+        Ok(Self {
+            kld: finite("kld", wire.kld)?,
+            kld_standard_error: finite("kld_standard_error", wire.kld_standard_error)?,
+            kld_windows: wire.kld_windows,
+            perplexity: finite("perplexity", wire.perplexity)?,
+            reference_perplexity: finite("reference_perplexity", wire.reference_perplexity)?,
+            same_top_rate: finite("same_top_rate", wire.same_top_rate)?,
+            positions: wire.positions,
+        })
+    }
+}
+
+impl From<&Quality> for v1::Quality {
+    fn from(quality: &Quality) -> Self {
+        Self {
+            kld: quality.kld,
+            kld_standard_error: quality.kld_standard_error,
+            kld_windows: quality.kld_windows.clone(),
+            perplexity: quality.perplexity,
+            reference_perplexity: quality.reference_perplexity,
+            same_top_rate: quality.same_top_rate,
+            positions: quality.positions,
+        }
+    }
+}
+
+impl TryFrom<v1::Latency> for Latency {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Latency) -> Result<Self, Self::Error> {
+        Ok(Self {
+            workload: word("workload", &wire.workload)?,
+            samples_ns: wire.samples_ns,
+            median_ns: finite("median_ns", wire.median_ns)?,
+            interval: message("interval", wire.interval)?,
+            warm_up_ns: wire.warm_up_ns,
+        })
+    }
+}
+
+impl From<&Latency> for v1::Latency {
+    fn from(latency: &Latency) -> Self {
+        Self {
+            workload: latency.workload.to_string(),
+            samples_ns: latency.samples_ns.clone(),
+            median_ns: latency.median_ns,
+            interval: Some((&latency.interval).into()),
+            warm_up_ns: latency.warm_up_ns,
+        }
+    }
+}
+
+impl From<v1::Environment> for Environment {
+    fn from(wire: v1::Environment) -> Self {
+        // What a device was like beside the measurement is a side note: an odd figure is left
+        // out rather than the measurement refused.
+        Self {
+            host: wire.host,
+            agent_version: wire.agent_version,
+            load_average: wire.load_average.filter(|value| value.is_finite()),
+            frequency_mhz: wire.frequency_mhz.filter(|value| value.is_finite()),
+            peak_resident_bytes: wire.peak_resident_bytes,
+        }
+    }
+}
+
+impl From<&Environment> for v1::Environment {
+    fn from(environment: &Environment) -> Self {
+        Self {
+            host: environment.host.clone(),
+            agent_version: environment.agent_version.clone(),
+            load_average: environment.load_average,
+            frequency_mhz: environment.frequency_mhz,
+            peak_resident_bytes: environment.peak_resident_bytes,
+        }
+    }
+}
+
+impl TryFrom<v1::Evidence> for Evidence {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Evidence) -> Result<Self, Self::Error> {
+        Ok(Self {
+            executed: words("executed", &wire.executed)?,
+            imatrix_digest: optional_word("imatrix_digest", wire.imatrix_digest)?,
+            environment: present("environment", wire.environment)?.into(),
+            duration_ns: wire.duration_ns,
+        })
+    }
+}
+
+impl From<&Evidence> for v1::Evidence {
+    fn from(evidence: &Evidence) -> Self {
+        Self {
+            executed: names(&evidence.executed),
+            imatrix_digest: evidence.imatrix_digest.map(|digest| digest.to_string()),
+            environment: Some((&evidence.environment).into()),
+            duration_ns: evidence.duration_ns,
+        }
+    }
+}
+
+impl TryFrom<v1::Measurement> for Measurement {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Measurement) -> Result<Self, Self::Error> {
+        let outcome = match present("outcome", wire.outcome)? {
+            WireOutcome::Quality(quality) => Outcome::Quality(
+                quality
+                    .try_into()
+                    .map_err(|error: ConvertError| error.within("quality"))?,
+            ),
+            WireOutcome::Latency(latencies) => Outcome::Latency {
+                workloads: messages("latency.workloads", latencies.workloads)?,
+            },
+            WireOutcome::Infeasible(infeasible) => Outcome::Infeasible {
+                reason: infeasible.reason,
+            },
+        };
+        Ok(Self {
+            outcome,
+            evidence: message("evidence", wire.evidence)?,
+        })
+    }
+}
+
+impl From<&Measurement> for v1::Measurement {
+    fn from(measurement: &Measurement) -> Self {
+        let outcome = match &measurement.outcome {
+            Outcome::Quality(quality) => WireOutcome::Quality(quality.into()),
+            Outcome::Latency { workloads } => WireOutcome::Latency(v1::Latencies {
+                workloads: workloads.iter().map(Into::into).collect(),
+            }),
+            Outcome::Infeasible { reason } => WireOutcome::Infeasible(v1::Infeasible {
+                reason: reason.clone(),
+            }),
+        };
+        Self {
+            outcome: Some(outcome),
+            evidence: Some((&measurement.evidence).into()),
+        }
+    }
+}

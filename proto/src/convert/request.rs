@@ -1,0 +1,190 @@
+//! Subjects and search requests.
+
+use std::time::Duration;
+
+use bitfront_model::{
+    Budget, DataSpec, ImatrixSource, Limits, ModelSource, SearchRequest, Subject,
+};
+
+use super::{ConvertError, message, milliseconds, names, nanoseconds, present, word, words};
+use crate::v1;
+use crate::v1::imatrix_source::From as WireImatrix;
+
+impl TryFrom<v1::ModelSource> for ModelSource {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::ModelSource) -> Result<Self, Self::Error> {
+        Ok(Self {
+            digest: word("digest", &wire.digest)?,
+            path: wire.path,
+            tokenizer_path: wire.tokenizer_path,
+        })
+    }
+}
+
+impl From<&ModelSource> for v1::ModelSource {
+    fn from(source: &ModelSource) -> Self {
+        Self {
+            path: source.path.clone(),
+            tokenizer_path: source.tokenizer_path.clone(),
+            digest: source.digest.to_string(),
+        }
+    }
+}
+
+impl TryFrom<v1::DataSpec> for DataSpec {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::DataSpec) -> Result<Self, Self::Error> {
+        Ok(Self {
+            evaluation_digest: word("evaluation_digest", &wire.evaluation_digest)?,
+            calibration_digest: word("calibration_digest", &wire.calibration_digest)?,
+            evaluation_path: wire.evaluation_path,
+            calibration_path: wire.calibration_path,
+            context: wire.context,
+            evaluation_windows: wire.evaluation_windows,
+            calibration_windows: wire.calibration_windows,
+        })
+    }
+}
+
+impl From<&DataSpec> for v1::DataSpec {
+    fn from(data: &DataSpec) -> Self {
+        Self {
+            evaluation_path: data.evaluation_path.clone(),
+            calibration_path: data.calibration_path.clone(),
+            context: data.context,
+            evaluation_windows: data.evaluation_windows,
+            calibration_windows: data.calibration_windows,
+            evaluation_digest: data.evaluation_digest.to_string(),
+            calibration_digest: data.calibration_digest.to_string(),
+        }
+    }
+}
+
+impl TryFrom<v1::ImatrixSource> for ImatrixSource {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::ImatrixSource) -> Result<Self, Self::Error> {
+        Ok(match present("from", wire.from)? {
+            WireImatrix::None(_) => Self::None,
+            WireImatrix::Calibration(_) => Self::Calibration,
+            WireImatrix::File(file) => Self::File {
+                digest: word("file.digest", &file.digest)?,
+                path: file.path,
+            },
+        })
+    }
+}
+
+impl From<&ImatrixSource> for v1::ImatrixSource {
+    fn from(source: &ImatrixSource) -> Self {
+        let from = match source {
+            ImatrixSource::None => WireImatrix::None(true),
+            ImatrixSource::Calibration => WireImatrix::Calibration(true),
+            ImatrixSource::File { path, digest } => WireImatrix::File(v1::ImatrixFile {
+                path: path.clone(),
+                digest: digest.to_string(),
+            }),
+        };
+        Self { from: Some(from) }
+    }
+}
+
+impl TryFrom<v1::Subject> for Subject {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Subject) -> Result<Self, Self::Error> {
+        Ok(Self {
+            model: message("model", wire.model)?,
+            data: message("data", wire.data)?,
+            imatrix: message("imatrix", wire.imatrix)?,
+        })
+    }
+}
+
+impl From<&Subject> for v1::Subject {
+    fn from(subject: &Subject) -> Self {
+        Self {
+            model: Some((&subject.model).into()),
+            data: Some((&subject.data).into()),
+            imatrix: Some((&subject.imatrix).into()),
+        }
+    }
+}
+
+impl From<v1::Limits> for Limits {
+    fn from(wire: v1::Limits) -> Self {
+        Self {
+            max_kld: wire.max_kld,
+            max_size_bytes: wire.max_size_bytes,
+            max_decode: wire.max_decode_ns.map(Duration::from_nanos),
+        }
+    }
+}
+
+impl From<&Limits> for v1::Limits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            max_kld: limits.max_kld,
+            max_size_bytes: limits.max_size_bytes,
+            max_decode_ns: limits.max_decode.map(nanoseconds),
+        }
+    }
+}
+
+impl From<v1::Budget> for Budget {
+    fn from(wire: v1::Budget) -> Self {
+        Self {
+            evaluations: wire.evaluations,
+            time: wire.time_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+impl From<&Budget> for v1::Budget {
+    fn from(budget: &Budget) -> Self {
+        Self {
+            evaluations: budget.evaluations,
+            time_ms: budget.time.map(milliseconds),
+        }
+    }
+}
+
+impl TryFrom<v1::SearchRequest> for SearchRequest {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::SearchRequest) -> Result<Self, Self::Error> {
+        Ok(Self {
+            subject: message("subject", wire.subject)?,
+            spec: message("spec", wire.spec)?,
+            device: wire.device,
+            objectives: words("objectives", &wire.objectives)?,
+            limits: wire.limits.unwrap_or_default().into(),
+            budget: present("budget", wire.budget)?.into(),
+            precisions: words("precisions", &wire.precisions)?,
+            grouping: word("grouping", &wire.grouping)?,
+            strategy: word("strategy", &wire.strategy)?,
+            workloads: words("workloads", &wire.workloads)?,
+            seed: wire.seed,
+        })
+    }
+}
+
+impl From<&SearchRequest> for v1::SearchRequest {
+    fn from(request: &SearchRequest) -> Self {
+        Self {
+            subject: Some((&request.subject).into()),
+            spec: Some((&request.spec).into()),
+            device: request.device.clone(),
+            objectives: names(&request.objectives),
+            limits: Some((&request.limits).into()),
+            budget: Some((&request.budget).into()),
+            precisions: names(&request.precisions),
+            grouping: request.grouping.to_string(),
+            strategy: request.strategy.to_string(),
+            workloads: names(&request.workloads),
+            seed: request.seed,
+        }
+    }
+}
