@@ -64,7 +64,7 @@ pub enum GgufError {
     #[error("metadata key `{0}` stands twice")]
     DuplicateKey(String),
     /// The alignment is not a power of two.
-    #[error("general.alignment is {0}, which is not a power of two between 1 and 2^20")]
+    #[error("general.alignment is {0}, which is not a power of two between 8 and 2^20")]
     Alignment(String),
     /// Too many dimensions, or none.
     #[error("tensor `{tensor}` has {dimensions} dimensions; 1 to 4 are allowed")]

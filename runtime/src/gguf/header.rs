@@ -136,7 +136,7 @@ fn alignment(value: Option<&Value>) -> Result<u64, GgufError> {
         return Ok(DEFAULT_ALIGNMENT);
     };
     match value.as_u64() {
-        Some(alignment) if alignment.is_power_of_two() && alignment <= 1 << 20 => Ok(alignment),
+        Some(alignment) if alignment.is_power_of_two() && (8..=1 << 20).contains(&alignment) => Ok(alignment),
         _ => Err(GgufError::Alignment(format!("{value:?}"))),
     }
 }

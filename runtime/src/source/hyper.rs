@@ -101,6 +101,11 @@ impl RopeScaling {
         }
     }
 
+    /// True where the scaling is expressed as factors in GGUF files.
+    pub(crate) fn is_factors(&self) -> bool {
+        matches!(self, Self::Llama3 { .. } | Self::Factors { .. })
+    }
+
     fn llama3_factor(&self, frequency: f64) -> f64 {
         let &Self::Llama3 {
             factor,

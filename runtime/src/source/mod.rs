@@ -6,14 +6,26 @@
 //! architecture before anything is allocated for it.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::io::Read;
 use std::path::Path;
 
-use bitfront_model::ModelSpec;
+use bitfront_model::{Digest, Layer, ModelSpec, Precision};
 
 use crate::error::SourceError;
 use crate::gguf::GgufFile;
 
+mod content;
+mod gguf;
+mod hugging_face;
 mod hyper;
+pub(crate) mod layout;
+pub(crate) mod rows;
+mod values;
+
+use self::gguf::Gguf;
+use self::hugging_face::HuggingFace;
+use self::layout::Sizes;
 
 pub use hyper::{HyperParameters, RopeScaling};
 
@@ -88,6 +100,86 @@ pub struct FixedTensor {
 /// All weights are read once, to refuse values that are not finite and to name the model by its
 /// content: about one second for a gigabyte on one core, divided over the cores.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, SourceError> {
-    let _ = path;
-    unimplemented!("being written")
+    let io = |error| SourceError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    // The name is taken from the real path, so that `.` has one too.
+    let real = path.canonicalize().map_err(io)?;
+    if real.is_dir() {
+        if !real.join("config.json").exists() {
+            return Err(SourceError::NotAModel {
+                path: path.to_owned(),
+            });
+        }
+        return Ok(Box::new(HuggingFace::open(path, display_name(real.file_name()))?));
+    }
+    let mut magic = Vec::new();
+    let file = std::fs::File::open(path).map_err(io)?;
+    file.take(4).read_to_end(&mut magic).map_err(io)?;
+    if magic != b"GGUF" {
+        return Err(SourceError::NotAModel {
+            path: path.to_owned(),
+        });
+    }
+    Ok(Box::new(Gguf::open(path, display_name(real.file_stem()))?))
+}
+
+fn display_name(name: Option<&OsStr>) -> String {
+    name.map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_else(|| "model".to_owned())
+}
+
+/// The spec of a model whose tensors were found.
+fn spec(
+    path: &Path,
+    name: String,
+    sizes: &Sizes,
+    layers: Vec<Layer>,
+    fixed: &[FixedTensor],
+    digest: Digest,
+) -> Result<ModelSpec, SourceError> {
+    let spec = ModelSpec {
+        name,
+        architecture: sizes.architecture,
+        blocks: sizes.blocks,
+        hidden_size: sizes.hidden,
+        intermediate_size: sizes.intermediate,
+        attention_heads: sizes.heads,
+        key_value_heads: sizes.key_value_heads,
+        head_size: sizes.head_size,
+        context_length: sizes.context,
+        vocabulary_size: sizes.vocabulary,
+        layers,
+        fixed_bytes: fixed.iter().map(|tensor| 4 * tensor.length).sum(),
+        digest,
+    };
+    spec.check().map_err(|error| SourceError::Spec {
+        path: path.to_owned(),
+        error,
+    })?;
+    Ok(spec)
+}
+
+/// The values of a stored tensor; `names` are its name and its file, for messages.
+fn finite_values(
+    bytes: &[u8],
+    names: (&str, &Path),
+    precision: Precision,
+    rows: usize,
+    columns: usize,
+) -> Result<Vec<f32>, SourceError> {
+    let (tensor, path) = names;
+    if let Some(index) = values::first_not_finite(bytes, precision) {
+        return Err(SourceError::NotFinite {
+            path: path.to_owned(),
+            tensor: tensor.to_owned(),
+            index,
+        });
+    }
+    values::to_f32(bytes, precision, rows, columns).map_err(|reason| SourceError::Dequantize {
+        path: path.to_owned(),
+        tensor: tensor.to_owned(),
+        reason,
+    })
 }

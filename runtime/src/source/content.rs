@@ -1,0 +1,56 @@
+//! One pass over all weights: are they finite, and what are they called by content?
+
+use bitfront_model::{Digest, Precision};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+
+use super::HyperParameters;
+use super::layout::Sizes;
+
+/// A stored tensor in canonical order.
+pub(crate) struct Stored<'a> {
+    /// The GGUF name.
+    pub(crate) name: &'a str,
+    pub(crate) precision: Precision,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// A value that is not finite.
+pub(crate) struct NotFinite {
+    pub(crate) tensor: String,
+    pub(crate) index: u64,
+}
+
+/// Names a model by its content.
+///
+/// Each tensor is hashed by itself, so that all cores share the work: SHA-256 takes about half a
+/// second for a gigabyte on a core that has instructions for it, and the search for values that
+/// are not finite rides on the same read. How tensors are spread over files does not count.
+pub(crate) fn digest(
+    sizes: &Sizes,
+    hyper: &HyperParameters,
+    tensors: &[Stored<'_>],
+) -> Result<Digest, NotFinite> {
+    let digests = tensors
+        .par_iter()
+        .map(
+            |tensor| match super::values::first_not_finite(tensor.bytes, tensor.precision) {
+                Some(index) => Err(NotFinite {
+                    tensor: tensor.name.to_owned(),
+                    index,
+                }),
+                None => Ok(Digest::of(tensor.bytes)),
+            },
+        )
+        .collect::<Vec<_>>();
+    // Debug text of plain numbers is exact: floats are printed with the digits that read back.
+    let mut digest = Digest::builder()
+        .part("model")
+        .part(format!("{sizes:?}"))
+        .part(format!("{hyper:?}"));
+    for (tensor, content) in tensors.iter().zip(digests) {
+        digest.add(tensor.name);
+        digest.add(tensor.precision.name());
+        digest.add(content?.to_string());
+    }
+    Ok(digest.finish())
+}
