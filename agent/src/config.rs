@@ -1,0 +1,66 @@
+//! What an agent is given at start.
+
+use std::time::Duration;
+
+use tonic::transport::Uri;
+
+/// What an agent is given at start; the runtime is given beside it, see [`crate::run`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the coordinator listens, such as `http://127.0.0.1:7311`.
+    pub coordinator: Uri,
+    /// The device's name, unique in the fleet; none takes the host's name. Two agents under one
+    /// name are one device to the coordinator, so a second agent on a host needs a name.
+    pub name: Option<String>,
+    /// How long things are waited for.
+    pub patience: Patience,
+}
+
+impl Config {
+    /// The configuration for a coordinator, with the host's name and the usual patience.
+    pub fn new(coordinator: Uri) -> Self {
+        Self {
+            coordinator,
+            name: None,
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// How long an agent waits for things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For a coordinator to answer for the first time; after it the agent ends with an error. Once
+    /// registered, an agent waits for its coordinator for ever.
+    pub start: Duration,
+    /// For a task in one call; the call is repeated for ever.
+    pub lease: Duration,
+    /// For the answer to any other call, before it is made again.
+    pub call: Duration,
+    /// Before the first retry; later ones double it.
+    pub first_retry: Duration,
+    /// Upper bound of the time between retries.
+    pub last_retry: Duration,
+    /// Before the next task is asked for after one could not be measured here; doubled with each
+    /// such task in a row, up to thirty times this. The pause leaves the task to a device that can
+    /// measure it: the coordinator gives up on a task after a few attempts, and an agent without
+    /// the model's files would use them up in an instant.
+    pub failure_pause: Duration,
+    /// At shutdown, for a measurement that was made to be acknowledged, or for a lease to be given
+    /// back.
+    pub shutdown: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(3),
+            lease: Duration::from_secs(20),
+            call: Duration::from_secs(20),
+            first_retry: Duration::from_millis(200),
+            last_retry: Duration::from_secs(5),
+            failure_pause: Duration::from_secs(1),
+            shutdown: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The loop that leases, measures and reports.
+
+use std::time::Duration;
+
+use bitfront_model::{
+    Assignment, Evidence, LeaseToken, Measurement, Receipt, Registration, Report,
+};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Uri;
+use uuid::Uuid;
+
+use crate::backoff::Backoff;
+use crate::client::{CallError, Client, Leased, Registered, Release};
+use crate::environment::Readings;
+use crate::heartbeat::{self, Held};
+use crate::worker::{TaskFailure, Worker};
+use crate::{AgentError, Patience};
+
+/// All that the loop works with.
+pub(crate) struct Duty {
+    pub(crate) client: Client,
+    pub(crate) registered: Registered,
+    /// What is said of this device, again to a coordinator that forgot it.
+    pub(crate) registration: Registration,
+    pub(crate) host: String,
+    pub(crate) worker: Worker,
+    /// Tells the heartbeats what to keep alive.
+    pub(crate) held: watch::Sender<Option<Held>>,
+    pub(crate) url: Uri,
+    pub(crate) patience: Patience,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// How far the work on one task got.
+enum Done {
+    /// Measured, and the coordinator has said what became of it.
+    Reported,
+    /// This device could not measure it, and gave it back.
+    GivenBack,
+    /// Shutdown came first.
+    Stopped,
+}
+
+impl Duty {
+    /// Leases, measures and reports, one task at a time, until shutdown.
+    pub(crate) async fn serve(mut self) -> Result<(), AgentError> {
+        let pause = self.patience.failure_pause;
+        let mut failures = Backoff::new(pause, pause.saturating_mul(30));
+        while let Some(assignment) = self.next_assignment().await? {
+            let token = assignment.token;
+            self.held.send_replace(Some(Held {
+                device: self.registered.device,
+                token,
+                period: heartbeat::period(self.registered.heartbeat, assignment.lease_time),
+            }));
+            let done = self.work(assignment).await;
+            self.held.send_replace(None);
+            match done? {
+                Done::Reported => failures.reset(),
+                Done::GivenBack => tokio::select! {
+                    () = sleep(failures.pause()) => {}
+                    () = self.shutdown.cancelled() => break,
+                },
+                Done::Stopped => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next task; none at shutdown. Waits for a coordinator that is away, and registers again
+    /// with one that does not know this device.
+    async fn next_assignment(&mut self) -> Result<Option<Assignment>, AgentError> {
+        let mut backoff = self.backoff();
+        loop {
+            let leased = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Ok(None),
+                leased = self.client.lease(self.registered.device) => leased,
+            };
+            let error = match leased {
+                Ok(Leased::Assignment(assignment)) => return Ok(Some(*assignment)),
+                Ok(Leased::NoTask) => {
+                    backoff.reset();
+                    continue;
+                }
+                Ok(Leased::Malformed { token, reason }) => {
+                    tracing::error!(task = token.task, "a task that cannot be read: {reason}");
+                    self.release(token, Release::Failed(reason.clone())).await;
+                    CallError::Away(reason)
+                }
+                Err(CallError::Unknown(reason)) => {
+                    tracing::info!("registering again: {reason}");
+                    match self.client.register(&self.registration).await {
+                        Ok(registered) => {
+                            self.registered = registered;
+                            // A coordinator that forgets at once must not be asked in a circle.
+                            CallError::Unknown(reason)
+                        }
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            if let CallError::Refused(reason) = error {
+                return Err(AgentError::Refused {
+                    url: self.url.clone(),
+                    what: "hand out tasks",
+                    reason,
+                });
+            }
+            let pause = backoff.pause();
+            tracing::warn!("asking again in {pause:?}: {error}");
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.shutdown.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    async fn work(&mut self, assignment: Assignment) -> Result<Done, AgentError> {
+        let token = assignment.token;
+        let plan_digest = assignment.plan.digest();
+        tracing::info!(
+            task = token.task,
+            epoch = token.epoch,
+            search = assignment.search,
+            candidate = assignment.candidate,
+            "measuring {}",
+            assignment.kind
+        );
+        let readings = Readings::before();
+        let finding = tokio::select! {
+            biased;
+            finding = self.worker.measure(assignment) => finding,
+            () = self.shutdown.cancelled() => {
+                self.release(token, Release::Stopping).await;
+                return Ok(Done::Stopped);
+            }
+        };
+        match finding {
+            Ok(finding) => {
+                let measurement = Measurement {
+                    outcome: finding.outcome,
+                    evidence: Evidence {
+                        executed: finding.executed,
+                        imatrix_digest: finding.imatrix_digest,
+                        environment: readings.finish(&self.host),
+                        duration_ns: nanoseconds(finding.duration),
+                    },
+                };
+                let report = Report {
+                    token,
+                    idempotency_key: Uuid::now_v7().to_string(),
+                    plan_digest,
+                    measurement,
+                };
+                Ok(self.deliver(report).await)
+            }
+            Err(TaskFailure::ThreadEnded(reason)) => {
+                let told = format!("the measuring thread ended: {reason}");
+                self.release(token, Release::Failed(told)).await;
+                Err(AgentError::WorkerEnded(reason))
+            }
+            Err(failure) => {
+                let reason = failure.to_string();
+                tracing::error!(
+                    task = token.task,
+                    "this device cannot measure the task and gives it back: {reason}"
+                );
+                self.release(token, Release::Failed(reason)).await;
+                Ok(Done::GivenBack)
+            }
+        }
+    }
+
+    /// Sends a report until the coordinator has said what becomes of it. The key stays the same,
+    /// so it does not matter which of the calls were heard.
+    async fn deliver(&mut self, report: Report) -> Done {
+        let token = report.token;
+        let mut backoff = self.backoff();
+        let grace = self.patience.shutdown;
+        let shutdown = self.shutdown.clone();
+        let too_late = async {
+            shutdown.cancelled().await;
+            sleep(grace).await;
+        };
+        tokio::pin!(too_late);
+        loop {
+            let answer = tokio::select! {
+                biased;
+                answer = self.client.report(&report) => answer,
+                () = &mut too_late => break,
+            };
+            match answer {
+                Ok(receipt) => {
+                    let key = report.idempotency_key;
+                    let receipt = match receipt {
+                        Receipt::Recorded => "recorded",
+                        Receipt::AlreadyReported => "already reported",
+                        Receipt::KeptAsRepeat => "kept as a repeat",
+                    };
+                    tracing::info!(task = token.task, epoch = token.epoch, key, "{receipt}");
+                    return Done::Reported;
+                }
+                Err(CallError::Away(reason)) => {
+                    let pause = backoff.pause();
+                    tracing::warn!(task = token.task, "reporting again in {pause:?}: {reason}");
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = &mut too_late => break,
+                    }
+                }
+                Err(error @ (CallError::Unknown(_) | CallError::Refused(_))) => {
+                    tracing::error!(
+                        task = token.task,
+                        "a measurement was turned away and is dropped: {error}"
+                    );
+                    self.release(token, Release::Failed(error.to_string()))
+                        .await;
+                    return Done::GivenBack;
+                }
+            }
+        }
+        tracing::error!(
+            task = token.task,
+            "the agent ends before the coordinator has acknowledged a measurement; the task will \
+             be measured again"
+        );
+        Done::Stopped
+    }
+
+    /// Gives a lease back, with a few attempts: where none is heard, the lease's end does the same
+    /// later.
+    async fn release(&mut self, token: LeaseToken, release: Release) {
+        let mut backoff = self.backoff();
+        let attempts = async {
+            loop {
+                match self.client.release(token, &release).await {
+                    Ok(()) => return,
+                    // The lease had ended already, which is what was wanted.
+                    Err(CallError::Unknown(_) | CallError::Refused(_)) => return,
+                    Err(CallError::Away(reason)) => {
+                        tracing::warn!(task = token.task, "a lease is not given back: {reason}");
+                        sleep(backoff.pause()).await;
+                    }
+                }
+            }
+        };
+        if timeout(self.patience.shutdown, attempts).await.is_err() {
+            tracing::warn!(task = token.task, "a lease is left to its end");
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.patience.first_retry, self.patience.last_retry)
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,41 @@
+//! Why an agent ends.
+
+use std::io;
+
+use bitfront_runtime::RuntimeError;
+use tonic::transport::Uri;
+
+/// Why an agent could not start, or ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The runtime cannot work on this device.
+    #[error("the runtime cannot start: {0}")]
+    Runtime(#[source] RuntimeError),
+    /// The operating system gives no thread to measure on.
+    #[error("the measuring thread cannot be started: {0}")]
+    Thread(#[source] io::Error),
+    /// Nothing answers at the coordinator's address.
+    #[error(
+        "no coordinator answers at {url}: {reason}; start one with `bitfront serve`, or correct \
+         the address"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        url: Uri,
+        /// What the transport says.
+        reason: String,
+    },
+    /// The coordinator answers and will not have this agent.
+    #[error("the coordinator at {url} refuses to {what}: {reason}")]
+    Refused {
+        /// Who refuses.
+        url: Uri,
+        /// What was asked.
+        what: &'static str,
+        /// What it says.
+        reason: String,
+    },
+    /// The runtime brought its thread down; its lease was given back.
+    #[error("the measuring thread ended: {0}")]
+    WorkerEnded(String),
+}

@@ -1,0 +1,34 @@
+//! Leases tasks on a device, measures them and reports.
+//!
+//! In the order in which an agent goes through them:
+//!
+//! - [`run`]: the whole life of an agent, from start to shutdown;
+//! - `worker`: the one thread that measures; nothing else runs on it;
+//! - [`hardware`]: what this device is, as far as figures depend on it;
+//! - `client`: the connection to the coordinator, in words of `bitfront_model`;
+//! - `heartbeat`: keeps the lease alive while the worker measures;
+//! - `duty`: the loop that leases, measures, reports;
+//! - [`weights`]: what must be on the device before a task can be measured;
+//! - [`environment`]: what the device was like meanwhile.
+//!
+//! What an agent promises: it measures one task at a time; a measurement that was made is sent
+//! until the coordinator has acknowledged or refused it, under one idempotency key, so that it
+//! counts once; a task that this device cannot measure is given back with the reason, and never
+//! reported as infeasible, since that is a statement about the plan and not about the device's
+//! files.
+
+mod backoff;
+mod client;
+mod config;
+mod duty;
+pub mod environment;
+mod error;
+pub mod hardware;
+mod heartbeat;
+mod start;
+pub mod weights;
+mod worker;
+
+pub use config::{Config, Patience};
+pub use error::AgentError;
+pub use start::run;

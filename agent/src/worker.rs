@@ -1,0 +1,172 @@
+//! The one thread that measures; nothing else runs on it.
+//!
+//! The thread owns the runtime from its first moment to its last, so a runtime need not be `Send`.
+//! It takes one assignment after another from a channel and answers each once. It blocks: no async
+//! runtime polls anything on it while a figure is taken.
+
+use std::any::Any;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bitfront_model::{Assignment, Digest, Executed, Outcome, Precision, Subject, TaskKind};
+use bitfront_runtime::{Runtime, RuntimeError, RuntimeIdentity};
+use tokio::sync::oneshot;
+
+use crate::AgentError;
+use crate::weights::{self, WeightsError};
+
+/// What came out of one assignment, before the readings of the environment are added.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Finding {
+    pub(crate) outcome: Outcome,
+    pub(crate) executed: Executed,
+    pub(crate) imatrix_digest: Option<Digest>,
+    pub(crate) duration: Duration,
+}
+
+/// Why this device could not measure an assignment. Says nothing about the plan, so it is never
+/// reported as a measurement.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskFailure {
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The thread is gone, and the agent with it.
+    #[error("the measuring thread ended: {0}")]
+    ThreadEnded(String),
+}
+
+struct Job {
+    assignment: Assignment,
+    answer: oneshot::Sender<Result<Finding, TaskFailure>>,
+}
+
+/// The handle on the measuring thread. Dropping it ends the thread after its current assignment.
+pub(crate) struct Worker {
+    jobs: mpsc::Sender<Job>,
+    /// Taken once, to learn how the thread ended; a mutex only because a handle can be joined but
+    /// once while the worker is shared.
+    thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) identity: RuntimeIdentity,
+    pub(crate) precisions: Vec<Precision>,
+}
+
+impl Worker {
+    /// Starts the thread and makes the runtime on it.
+    pub(crate) async fn start(
+        runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
+    ) -> Result<Self, AgentError> {
+        let (jobs, queue) = mpsc::channel();
+        let (started, ready) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("measure".to_owned())
+            .spawn(move || match runtime() {
+                Ok(mut runtime) => {
+                    let facts = (runtime.identity(), runtime.precisions());
+                    if started.send(Ok(facts)).is_ok() {
+                        serve(runtime.as_mut(), &queue);
+                    }
+                }
+                // Where nobody waits any more the agent is already ending.
+                Err(error) => drop(started.send(Err(error))),
+            })
+            .map_err(AgentError::Thread)?;
+        let thread = Mutex::new(Some(thread));
+        match ready.await {
+            Ok(Ok((identity, precisions))) => Ok(Self {
+                jobs,
+                thread,
+                identity,
+                precisions,
+            }),
+            Ok(Err(error)) => Err(AgentError::Runtime(error)),
+            Err(_) => Err(AgentError::WorkerEnded(last_words(&thread))),
+        }
+    }
+
+    /// Measures one assignment. Dropping the future does not stop the measurement, which no
+    /// runtime could be interrupted in; its result is then discarded.
+    pub(crate) async fn measure(&self, assignment: Assignment) -> Result<Finding, TaskFailure> {
+        let (answer, finding) = oneshot::channel();
+        let ended = || TaskFailure::ThreadEnded(last_words(&self.thread));
+        let job = Job { assignment, answer };
+        self.jobs.send(job).map_err(|_| ended())?;
+        finding.await.map_err(|_| ended())?
+    }
+}
+
+/// How the thread ended; called once its channels are closed, so that joining hardly waits.
+fn last_words(thread: &Mutex<Option<JoinHandle<()>>>) -> String {
+    let handle = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match handle.map(JoinHandle::join) {
+        Some(Err(panic)) => panic_message(panic.as_ref()),
+        _ => "it stopped without a word".to_owned(),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked without a message").to_owned()
+}
+
+fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
+    let mut resolved = None;
+    while let Ok(Job { assignment, answer }) = queue.recv() {
+        // An agent that was told to end no longer waits for the answer.
+        drop(answer.send(measure(runtime, &mut resolved, &assignment)));
+    }
+}
+
+/// `resolved` is the subject whose files were last found, as submitted: as long as it stays, they
+/// are not looked for again.
+fn measure(
+    runtime: &mut dyn Runtime,
+    resolved: &mut Option<(Subject, Subject)>,
+    assignment: &Assignment,
+) -> Result<Finding, TaskFailure> {
+    let begun = Instant::now();
+    let subject = match resolved.take() {
+        Some((submitted, local)) if submitted == assignment.subject => local,
+        _ => weights::resolve(&assignment.subject)?,
+    };
+    let opened = runtime.open(&subject, &mut |line| tracing::info!("{line}"));
+    let measured = opened.and_then(|()| match assignment.kind {
+        TaskKind::Quality => runtime.quality(&assignment.plan).map(|measured| Finding {
+            outcome: Outcome::Quality(measured.value),
+            executed: measured.executed,
+            imatrix_digest: measured.imatrix_digest,
+            duration: begun.elapsed(),
+        }),
+        TaskKind::Latency => runtime
+            .latency(&assignment.plan, &assignment.workloads)
+            .map(|measured| Finding {
+                outcome: Outcome::Latency {
+                    workloads: measured.value,
+                },
+                executed: measured.executed,
+                imatrix_digest: measured.imatrix_digest,
+                duration: begun.elapsed(),
+            }),
+    });
+    match measured {
+        Ok(finding) => {
+            *resolved = Some((assignment.subject.clone(), subject));
+            Ok(finding)
+        }
+        Err(RuntimeError::Infeasible { reason }) => {
+            *resolved = Some((assignment.subject.clone(), subject));
+            Ok(Finding {
+                outcome: Outcome::Infeasible { reason },
+                executed: Executed::new(),
+                imatrix_digest: None,
+                duration: begun.elapsed(),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,575 @@
+//! An agent over real TCP, with a scripted runtime and a coordinator that remembers what it heard.
+
+#![allow(clippy::unwrap_used)]
+
+// Shared with the whole-system tests, where these items are public.
+#[allow(unreachable_pub)]
+mod support;
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bitfront_agent::{AgentError, Config, Patience};
+use bitfront_model::{
+    Architecture, Assignment, DataSpec, Digest, ImatrixSource, Layer, LayerKind, LeaseToken,
+    Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject, TaskKind,
+};
+use bitfront_proto::v1;
+use bitfront_runtime::RuntimeError;
+use support::fake_coordinator::{FakeCoordinator, State};
+use support::scripted::{self, Answer, ScriptedRuntime};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// A running agent.
+struct Agent {
+    task: JoinHandle<Result<(), AgentError>>,
+    shutdown: CancellationToken,
+}
+
+impl Agent {
+    fn start(coordinator: &FakeCoordinator, runtime: ScriptedRuntime) -> Self {
+        let shutdown = CancellationToken::new();
+        let running = bitfront_agent::run(config(coordinator), runtime.factory(), shutdown.clone());
+        Self {
+            task: tokio::spawn(running),
+            shutdown,
+        }
+    }
+
+    async fn stop(self) -> Result<(), AgentError> {
+        self.shutdown.cancel();
+        self.end().await
+    }
+
+    async fn end(self) -> Result<(), AgentError> {
+        let in_time = tokio::time::timeout(Duration::from_secs(10), self.task).await;
+        in_time.expect("the agent does not end").unwrap()
+    }
+}
+
+fn config(coordinator: &FakeCoordinator) -> Config {
+    Config {
+        name: Some("bench".to_owned()),
+        patience: patience(),
+        ..Config::new(coordinator.url())
+    }
+}
+
+fn patience() -> Patience {
+    let milliseconds = Duration::from_millis;
+    Patience {
+        start: milliseconds(400),
+        lease: milliseconds(200),
+        call: milliseconds(2000),
+        first_retry: milliseconds(10),
+        last_retry: milliseconds(50),
+        failure_pause: milliseconds(20),
+        shutdown: milliseconds(300),
+    }
+}
+
+/// The files of a subject, and a model to plan for.
+struct World {
+    folder: tempfile::TempDir,
+    spec: ModelSpec,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["model.gguf", "evaluation.txt"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let layer = |name: &str, kind| Layer {
+            name: name.to_owned(),
+            kind,
+            block: None,
+            rows: 256,
+            columns: 256,
+            source: Precision::F16,
+            tied: false,
+        };
+        let spec = ModelSpec {
+            name: "tiny".to_owned(),
+            architecture: Architecture::Llama,
+            blocks: 0,
+            hidden_size: 256,
+            intermediate_size: 256,
+            attention_heads: 1,
+            key_value_heads: 1,
+            head_size: 256,
+            context_length: 64,
+            vocabulary_size: 256,
+            layers: vec![
+                layer("token_embd", LayerKind::TokenEmbedding),
+                layer("output", LayerKind::Output),
+            ],
+            fixed_bytes: 0,
+            digest: Digest::of("tiny"),
+        };
+        Self { folder, spec }
+    }
+
+    fn subject(&self) -> Subject {
+        let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
+        Subject {
+            model: ModelSource {
+                path: path("model.gguf"),
+                tokenizer_path: None,
+                digest: self.spec.digest,
+            },
+            data: DataSpec {
+                evaluation_path: path("evaluation.txt"),
+                calibration_path: None,
+                context: 64,
+                evaluation_windows: 6,
+                calibration_windows: 0,
+                evaluation_digest: Digest::of("evaluation"),
+                calibration_digest: Digest::of("calibration"),
+            },
+            imatrix: ImatrixSource::None,
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        Path::new(self.folder.path()).join(name)
+    }
+
+    fn assignment(&self, task: i64, kind: TaskKind) -> Assignment {
+        Assignment {
+            token: LeaseToken { task, epoch: 1 },
+            search: 1,
+            candidate: task,
+            kind,
+            subject: self.subject(),
+            plan: Plan::uniform(&self.spec, Precision::Q4K).unwrap(),
+            workloads: match kind {
+                TaskKind::Quality => Vec::new(),
+                TaskKind::Latency => vec![
+                    "prefill@32".parse().unwrap(),
+                    "decode@16x8".parse().unwrap(),
+                ],
+            },
+            lease_time: Duration::from_secs(30),
+        }
+    }
+
+    fn queue(&self, coordinator: &FakeCoordinator, task: i64, kind: TaskKind) {
+        coordinator.queue(&self.assignment(task, kind), &self.spec);
+    }
+}
+
+fn reports(state: &State) -> Vec<Report> {
+    let wire = state.reports.iter().cloned();
+    wire.map(|report| Report::try_from(report).unwrap())
+        .collect()
+}
+
+fn tasks_reported(state: &State) -> Vec<i64> {
+    reports(state)
+        .iter()
+        .map(|report| report.token.task)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_measured_and_reported_with_their_evidence() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    world.queue(&coordinator, 2, TaskKind::Latency);
+    let runtime = ScriptedRuntime::new().pausing(Duration::from_millis(3));
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("two reports", |state| state.reports.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+
+    let state = coordinator.state();
+    let registration = &state.registrations[0];
+    assert_eq!(registration.device, "bench");
+    assert_eq!(registration.numerics_class, "scripted/1");
+    assert_eq!(
+        registration.hardware_profile.as_ref().unwrap().runtime,
+        "scripted"
+    );
+    assert_eq!(registration.precisions.len(), Precision::ALL.len());
+
+    let plan = Plan::uniform(&world.spec, Precision::Q4K).unwrap();
+    let reports = reports(&state);
+    for (report, task) in reports.iter().zip([1, 2]) {
+        assert_eq!(report.token, LeaseToken { task, epoch: 1 });
+        assert_eq!(report.plan_digest, plan.digest());
+        let key = uuid::Uuid::parse_str(&report.idempotency_key).unwrap();
+        assert_eq!(key.get_version_num(), 7);
+        let evidence = &report.measurement.evidence;
+        assert_eq!(evidence.executed, plan.precisions());
+        assert!(evidence.duration_ns >= 3_000_000, "{evidence:?}");
+        assert!(!evidence.environment.host.is_empty());
+        assert!(!evidence.environment.agent_version.is_empty());
+    }
+    assert_ne!(reports[0].idempotency_key, reports[1].idempotency_key);
+    match &reports[0].measurement.outcome {
+        Outcome::Quality(quality) => assert_eq!(quality.kld, scripted::kld(&plan)),
+        other => panic!("{other:?}"),
+    }
+    match &reports[1].measurement.outcome {
+        Outcome::Latency { workloads } => {
+            let medians: Vec<f64> = workloads.iter().map(|latency| latency.median_ns).collect();
+            assert_eq!(
+                medians,
+                [scripted::prefill_ns(&plan), scripted::decode_ns(&plan)]
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_whose_answer_is_lost_is_sent_again_unchanged() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    coordinator.state().report_errors = [
+        Status::unavailable("lost"),
+        Status::internal("the disk is full"),
+        Status::unknown("transport error"),
+    ]
+    .into();
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    world.queue(&coordinator, 2, TaskKind::Quality);
+    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    coordinator
+        .wait("five reports", |state| state.reports.len() == 5)
+        .await;
+    agent.stop().await.unwrap();
+
+    let state = coordinator.state();
+    assert_eq!(tasks_reported(&state), [1, 1, 1, 1, 2]);
+    assert!(
+        state.reports[..4]
+            .iter()
+            .all(|report| report == &state.reports[0])
+    );
+    assert!(state.releases.is_empty(), "{:?}", state.releases);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_refused_is_dropped_and_the_task_given_back() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let refusal = Status::invalid_argument("plan_digest: is of another plan");
+    coordinator.state().report_errors = [refusal].into();
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    world.queue(&coordinator, 2, TaskKind::Quality);
+    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    coordinator
+        .wait("two reports", |state| state.reports.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+
+    let state = coordinator.state();
+    assert_eq!(tasks_reported(&state), [1, 2]);
+    assert_eq!(state.releases.len(), 1);
+    assert!(state.releases[0].reason.contains("plan_digest"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_infeasible_plan_is_a_result() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    let runtime = ScriptedRuntime::deciding(|_, _| Answer::Infeasible("no kernel".to_owned()));
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("the report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    let state = coordinator.state();
+    let Measurement { outcome, evidence } = reports(&state).remove(0).measurement;
+    let reason = "no kernel".to_owned();
+    assert_eq!(outcome, Outcome::Infeasible { reason });
+    assert!(evidence.executed.is_empty());
+    assert!(state.releases.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_fails_here_is_given_back_with_the_reason_and_the_next_is_measured() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let mut failures = 1;
+    let runtime = ScriptedRuntime::deciding(move |_, _| {
+        failures -= 1;
+        if failures == 0 {
+            Answer::Fails("out of memory".to_owned())
+        } else {
+            Answer::Figures
+        }
+    });
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    world.queue(&coordinator, 2, TaskKind::Quality);
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("the second's report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    let state = coordinator.state();
+    assert_eq!(tasks_reported(&state), [2]);
+    assert_eq!(state.releases.len(), 1);
+    assert_eq!(state.releases[0].token.as_ref().unwrap().task, 1);
+    assert!(state.releases[0].reason.contains("out of memory"));
+    assert!(state.releases[0].failed, "the attempt must count");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_model_is_named_and_leaves_the_task_to_others() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    std::fs::remove_file(world.path("model.gguf")).unwrap();
+    for task in 1..=3 {
+        world.queue(&coordinator, task, TaskKind::Quality);
+    }
+    let begun = Instant::now();
+    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    coordinator
+        .wait("three releases", |state| state.releases.len() == 3)
+        .await;
+    let took = begun.elapsed();
+    agent.stop().await.unwrap();
+    // Half of 20 ms and half of 40 ms are the shortest pauses between the three.
+    assert!(took >= Duration::from_millis(30), "no pause: {took:?}");
+    let state = coordinator.state();
+    assert!(state.reports.is_empty());
+    let reason = &state.releases[0].reason;
+    let path = world.path("model.gguf");
+    for part in [path.to_str().unwrap(), &world.spec.digest.to_string()] {
+        assert!(reason.contains(part), "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_cannot_be_read_is_given_back_with_the_field() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let mut wire = v1::Assignment::of(&world.assignment(1, TaskKind::Quality), &world.spec);
+    wire.kind = "taste".to_owned();
+    coordinator.state().queue.push_back(wire);
+    world.queue(&coordinator, 2, TaskKind::Quality);
+    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    coordinator
+        .wait("the second's report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    let state = coordinator.state();
+    assert_eq!(tasks_reported(&state), [2]);
+    assert!(
+        state.releases[0].reason.contains("taste"),
+        "{:?}",
+        state.releases
+    );
+}
+
+/// A runtime that waits for a word before each measurement.
+fn held_back() -> (ScriptedRuntime, mpsc::Sender<()>) {
+    let (go, gate) = mpsc::channel();
+    let runtime = ScriptedRuntime::deciding(move |_, _| {
+        gate.recv().ok();
+        Answer::Figures
+    });
+    (runtime, go)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_go_on_while_measuring_and_end_with_it() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    world.queue(&coordinator, 1, TaskKind::Latency);
+    let (runtime, go) = held_back();
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("four heartbeats", |state| state.heartbeats.len() >= 4)
+        .await;
+    let held = coordinator.state().heartbeats[0].clone();
+    assert_eq!(held.device_id, 7);
+    assert_eq!(held.held, [LeaseToken { task: 1, epoch: 1 }.into()]);
+    go.send(()).unwrap();
+    coordinator
+        .wait("the report", |state| state.reports.len() == 1)
+        .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let count = coordinator.state().heartbeats.len();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(coordinator.state().heartbeats.len(), count);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lease_is_measured_to_the_end_and_reported() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let token = LeaseToken { task: 1, epoch: 1 };
+    coordinator.state().lost = vec![token];
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    let (runtime, go) = held_back();
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("a heartbeat", |state| !state.heartbeats.is_empty())
+        .await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(
+        coordinator.state().heartbeats.len(),
+        1,
+        "a lost lease beats on"
+    );
+    go.send(()).unwrap();
+    coordinator
+        .wait("the report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    assert_eq!(reports(&coordinator.state())[0].token, token);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_comes_back_without_memory_is_served_again() {
+    let (world, first) = (World::new(), FakeCoordinator::start());
+    let address = first.address();
+    let agent = Agent::start(&first, ScriptedRuntime::new());
+    first
+        .wait("the registration", |state| state.registrations.len() == 1)
+        .await;
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!agent.task.is_finished(), "the agent must wait");
+    let second = FakeCoordinator::start_at(address);
+    world.queue(&second, 1, TaskKind::Quality);
+    second
+        .wait("the report", |state| state.reports.len() == 1)
+        .await;
+    assert_eq!(second.state().registrations.len(), 1);
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measurement_outlives_the_coordinator_that_asked_for_it() {
+    let (world, first) = (World::new(), FakeCoordinator::start());
+    let address = first.address();
+    world.queue(&first, 1, TaskKind::Quality);
+    let (runtime, go) = held_back();
+    let agent = Agent::start(&first, runtime);
+    first
+        .wait("a heartbeat", |state| !state.heartbeats.is_empty())
+        .await;
+    drop(first);
+    go.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let second = FakeCoordinator::start_at(address);
+    second
+        .wait("the report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    assert_eq!(tasks_reported(&second.state()), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_shutdown_a_task_that_is_being_measured_is_given_back_at_once() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    let (runtime, _go) = held_back();
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("a heartbeat", |state| !state.heartbeats.is_empty())
+        .await;
+    let begun = Instant::now();
+    agent.stop().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let state = coordinator.state();
+    assert!(state.reports.is_empty());
+    assert_eq!(
+        state.releases[0].token,
+        Some(LeaseToken { task: 1, epoch: 1 }.into())
+    );
+    assert!(state.releases[0].reason.contains("shutting down"));
+    assert!(!state.releases[0].failed, "the attempt must not count");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_shutdown_a_measurement_is_sent_for_as_long_as_patience_lasts() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let away = || Status::unavailable("away");
+    coordinator.state().report_errors = std::iter::repeat_with(away).take(1000).collect();
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    coordinator
+        .wait("a first report", |state| !state.reports.is_empty())
+        .await;
+    let begun = Instant::now();
+    agent.stop().await.unwrap();
+    let took = begun.elapsed();
+    let patience = patience().shutdown;
+    assert!(took >= patience && took < patience * 5, "{took:?}");
+    assert!(
+        coordinator.state().reports.len() > 3,
+        "it was not sent again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_panics_ends_the_agent_and_gives_the_task_back() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    let runtime = ScriptedRuntime::deciding(|_, _| Answer::Panics("index 7".to_owned()));
+    let agent = Agent::start(&coordinator, runtime);
+    match agent.end().await {
+        Err(AgentError::WorkerEnded(reason)) => assert_eq!(reason, "index 7"),
+        other => panic!("{other:?}"),
+    }
+    assert!(coordinator.state().releases[0].reason.contains("index 7"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_not_there_is_one_error_with_its_address() {
+    let coordinator = FakeCoordinator::start();
+    let (url, config) = (coordinator.url(), config(&coordinator));
+    drop(coordinator);
+    let begun = Instant::now();
+    let shutdown = CancellationToken::new();
+    let error = bitfront_agent::run(config, ScriptedRuntime::new().factory(), shutdown).await;
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains(&url.to_string()), "{message}");
+    assert!(message.contains("refused"), "{message}");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_at_the_address_is_an_error_and_not_a_hang() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let config = Config {
+        patience: patience(),
+        ..Config::new(url.parse().unwrap())
+    };
+    let shutdown = CancellationToken::new();
+    let error = bitfront_agent::run(config, ScriptedRuntime::new().factory(), shutdown).await;
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains(&url), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_registration_ends_the_agent_with_the_coordinators_words() {
+    let coordinator = FakeCoordinator::start();
+    let refusal = Status::failed_precondition("agents of version 0.1 are not served");
+    coordinator.state().register_error = Some(refusal);
+    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    let error = agent.end().await.unwrap_err();
+    assert!(matches!(error, AgentError::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("version 0.1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_cannot_start_is_an_error_before_anybody_is_called() {
+    let coordinator = FakeCoordinator::start();
+    let refuse = || {
+        Err(RuntimeError::Switch {
+            name: "CANDLE_DEQUANTIZE_ALL".to_owned(),
+            value: "1".to_owned(),
+        })
+    };
+    let shutdown = CancellationToken::new();
+    let error = bitfront_agent::run(config(&coordinator), refuse, shutdown).await;
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("CANDLE_DEQUANTIZE_ALL=1"), "{message}");
+    assert!(coordinator.state().registrations.is_empty());
+}

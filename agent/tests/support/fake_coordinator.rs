@@ -1,0 +1,217 @@
+//! A coordinator that hands out what it is told to and remembers all that it hears.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bitfront_model::{Assignment, LeaseToken, ModelSpec};
+use bitfront_proto::v1;
+use bitfront_proto::v1::agents_server::{Agents, AgentsServer};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Uri;
+use tonic::{Request, Response, Status};
+
+/// What was heard, and what is to be answered.
+#[derive(Default)]
+pub struct State {
+    pub registrations: Vec<v1::RegisterRequest>,
+    pub queue: VecDeque<v1::Assignment>,
+    /// Every report as it came, repeated ones too.
+    pub reports: Vec<v1::ReportRequest>,
+    pub releases: Vec<v1::ReleaseRequest>,
+    pub heartbeats: Vec<v1::HeartbeatRequest>,
+    /// Answered to the next reports after they were heard, as if the answer was lost.
+    pub report_errors: VecDeque<Status>,
+    pub register_error: Option<Status>,
+    /// Leases that every heartbeat is told to be lost.
+    pub lost: Vec<LeaseToken>,
+}
+
+#[derive(Clone, Default)]
+struct Service {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+/// A running coordinator; dropping it closes every connection at once, as a kill would.
+pub struct FakeCoordinator {
+    service: Service,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl FakeCoordinator {
+    /// Starts on a free port.
+    pub fn start() -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap())
+    }
+
+    /// Starts on a given port, with nothing in its memory.
+    pub fn start_at(address: SocketAddr) -> Self {
+        let service = Service::default();
+        // Its own async runtime makes it mortal: shutting that down ends all connections.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = AgentsServer::new(service.clone());
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            tonic::transport::Server::builder()
+                .add_service(server)
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        Self {
+            service,
+            address,
+            runtime: Some(runtime),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self) -> Uri {
+        format!("http://{}", self.address).parse().unwrap()
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.service.state()
+    }
+
+    /// Queues a task.
+    pub fn queue(&self, assignment: &Assignment, spec: &ModelSpec) {
+        let wire = v1::Assignment::of(assignment, spec);
+        self.state().queue.push_back(wire);
+        self.service.changed.notify_waiters();
+    }
+
+    /// Waits until the state is as wanted, and fails after ten seconds.
+    pub async fn wait(&self, what: &str, reached: impl Fn(&State) -> bool) {
+        let reached = async {
+            while !reached(&self.state()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), reached).await;
+        assert!(in_time.is_ok(), "waited in vain for {what}");
+    }
+}
+
+impl Drop for FakeCoordinator {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Service {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only a device that registered with this very coordinator is known.
+    fn check_device(&self, device: i64) -> Result<(), Status> {
+        if self.state().registrations.is_empty() {
+            return Err(Status::not_found(format!("device {device} is not known")));
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Agents for Service {
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterResponse>, Status> {
+        let mut state = self.state();
+        if let Some(error) = &state.register_error {
+            return Err(error.clone());
+        }
+        state.registrations.push(request.into_inner());
+        Ok(Response::new(v1::RegisterResponse {
+            device_id: 7,
+            heartbeat_ms: 20,
+        }))
+    }
+
+    async fn lease(
+        &self,
+        request: Request<v1::LeaseRequest>,
+    ) -> Result<Response<v1::LeaseResponse>, Status> {
+        let request = request.into_inner();
+        let wait = tokio::time::sleep(Duration::from_millis(request.wait_ms));
+        tokio::pin!(wait);
+        loop {
+            let changed = self.changed.notified();
+            self.check_device(request.device_id)?;
+            let assignment = self.state().queue.pop_front();
+            if assignment.is_some() {
+                return Ok(Response::new(v1::LeaseResponse { assignment }));
+            }
+            tokio::select! {
+                () = changed => {}
+                () = &mut wait => {
+                    return Ok(Response::new(v1::LeaseResponse { assignment: None }));
+                }
+            }
+        }
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let request = request.into_inner();
+        self.check_device(request.device_id)?;
+        let mut state = self.state();
+        state.heartbeats.push(request);
+        let lost = state.lost.iter().map(|&token| token.into()).collect();
+        Ok(Response::new(v1::HeartbeatResponse { lost }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        let again = state
+            .reports
+            .iter()
+            .any(|report| report.idempotency_key == request.idempotency_key);
+        state.reports.push(request);
+        if let Some(error) = state.report_errors.pop_front() {
+            return Err(error);
+        }
+        let receipt = if again {
+            v1::report_response::Receipt::AlreadyReported
+        } else {
+            v1::report_response::Receipt::Recorded
+        };
+        Ok(Response::new(v1::ReportResponse {
+            receipt: receipt.into(),
+        }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        self.state().releases.push(request.into_inner());
+        Ok(Response::new(v1::ReleaseResponse {}))
+    }
+}

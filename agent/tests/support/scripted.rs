@@ -1,0 +1,209 @@
+//! A runtime whose figures follow from the plan alone.
+//!
+//! Fewer bits make a layer faster and worse, by amounts that differ from layer to layer and from
+//! precision to precision, so a search over it has a front to find; and since nothing is drawn or
+//! timed, two runs agree in every bit.
+
+use std::time::Duration;
+
+use bitfront_model::{
+    Interval, Latency, NumericsClass, Plan, Precision, Quality, Subject, TaskKind, Workload,
+};
+use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity};
+
+/// What becomes of one measurement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The figures of the plan.
+    Figures,
+    /// The plan cannot be executed.
+    Infeasible(String),
+    /// The engine fails.
+    Fails(String),
+    /// The engine brings its thread down.
+    Panics(String),
+}
+
+/// Decides what becomes of a measurement; may block, to make one last.
+pub type Decide = Box<dyn FnMut(&Plan, TaskKind) -> Answer + Send>;
+
+/// See the module.
+pub struct ScriptedRuntime {
+    /// The precisions that it says it executes.
+    pub precisions: Vec<Precision>,
+    /// How long each measurement takes.
+    pub pause: Duration,
+    /// What becomes of each measurement.
+    pub decide: Decide,
+    open: Option<Subject>,
+}
+
+impl ScriptedRuntime {
+    /// A runtime that answers every measurement with figures at once.
+    pub fn new() -> Self {
+        Self::deciding(|_, _| Answer::Figures)
+    }
+
+    /// A runtime that decides by measurement.
+    pub fn deciding(decide: impl FnMut(&Plan, TaskKind) -> Answer + Send + 'static) -> Self {
+        Self {
+            precisions: Precision::ALL.to_vec(),
+            pause: Duration::ZERO,
+            decide: Box::new(decide),
+            open: None,
+        }
+    }
+
+    /// The same with a time that each measurement takes.
+    pub fn pausing(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// What an agent is started with.
+    pub fn factory(self) -> impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send {
+        move || Ok(Box::new(self) as Box<dyn Runtime>)
+    }
+
+    fn measure<T>(
+        &mut self,
+        plan: &Plan,
+        kind: TaskKind,
+        value: impl FnOnce() -> T,
+    ) -> Result<Measured<T>, RuntimeError> {
+        assert_eq!(
+            std::thread::current().name(),
+            Some("measure"),
+            "a runtime is used on the measuring thread alone"
+        );
+        if self.open.is_none() {
+            return Err(RuntimeError::NotOpen);
+        }
+        std::thread::sleep(self.pause);
+        match (self.decide)(plan, kind) {
+            Answer::Figures => Ok(Measured {
+                value: value(),
+                executed: plan.precisions().to_vec(),
+                imatrix_digest: None,
+            }),
+            Answer::Infeasible(reason) => Err(RuntimeError::Infeasible { reason }),
+            Answer::Fails(reason) => Err(RuntimeError::Engine(reason)),
+            Answer::Panics(reason) => panic!("{reason}"),
+        }
+    }
+}
+
+impl Runtime for ScriptedRuntime {
+    fn identity(&self) -> RuntimeIdentity {
+        RuntimeIdentity {
+            name: "scripted".to_owned(),
+            version: "1".to_owned(),
+            numerics_class: NumericsClass("scripted/1".to_owned()),
+            threads: 1,
+            switches: [].into(),
+        }
+    }
+
+    fn precisions(&self) -> Vec<Precision> {
+        self.precisions.clone()
+    }
+
+    fn open(
+        &mut self,
+        subject: &Subject,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RuntimeError> {
+        if self.open.as_ref() != Some(subject) {
+            progress("opening a scripted subject");
+            self.open = Some(subject.clone());
+        }
+        Ok(())
+    }
+
+    fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError> {
+        self.measure(plan, TaskKind::Quality, || quality(plan))
+    }
+
+    fn latency(
+        &mut self,
+        plan: &Plan,
+        workloads: &[Workload],
+    ) -> Result<Measured<Vec<Latency>>, RuntimeError> {
+        self.measure(plan, TaskKind::Latency, || {
+            workloads
+                .iter()
+                .map(|&workload| latency(plan, workload))
+                .collect()
+        })
+    }
+}
+
+/// Mean KL divergence of a plan in nats: a weighted mean over the layers of a loss that falls
+/// fourfold with every bit.
+pub fn kld(plan: &Plan) -> f64 {
+    let (mut loss, mut weights) = (0.0, 0.0);
+    for (index, precision) in plan.precisions().iter().enumerate() {
+        let weight = (1 + index * 7 % 5) as f64;
+        loss += weight * 3.0 * (-2.0 * precision.bits_per_weight()).exp2();
+        weights += weight;
+    }
+    loss / weights
+}
+
+/// Median time of one decoded token in nanoseconds: what must be read, weighted by layer.
+pub fn decode_ns(plan: &Plan) -> f64 {
+    100_000.0 + time(plan, |precision| precision.bits_per_weight())
+}
+
+/// Median time of one prompt in nanoseconds: what must be computed, where small blocks are cheap
+/// to unpack and floats need not be.
+pub fn prefill_ns(plan: &Plan) -> f64 {
+    let cost = |precision: Precision| match precision.block_size() {
+        1 => 6.0,
+        32 => 3.0 + precision.bits_per_weight() / 8.0,
+        _ => 4.0 + precision.bits_per_weight() / 8.0,
+    };
+    1_000_000.0 + 8.0 * time(plan, cost)
+}
+
+fn time(plan: &Plan, cost: impl Fn(Precision) -> f64) -> f64 {
+    let layers = plan.precisions().iter().enumerate();
+    layers
+        .map(|(index, &precision)| (1 + index % 3) as f64 * 1000.0 * cost(precision))
+        .sum()
+}
+
+fn quality(plan: &Plan) -> Quality {
+    let kld = kld(plan);
+    // Symmetric around the mean, which therefore stays what it is.
+    let spread = [-0.2, -0.1, -0.05, 0.05, 0.1, 0.2];
+    Quality {
+        kld,
+        kld_standard_error: kld * 0.05,
+        kld_windows: spread.map(|part| kld * (1.0 + part)).to_vec(),
+        perplexity: 4.5 * kld.exp(),
+        reference_perplexity: 4.5,
+        same_top_rate: 1.0 / (1.0 + kld),
+        positions: 6 * 128,
+    }
+}
+
+fn latency(plan: &Plan, workload: Workload) -> Latency {
+    let (median_ns, passes) = match workload {
+        Workload::Prefill { .. } => (prefill_ns(plan), 1.0),
+        Workload::Decode { tokens, .. } => (decode_ns(plan), f64::from(tokens)),
+    };
+    let spread = [0.02, -0.02, 0.01, -0.01, 0.0];
+    Latency {
+        workload,
+        samples_ns: spread
+            .map(|part| (median_ns * passes * (1.0 + part)).round() as u64)
+            .to_vec(),
+        median_ns,
+        interval: Interval {
+            low: median_ns * 0.98,
+            high: median_ns * 1.02,
+            confidence: 0.9375,
+        },
+        warm_up_ns: 0,
+    }
+}
