@@ -1,0 +1,166 @@
+//! Quantizes rows into ggml blocks exactly as llama.cpp does.
+//!
+//! A plan is worth what its quantizer makes of it. candle's own quantizers round halves away from
+//! zero, search fewer scales and know no imatrix for the 32-weight types, so that the same plan
+//! would be of another quality here than in the file that llama.cpp writes. These give the bytes
+//! of llama.cpp's `ggml/src/ggml-quants.c` (0c1e570, ggml 0.25.3), with and without an imatrix.
+//!
+//! What is promised: the same bytes as a build of llama.cpp without fused multiply-adds, which is
+//! every ordinary build for x86-64, where `ggml-base` is compiled for the baseline. A compiler
+//! that fuses them (as for Arm) lets the last bit of a search decide otherwise in rare blocks;
+//! neither choice is the better one. What is refused: numbers that llama.cpp refuses as well,
+//! before the search (weights that are not finite) or after it (a scale beyond `f16`), and a
+//! negative imatrix entry, which llama.cpp would let through to spoil the search.
+//!
+//! In flow order: [`quantize`] checks and hands out rows; one file per family ([`plain`],
+//! [`legacy`], [`q2_k`], [`q3_k`], [`q45_k`], [`q6_k`]) turns a row into blocks; [`search`] finds
+//! scales, several groups at once in [`lanes`]; [`arithmetic`] rounds as ggml does.
+
+use bitfront_model::Precision;
+use rayon::prelude::*;
+
+pub use error::QuantizeError;
+
+mod arithmetic;
+mod error;
+mod lanes;
+mod legacy;
+mod plain;
+mod q2_k;
+mod q3_k;
+mod q45_k;
+mod q6_k;
+mod search;
+mod super_block;
+
+/// Turns one row of weights into its blocks, which fill the output.
+type QuantizeRow = fn(row: &[f32], importance: Option<&[f32]>, output: &mut [u8]);
+
+/// Quantizes a row-major matrix of whole rows of `columns` weights into ggml bytes.
+///
+/// `importance` is llama.cpp's imatrix for this tensor: per column the mean of the squared
+/// activations that it meets. The float types and `q8_0` do not use it.
+///
+/// The bytes are those of `ggml_quantize_chunk`. Rows are shared out to rayon's current pool; the
+/// result does not depend on the number of threads.
+pub fn quantize(
+    precision: Precision,
+    values: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
+) -> Result<Vec<u8>, QuantizeError> {
+    let row_bytes = check(precision, values, columns, importance)?;
+    let quantize_row = quantizer(precision);
+    let mut output = vec![0; values.len() / columns * row_bytes];
+    output
+        .par_chunks_mut(row_bytes)
+        .zip(values.par_chunks(columns))
+        .enumerate()
+        .try_for_each(|(row, (output, values))| {
+            if let Some(column) = values.iter().position(|value| !value.is_finite()) {
+                return Err(QuantizeError::NonFiniteWeight {
+                    row,
+                    column,
+                    value: values[column],
+                });
+            }
+            quantize_row(values, importance, output);
+            match first_unsound_block(precision, output) {
+                Some(block) => Err(QuantizeError::ScaleOverflow {
+                    precision,
+                    row,
+                    column: block * block_size(precision),
+                }),
+                None => Ok(()),
+            }
+        })?;
+    Ok(output)
+}
+
+/// Bytes of a row, where the shapes agree and the imatrix is one.
+fn check(
+    precision: Precision,
+    values: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
+) -> Result<usize, QuantizeError> {
+    if columns == 0 || !columns.is_multiple_of(block_size(precision)) {
+        return Err(QuantizeError::PartialBlock { precision, columns });
+    }
+    if !values.len().is_multiple_of(columns) {
+        return Err(QuantizeError::PartialRow {
+            values: values.len(),
+            columns,
+        });
+    }
+    if let Some(importance) = importance {
+        if importance.len() != columns {
+            return Err(QuantizeError::ImportanceLength {
+                importance: importance.len(),
+                columns,
+            });
+        }
+        let unsound = |entry: &f32| !entry.is_finite() || *entry < 0.0;
+        if let Some(column) = importance.iter().position(unsound) {
+            return Err(QuantizeError::UnsoundImportance {
+                column,
+                value: importance[column],
+            });
+        }
+    }
+    Ok(columns / block_size(precision) * block_bytes(precision))
+}
+
+fn quantizer(precision: Precision) -> QuantizeRow {
+    match precision {
+        Precision::F32 => plain::f32,
+        Precision::F16 => plain::f16,
+        Precision::Bf16 => plain::bf16,
+        Precision::Q8_0 => legacy::q8_0,
+        Precision::Q6K => q6_k::q6_k,
+        Precision::Q5_1 => legacy::q5_1,
+        Precision::Q5_0 => legacy::q5_0,
+        Precision::Q5K => q45_k::q5_k,
+        Precision::Q4_1 => legacy::q4_1,
+        Precision::Q4_0 => legacy::q4_0,
+        Precision::Q4K => q45_k::q4_k,
+        Precision::Q3K => q3_k::q3_k,
+        Precision::Q2K => q2_k::q2_k,
+    }
+}
+
+/// The first block whose scale or minimum is not a finite `f16`.
+///
+/// Source: `ggml_validate_row_data`, which llama.cpp runs over everything that it quantized.
+fn first_unsound_block(precision: Precision, row: &[u8]) -> Option<usize> {
+    // Where in a block its `f16` numbers lie, after `ggml-common.h`.
+    let scales: &[usize] = match precision {
+        Precision::F32 => return None,
+        Precision::F16 | Precision::Bf16 | Precision::Q8_0 | Precision::Q5_0 | Precision::Q4_0 => {
+            &[0]
+        }
+        Precision::Q5_1 | Precision::Q4_1 | Precision::Q5K | Precision::Q4K => &[0, 2],
+        Precision::Q6K => &[208],
+        Precision::Q3K => &[108],
+        Precision::Q2K => &[80, 82],
+    };
+    let exponent = match precision {
+        Precision::Bf16 => 0x7f80,
+        _ => 0x7c00,
+    };
+    row.chunks_exact(block_bytes(precision)).position(|block| {
+        scales
+            .iter()
+            .any(|&at| u16::from_le_bytes([block[at], block[at + 1]]) & exponent == exponent)
+    })
+}
+
+/// Weights per block. Every block size is far below any platform's `usize`.
+fn block_size(precision: Precision) -> usize {
+    precision.block_size() as usize
+}
+
+/// Bytes per block.
+fn block_bytes(precision: Precision) -> usize {
+    precision.block_bytes() as usize
+}
