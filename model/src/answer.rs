@@ -234,7 +234,7 @@ pub struct Device {
     pub last_seen_ms: i64,
     /// Measurements that it handed in.
     pub measurements: u64,
-    /// An agent has been heard from within the last minute.
+    /// An agent has been heard from within the time of a lease.
     pub serving: bool,
 }
 

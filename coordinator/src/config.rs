@@ -1,0 +1,37 @@
+//! What a coordinator is told when it starts. Reads nothing: the binary reads files and the
+//! environment and fills this in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What a coordinator is told when it starts.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The SQLite file; made where it does not exist.
+    pub database: PathBuf,
+    /// How long a lease lasts without a heartbeat. Three beats fit, so that one may be lost.
+    pub lease_time: Duration,
+    /// Hand-outs of a task that may end without a result before the task is given up.
+    pub most_attempts: u32,
+    /// Candidates of one search that may be queued or measured at once, for every device that
+    /// serves it. With two, a device finds work while the result of the one before is on its way;
+    /// with more, the strategy would propose without knowing what is already being measured.
+    pub pending_per_device: usize,
+}
+
+impl Config {
+    /// The settings that suit everyone, for a database.
+    pub fn new(database: impl Into<PathBuf>) -> Self {
+        Self {
+            database: database.into(),
+            lease_time: Duration::from_secs(30),
+            most_attempts: 3,
+            pending_per_device: 2,
+        }
+    }
+
+    /// How often an agent sends a heartbeat.
+    pub fn heartbeat(&self) -> Duration {
+        self.lease_time / 3
+    }
+}

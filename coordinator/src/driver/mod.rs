@@ -1,0 +1,109 @@
+//! One task a search: it owns the search's strategy, keeps a few candidates pending and ends the
+//! search by its stop rules. It speaks to the store alone.
+//!
+//! - [`replay`]: the strategy and what was learned, rebuilt from the store;
+//! - [`meter`]: the time that counts towards the budget;
+//! - `step`: one look at the store and what follows from it.
+
+mod meter;
+mod replay;
+mod step;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::store::StoreError;
+use crate::world::World;
+use step::{Driver, Next};
+
+/// Pause after the store has failed, before everything is read anew.
+const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
+
+/// The drivers of all searches that ran or were started since this coordinator did.
+///
+/// A driver whose search has ended stays and waits for a wake-up, since more budget may continue
+/// the search at any moment; it then holds nothing but its number.
+pub(crate) struct Drivers {
+    world: Arc<World>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    /// Behind a std mutex, which is held for a lookup only.
+    started: Mutex<HashMap<i64, ()>>,
+}
+
+impl Drivers {
+    pub(crate) fn new(world: Arc<World>, shutdown: CancellationToken) -> Arc<Self> {
+        Arc::new(Self {
+            world,
+            shutdown,
+            tasks: TaskTracker::new(),
+            started: Mutex::default(),
+        })
+    }
+
+    /// Starts the driver of every search that has not ended.
+    pub(crate) async fn start_all(&self) -> Result<(), StoreError> {
+        for search in self.world.store.searches().await? {
+            if !search.state.has_ended() {
+                self.start(search.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a search's driver, or wakes it where it was started before.
+    pub(crate) fn start(&self, search: i64) {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if started.insert(search, ()).is_some() {
+            self.world.wakeups.search(search);
+            return;
+        }
+        self.tasks.spawn(drive(
+            self.world.clone(),
+            search,
+            self.shutdown.child_token(),
+        ));
+    }
+
+    /// Waits for all drivers to end; the shutdown must have been cancelled.
+    pub(crate) async fn stop(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn drive(world: Arc<World>, search: i64, shutdown: CancellationToken) {
+    // Listening begins before the first look, so nothing falls between the two.
+    let mut changes = world.wakeups.on_search(search);
+    let mut devices = world.wakeups.on_devices();
+    let mut driver = Driver::new(world.clone(), search);
+    loop {
+        let pause = match driver.step().await {
+            Ok(Next::Again) => continue,
+            Ok(Next::Wait(pause)) => pause,
+            Err(error) => {
+                tracing::warn!(search, %error, "the driver starts over");
+                // What was learned may be ahead of the store or behind it; the store is right.
+                driver = Driver::new(world.clone(), search);
+                Some(AFTER_AN_ERROR)
+            }
+        };
+        let pause = async {
+            match pause {
+                Some(pause) => world.clock.sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            _ = changes.changed() => {}
+            _ = devices.changed() => {}
+            () = pause => {}
+        }
+    }
+    driver.rest().await;
+}

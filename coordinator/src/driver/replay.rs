@@ -1,0 +1,257 @@
+//! A search's strategy and what was learned, as a function of the stored candidates and
+//! measurements in their stored order. Nothing of it is ever stored.
+
+use std::collections::BTreeMap;
+
+use bitfront_model::{Baseline, Digest, Plan, SearchRequest, TaskKind};
+use bitfront_search::event::{Event, EventError};
+use bitfront_search::strategy::{self, Strategy, UnknownStrategy};
+
+use crate::evaluation::Figures;
+use crate::space::{DecodeError, SearchSpace, SpaceError};
+use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
+
+/// How far beyond the worst baseline the reference point lies, so that a plan that is worst in
+/// one objective still counts for what it is in the others.
+const REFERENCE_MARGIN: f64 = 1.1;
+
+/// A search's strategy and what was learned.
+pub(super) struct Replay {
+    request: SearchRequest,
+    binding: Binding,
+    space: SearchSpace,
+    strategy: Box<dyn Strategy>,
+    /// The baselines, in the order in which they are measured.
+    baselines: Vec<(String, Plan)>,
+    learned: BTreeMap<i64, Learned>,
+    last_measurement: i64,
+    /// Proposals of the strategy so far.
+    asks: u64,
+}
+
+/// What is known of one candidate.
+struct Learned {
+    plan_digest: Digest,
+    in_space: bool,
+    is_baseline: bool,
+    figures: Figures,
+    /// Its evaluation is complete, and was told where it lies in the space.
+    told: bool,
+}
+
+/// The store holds what this search cannot have written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplayError {
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    #[error(transparent)]
+    Strategy(#[from] UnknownStrategy),
+    #[error("the strategy proposed an impossible genome: {0}")]
+    Proposal(#[from] DecodeError),
+    #[error("the stored events contradict each other: {0}")]
+    Event(#[from] EventError),
+    #[error("measurement {measurement} belongs to the unknown candidate {candidate}")]
+    UnknownCandidate { measurement: i64, candidate: i64 },
+}
+
+impl Replay {
+    /// The search before its first event.
+    pub(super) fn new(request: &SearchRequest, binding: &Binding) -> Result<Self, ReplayError> {
+        let space = SearchSpace::bound(request, &binding.precisions)?;
+        Ok(Self {
+            strategy: strategy::build(
+                &request.strategy.to_string(),
+                space.as_numbers().clone(),
+                request.seed,
+            )?,
+            baselines: baselines(request, binding),
+            request: request.clone(),
+            binding: binding.clone(),
+            space,
+            learned: BTreeMap::new(),
+            last_measurement: 0,
+            asks: 0,
+        })
+    }
+
+    /// The latest candidate and the latest measurement that were learned.
+    pub(super) fn position(&self) -> (i64, i64) {
+        let candidate = self.learned.last_key_value().map_or(0, |(id, _)| *id);
+        (candidate, self.last_measurement)
+    }
+
+    /// Learns candidates and then measurements, both in stored order and after
+    /// [`Self::position`].
+    pub(super) fn learn(
+        &mut self,
+        candidates: Vec<StoredCandidate>,
+        scores: &[Score],
+    ) -> Result<(), ReplayError> {
+        for candidate in candidates {
+            if let Some(genome) = &candidate.genome {
+                self.strategy.tell(&Event::Asked {
+                    candidate: name(candidate.id),
+                    genome: genome.clone(),
+                })?;
+            }
+            if let Some(ask_number) = candidate.ask_number {
+                self.asks = self.asks.max(ask_number + 1);
+            }
+            let learned = Learned {
+                plan_digest: candidate.plan_digest,
+                in_space: candidate.genome.is_some(),
+                is_baseline: candidate.baseline.is_some(),
+                figures: Figures::of(&candidate),
+                told: false,
+            };
+            self.learned.insert(candidate.id, learned);
+        }
+        for score in scores {
+            self.learn_score(score)?;
+        }
+        Ok(())
+    }
+
+    fn learn_score(&mut self, score: &Score) -> Result<(), ReplayError> {
+        let learned =
+            self.learned
+                .get_mut(&score.candidate)
+                .ok_or(ReplayError::UnknownCandidate {
+                    measurement: score.measurement,
+                    candidate: score.candidate,
+                })?;
+        self.last_measurement = score.measurement;
+        if learned.told {
+            return Ok(());
+        }
+        learned.figures.add(score);
+        let evaluation = learned
+            .figures
+            .evaluation(&self.request.objectives, &self.request.limits);
+        if let Some(evaluation) = evaluation {
+            learned.told = true;
+            if learned.in_space {
+                self.strategy.tell(&Event::Told {
+                    candidate: name(score.candidate),
+                    evaluation,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What to measure next: the first baseline that is not stored yet, and after them what the
+    /// strategy proposes. None when the space is exhausted.
+    pub(super) fn next(&mut self) -> Result<Option<NewCandidate>, ReplayError> {
+        let spec = &self.request.spec;
+        let missing = self.baselines.iter().find(|(_, plan)| {
+            let digest = plan.digest();
+            self.learned
+                .values()
+                .all(|learned| learned.plan_digest != digest)
+        });
+        let (ask_number, genome, plan, baseline) = match missing {
+            Some((name, plan)) => {
+                let genome = self.space.genome(plan);
+                (None, genome, plan.clone(), Some(name.clone()))
+            }
+            None => {
+                let Some(genome) = self.strategy.ask(self.asks) else {
+                    return Ok(None);
+                };
+                let plan = self.space.plan(spec, &genome)?;
+                (Some(self.asks), Some(genome), plan, None)
+            }
+        };
+        Ok(Some(NewCandidate {
+            ask_number,
+            genome,
+            size_bytes: plan.size_bytes(spec),
+            plan,
+            baseline,
+            tasks: vec![
+                (TaskKind::Quality, self.binding.numerics_class.0.clone()),
+                (TaskKind::Latency, self.binding.hardware_profile.to_string()),
+            ],
+        }))
+    }
+
+    /// Candidates whose evaluation is complete.
+    pub(super) fn evaluated(&self) -> u64 {
+        self.learned.values().filter(|learned| learned.told).count() as u64
+    }
+
+    /// Candidates whose evaluation is not complete.
+    pub(super) fn pending(&self) -> usize {
+        self.learned
+            .values()
+            .filter(|learned| !learned.told)
+            .count()
+    }
+
+    /// A point a margin beyond the worst baseline in every objective, once all baselines are
+    /// evaluated; none where no baseline could be measured.
+    pub(super) fn reference_point(&self) -> Option<Vec<f64>> {
+        let stored: Vec<_> = self
+            .learned
+            .values()
+            .filter(|learned| learned.is_baseline)
+            .collect();
+        if stored.len() < self.baselines.len() || stored.iter().any(|learned| !learned.told) {
+            return None;
+        }
+        let points = stored
+            .iter()
+            .filter_map(|learned| learned.figures.point(&self.request.objectives));
+        let worst = points.reduce(|worst, point| {
+            worst
+                .iter()
+                .zip(&point)
+                .map(|(left, right)| left.max(*right))
+                .collect()
+        })?;
+        Some(worst.iter().map(|value| value * REFERENCE_MARGIN).collect())
+    }
+
+    /// Why the search is hopeless, where it is: the first candidates were all given up by every
+    /// agent that tried, so something is wrong that no plan can mend.
+    pub(super) fn hopeless(&self) -> Option<String> {
+        /// Candidates that must have been given up.
+        const ENOUGH: usize = 3;
+        let mut told = self.learned.values().filter(|learned| learned.told);
+        let first: Vec<_> = told.by_ref().take(ENOUGH).collect();
+        if first.len() < ENOUGH || !first.iter().all(|learned| learned.figures.abandoned) {
+            return None;
+        }
+        if told.any(|learned| !learned.figures.abandoned) {
+            return None;
+        }
+        let reason = first.last()?.figures.infeasible.as_deref()?;
+        Some(format!(
+            "none of the first {ENOUGH} candidates could be measured: {reason}"
+        ))
+    }
+}
+
+/// The name of a candidate towards the strategy; the store's numbers are positive.
+fn name(candidate: i64) -> u64 {
+    candidate.unsigned_abs()
+}
+
+/// The baselines over the request's precisions that the bound device executes. Several names may
+/// stand for one plan; it is measured once and bears them all.
+fn baselines(request: &SearchRequest, binding: &Binding) -> Vec<(String, Plan)> {
+    let mut named: Vec<(String, Plan)> = Vec::new();
+    for (baseline, plan) in Baseline::all(&request.spec, &request.precisions) {
+        match named.iter_mut().find(|(_, known)| *known == plan) {
+            Some((names, _)) => *names = format!("{names}, {baseline}"),
+            None => named.push((baseline.to_string(), plan)),
+        }
+    }
+    named.retain(|(_, plan)| {
+        plan.precisions()
+            .iter()
+            .all(|precision| binding.precisions.contains(precision))
+    });
+    named
+}

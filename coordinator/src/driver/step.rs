@@ -1,0 +1,359 @@
+//! One look at the store, and what follows from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitfront_model::{SearchRequest, SearchState};
+use bitfront_search::stop::{Progress, StopRules, stop};
+
+use super::meter::Meter;
+use super::replay::{Replay, ReplayError};
+use crate::presence::KnownDevice;
+use crate::space::SearchSpace;
+use crate::store::{Binding, Ending, StoreError, StoredSearch};
+use crate::world::World;
+
+/// Longest pause of a running search: its used time is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What comes after a step.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    /// Another step at once: something changed under this one.
+    Again,
+    /// A wake-up, or at the latest the end of the pause.
+    Wait(Option<Duration>),
+}
+
+/// A driver between two looks.
+pub(super) struct Driver {
+    hands: Hands,
+    /// None while the search does not run.
+    running: Option<Running>,
+}
+
+/// What a driver works with, apart from what it has learned: a strategy cannot be shared between
+/// threads, and these are borrowed while the store is waited for.
+struct Hands {
+    world: Arc<World>,
+    search: i64,
+}
+
+struct Running {
+    replay: Replay,
+    meter: Meter,
+}
+
+/// A step could not be made; a later one may.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Driver {
+    pub(super) fn new(world: Arc<World>, search: i64) -> Self {
+        Self {
+            hands: Hands { world, search },
+            running: None,
+        }
+    }
+
+    /// Looks at the store and does what is to be done.
+    pub(super) async fn step(&mut self) -> Result<Next, StepError> {
+        let hands = &self.hands;
+        let Some(stored) = hands.world.store.search(hands.search).await? else {
+            return Ok(Next::Wait(None));
+        };
+        // Whatever comes between takes it away, so that it is learned anew.
+        let running = self.running.take();
+        let trouble = match (stored.state, &stored.binding) {
+            (SearchState::Queued, _) => return Ok(hands.bind(&stored).await?),
+            (SearchState::Running, Some(binding)) => {
+                let running = match running {
+                    Some(running) => Ok(running),
+                    None => Running::new(&stored, binding),
+                };
+                match running {
+                    Ok(running) => {
+                        let running = self.running.insert(running);
+                        match hands.advance(&stored, binding, running).await {
+                            Ok(next) => return Ok(next),
+                            Err(Trouble::Store(error)) => return Err(error.into()),
+                            Err(Trouble::Replay(error)) => error.to_string(),
+                        }
+                    }
+                    Err(error) => error.to_string(),
+                }
+            }
+            (SearchState::Running, None) => "it runs without a binding".to_owned(),
+            _ => return Ok(Next::Wait(None)),
+        };
+        self.running = None;
+        let next = hands
+            .end(&stored, SearchState::Failed, &trouble, stored.active)
+            .await?;
+        Ok(next)
+    }
+
+    /// Writes down the time used so far, before a shutdown.
+    pub(super) async fn rest(mut self) {
+        let Hands { world, search } = self.hands;
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let used = running.meter.read(world.clock.elapsed(), false);
+        if let Err(error) = world.store.spend(search, used).await {
+            tracing::warn!(search, %error, "the time used is not noted");
+        }
+    }
+}
+
+impl Running {
+    fn new(stored: &StoredSearch, binding: &Binding) -> Result<Self, ReplayError> {
+        Ok(Self {
+            replay: Replay::new(&stored.request, binding)?,
+            meter: Meter::new(stored.active),
+        })
+    }
+
+    fn stop_reason(
+        &self,
+        stored: &StoredSearch,
+        active: Duration,
+        exhausted: bool,
+    ) -> Option<String> {
+        let rules = StopRules {
+            evaluations: stored.request.budget.evaluations,
+            time: stored.request.budget.time,
+            stall: None,
+        };
+        let progress = Progress {
+            evaluations: self.replay.evaluated(),
+            elapsed: active,
+            exhausted: exhausted && self.replay.pending() == 0,
+            hypervolumes: &[],
+        };
+        stop(&rules, &progress).map(|reason| reason.to_string())
+    }
+}
+
+impl Hands {
+    /// Binds a queued search to the first device that suits it, or says what it waits for.
+    async fn bind(&self, stored: &StoredSearch) -> Result<Next, StoreError> {
+        let world = &self.world;
+        let serving = world.presence.serving(world.clock.elapsed());
+        match choose(&stored.request, &serving) {
+            Ok(binding) => {
+                world.store.bind(self.search, &binding).await?;
+                tracing::info!(search = self.search, class = %binding.numerics_class, "bound");
+                world.wakeups.search(self.search);
+                Ok(Next::Again)
+            }
+            Err(reason) => {
+                self.say(stored, &reason).await?;
+                Ok(Next::Wait(None))
+            }
+        }
+    }
+
+    /// Learns what is new, ends the search where it is done, and keeps candidates pending.
+    async fn advance(
+        &self,
+        stored: &StoredSearch,
+        binding: &Binding,
+        running: &mut Running,
+    ) -> Result<Next, Trouble> {
+        let world = &self.world;
+        self.learn(&mut running.replay).await?;
+        if stored.reference_point.is_none()
+            && let Some(point) = running.replay.reference_point()
+        {
+            world.store.fix_reference(self.search, &point).await?;
+            world.wakeups.search(self.search);
+        }
+        let devices = serving(world, binding);
+        let now = world.clock.elapsed();
+        let active = running.meter.read(now, devices > 0);
+        if let Some(used) = running.meter.to_note() {
+            world.store.spend(self.search, used).await?;
+            running.meter.noted(used);
+            world.wakeups.search(self.search);
+        }
+        let mut reason = running.replay.hopeless();
+        let state = match reason {
+            Some(_) => SearchState::Failed,
+            None => SearchState::Done,
+        };
+        if reason.is_none() {
+            reason = running.stop_reason(stored, active, false);
+        }
+        if reason.is_none() && devices > 0 {
+            let exhausted = self.propose(stored, running, devices).await?;
+            reason = running.stop_reason(stored, active, exhausted);
+        }
+        if let Some(reason) = reason {
+            return Ok(self.end(stored, state, &reason, active).await?);
+        }
+        if devices > 0 {
+            self.say(stored, "").await?;
+            let left = stored
+                .request
+                .budget
+                .time
+                .map(|time| time.saturating_sub(active));
+            Ok(Next::Wait(Some(LOOK_EVERY.min(left.unwrap_or(LOOK_EVERY)))))
+        } else {
+            let profile = world.store.profile(binding.hardware_profile).await?;
+            let profile = profile.map_or_else(String::new, |profile| profile.summary());
+            self.say(stored, &format!("waiting for its device ({profile})"))
+                .await?;
+            Ok(Next::Wait(Some(LOOK_EVERY)))
+        }
+    }
+
+    async fn learn(&self, replay: &mut Replay) -> Result<(), Trouble> {
+        let (candidate, measurement) = replay.position();
+        // Candidates first: a measurement's candidate is then always known.
+        let candidates = self.world.store.candidates(self.search, candidate).await?;
+        let scores = self.world.store.scores(self.search, measurement).await?;
+        replay.learn(candidates, &scores)?;
+        Ok(())
+    }
+
+    /// Adds candidates until enough are pending; true where nothing is left to propose.
+    async fn propose(
+        &self,
+        stored: &StoredSearch,
+        running: &mut Running,
+        devices: usize,
+    ) -> Result<bool, Trouble> {
+        let world = &self.world;
+        let replay = &mut running.replay;
+        let most_pending = devices * world.config.pending_per_device;
+        let budget = stored.request.budget.evaluations.unwrap_or(u64::MAX);
+        while replay.pending() < most_pending
+            && replay.evaluated() + (replay.pending() as u64) < budget
+        {
+            let Some(candidate) = replay.next()? else {
+                return Ok(true);
+            };
+            let now = world.clock.now_ms();
+            let added = world
+                .store
+                .add_candidate(self.search, &candidate, now)
+                .await?;
+            if added.is_none() {
+                // The search ended meanwhile; the next step finds out how.
+                break;
+            }
+            self.learn(replay).await?;
+            world.wakeups.work();
+            world.wakeups.search(self.search);
+        }
+        Ok(false)
+    }
+
+    async fn end(
+        &self,
+        stored: &StoredSearch,
+        state: SearchState,
+        reason: &str,
+        active: Duration,
+    ) -> Result<Next, StoreError> {
+        let ending = Ending {
+            state,
+            reason: reason.to_owned(),
+            active,
+            budget: stored.request.budget,
+        };
+        let ended = self
+            .world
+            .store
+            .end(self.search, &ending, self.world.clock.now_ms())
+            .await?;
+        if ended {
+            tracing::info!(search = self.search, reason, "{state}");
+        }
+        self.world.wakeups.search(self.search);
+        // Either it ended, or its budget changed under this step.
+        Ok(Next::Again)
+    }
+
+    /// Says what the search waits for, where that has changed.
+    async fn say(&self, stored: &StoredSearch, reason: &str) -> Result<(), StoreError> {
+        if stored.reason != reason {
+            self.world.store.wait(self.search, reason).await?;
+            self.world.wakeups.search(self.search);
+        }
+        Ok(())
+    }
+}
+
+/// Why a running search could not advance.
+enum Trouble {
+    /// It may later.
+    Store(StoreError),
+    /// It never will.
+    Replay(ReplayError),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ReplayError> for Trouble {
+    fn from(error: ReplayError) -> Self {
+        Self::Replay(error)
+    }
+}
+
+/// The devices that can measure for a bound search. Both halves must be served, since a candidate
+/// needs both of its measurements.
+fn serving(world: &World, binding: &Binding) -> usize {
+    let serving = world.presence.serving(world.clock.elapsed());
+    let measures_quality =
+        |device: &&Arc<KnownDevice>| device.registration.numerics_class == binding.numerics_class;
+    let times = |device: &&Arc<KnownDevice>| {
+        device.registration.hardware_profile.digest() == binding.hardware_profile
+    };
+    let qualities = serving.iter().filter(measures_quality).count();
+    let latencies = serving.iter().filter(times).count();
+    qualities.min(latencies)
+}
+
+/// The binding to the first device that suits a request, or what the request waits for.
+fn choose(request: &SearchRequest, serving: &[Arc<KnownDevice>]) -> Result<Binding, String> {
+    let mut reason = match &request.device {
+        Some(name) => format!("waiting for device `{name}`"),
+        None => "waiting for a device".to_owned(),
+    };
+    for device in serving {
+        let registration = &device.registration;
+        if request
+            .device
+            .as_ref()
+            .is_some_and(|name| *name != registration.device)
+        {
+            continue;
+        }
+        match SearchSpace::bound(request, &registration.precisions) {
+            Ok(_) => {
+                return Ok(Binding {
+                    hardware_profile: registration.hardware_profile.digest(),
+                    numerics_class: registration.numerics_class.clone(),
+                    precisions: registration.precisions.clone(),
+                });
+            }
+            Err(error) => {
+                reason = format!(
+                    "waiting for another device: on `{}`, {error}",
+                    registration.device
+                );
+            }
+        }
+    }
+    Err(reason)
+}

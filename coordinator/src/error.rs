@@ -1,0 +1,114 @@
+//! What a caller of the coordinator did wrong, or what went wrong in it.
+
+use crate::intake::IntakeError;
+use crate::store::StoreError;
+
+/// What a caller of the coordinator did wrong, or what went wrong in it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServiceError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A request cannot be served.
+    #[error(transparent)]
+    Intake(#[from] IntakeError),
+    /// There is no such search.
+    #[error("there is no search {search}")]
+    UnknownSearch {
+        /// What was asked for.
+        search: i64,
+    },
+    /// A failed search cannot go on.
+    #[error("search {search} has failed and cannot be continued ({reason}); submit it again")]
+    SearchFailed {
+        /// The search.
+        search: i64,
+        /// Why it failed.
+        reason: String,
+    },
+    /// There is no device of that name.
+    #[error("there is no device `{name}`; {known}", known = known_devices(known))]
+    UnknownDevice {
+        /// What was asked for.
+        name: String,
+        /// The devices that there are.
+        known: Vec<String>,
+    },
+    /// The front of a search holds for another hardware profile.
+    #[error(
+        "search {search} was measured on `{measured}`, device `{name}` is another hardware \
+        profile (`{profile}`)"
+    )]
+    OtherProfile {
+        /// The search.
+        search: i64,
+        /// The profile that it is bound to.
+        measured: String,
+        /// The device that was asked for.
+        name: String,
+        /// That device's profile.
+        profile: String,
+    },
+    /// An agent speaks for a device that never registered.
+    #[error("device {device} is not registered; register first")]
+    NotRegistered {
+        /// Its number.
+        device: i64,
+    },
+    /// A token that was never handed out.
+    #[error("task {task} was never leased under epoch {epoch}")]
+    UnknownLease {
+        /// The task.
+        task: i64,
+        /// The epoch.
+        epoch: i64,
+    },
+    /// A report that does not answer its task.
+    #[error("the report about task {task} is refused: {problem}")]
+    WrongReport {
+        /// The task.
+        task: i64,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A name of a figure that plans cannot be ordered by.
+    #[error("{0}")]
+    Name(#[from] bitfront_model::UnknownName),
+    /// No search over such a model has measured anything.
+    #[error("nothing is stored for model `{model}`{hint}", hint = models_hint(known))]
+    UnknownModel {
+        /// What was asked for.
+        model: String,
+        /// The models that there are.
+        known: Vec<String>,
+    },
+    /// Plans are stored, but none keeps the limits.
+    #[error(
+        "{measured} measured plans of model `{model}` were looked at and none keeps the \
+        limits{nearest}"
+    )]
+    NothingWithin {
+        /// The model.
+        model: String,
+        /// How many plans there are.
+        measured: usize,
+        /// The nearest one, in words, or nothing.
+        nearest: String,
+    },
+}
+
+pub(crate) fn known_devices(known: &[String]) -> String {
+    if known.is_empty() {
+        "none has registered yet (start one with `bitfront agent`)".to_owned()
+    } else {
+        format!("known are {}", known.join(", "))
+    }
+}
+
+fn models_hint(known: &[String]) -> String {
+    if known.is_empty() {
+        String::new()
+    } else {
+        format!("; known are {}", known.join(", "))
+    }
+}

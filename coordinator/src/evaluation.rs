@@ -1,0 +1,121 @@
+//! From measurements to what a strategy is told and a front is made of.
+
+use bitfront_model::{Limits, Objective};
+use bitfront_search::event::Evaluation;
+
+use crate::store::{Score, ScoreOutcome, StoredCandidate};
+
+/// What is known of one candidate, by the figures that a search steers by.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Figures {
+    pub(crate) size_bytes: u64,
+    pub(crate) kld: Option<f64>,
+    pub(crate) decode_ns: Option<f64>,
+    pub(crate) prefill_ns: Option<f64>,
+    /// Why the candidate cannot be executed.
+    pub(crate) infeasible: Option<String>,
+    /// Nobody managed to measure it.
+    pub(crate) abandoned: bool,
+    /// Every layer executed in the precision that was asked for.
+    pub(crate) as_planned: bool,
+}
+
+impl Figures {
+    /// What is known before anything is measured.
+    pub(crate) fn of(candidate: &StoredCandidate) -> Self {
+        Self {
+            size_bytes: candidate.size_bytes,
+            kld: None,
+            decode_ns: None,
+            prefill_ns: None,
+            infeasible: None,
+            abandoned: false,
+            as_planned: true,
+        }
+    }
+
+    /// Takes a measurement in.
+    pub(crate) fn add(&mut self, score: &Score) {
+        self.as_planned &= score.executed_as_planned;
+        match &score.outcome {
+            ScoreOutcome::Quality { kld } => self.kld = Some(*kld),
+            ScoreOutcome::Latency {
+                decode_ns,
+                prefill_ns,
+            } => {
+                self.decode_ns = Some(*decode_ns);
+                self.prefill_ns = Some(*prefill_ns);
+            }
+            ScoreOutcome::Infeasible { reason, abandoned } => {
+                self.infeasible = Some(reason.clone());
+                self.abandoned = *abandoned;
+            }
+        }
+    }
+
+    /// Nothing more is to come that could change what the candidate is worth.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.infeasible.is_some()
+            || (self.kld.is_some() && self.decode_ns.is_some() && self.prefill_ns.is_some())
+    }
+
+    /// One figure.
+    pub(crate) fn figure(&self, objective: Objective) -> Option<f64> {
+        match objective {
+            Objective::Kld => self.kld,
+            Objective::Decode => self.decode_ns,
+            Objective::Prefill => self.prefill_ns,
+            Objective::Size => Some(self.size_bytes as f64),
+        }
+    }
+
+    /// The figures that are made small, of a candidate that may enter a front: measured whole,
+    /// and as planned. Figures of something else than the plan say nothing about the plan.
+    pub(crate) fn point(&self, objectives: &[Objective]) -> Option<Vec<f64>> {
+        if !self.is_complete() || self.infeasible.is_some() || !self.as_planned {
+            return None;
+        }
+        objectives
+            .iter()
+            .map(|&objective| self.figure(objective))
+            .collect()
+    }
+
+    /// By how much the limits are broken: the sum over the limits of the share by which a figure
+    /// exceeds its limit. A figure that is not known breaks nothing.
+    pub(crate) fn violation(&self, limits: &Limits) -> f64 {
+        let pairs = [
+            (limits.max_kld, self.kld),
+            (
+                limits.max_size_bytes.map(|bytes| bytes as f64),
+                Some(self.size_bytes as f64),
+            ),
+            (
+                limits.max_decode.map(|time| time.as_nanos() as f64),
+                self.decode_ns,
+            ),
+        ];
+        pairs
+            .into_iter()
+            .filter_map(|(limit, figure)| Some((figure? / limit? - 1.0).max(0.0)))
+            .sum()
+    }
+
+    /// What the strategy is told; none while something is missing.
+    pub(crate) fn evaluation(
+        &self,
+        objectives: &[Objective],
+        limits: &Limits,
+    ) -> Option<Evaluation> {
+        if !self.is_complete() {
+            return None;
+        }
+        Some(match self.point(objectives) {
+            Some(objectives) => Evaluation::Measured {
+                objectives,
+                violation: self.violation(limits),
+            },
+            None => Evaluation::Infeasible,
+        })
+    }
+}

@@ -1,0 +1,340 @@
+//! Who measures what, under which token, until when.
+//!
+//! The store knows which tasks are leased and under which epoch; until when is known here, in
+//! memory. Heartbeats therefore cost no write, and after a restart every lease gets its full time
+//! again ([`Leasing::recover`]).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bitfront_model::{Assignment, LeaseToken, ModelSpec, Registration, TaskKind};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Sleep;
+use crate::error::ServiceError;
+use crate::presence::KnownDevice;
+use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, Requeued, StoreError};
+use crate::world::World;
+
+/// A task, ready to be handed to an agent, with the spec that its plan belongs to.
+pub(crate) type HandOut = (Assignment, ModelSpec);
+
+/// Who measures what, under which token, until when.
+pub(crate) struct Leasing {
+    world: Arc<World>,
+    /// By task. Behind a std mutex, which is never held across an await.
+    held: Mutex<HashMap<i64, Held>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    lease: HeldLease,
+    /// On the clock's [`elapsed`](crate::Clock::elapsed).
+    until: Duration,
+}
+
+impl Leasing {
+    pub(crate) fn new(world: Arc<World>) -> Self {
+        Self {
+            world,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Gives every lease of the store its full time from now on: while nobody listened, no agent
+    /// could send a heartbeat.
+    pub(crate) async fn recover(&self) -> Result<(), StoreError> {
+        for lease in self.world.store.leased().await? {
+            self.hold(lease);
+        }
+        Ok(())
+    }
+
+    /// Makes a device known. Its agent has just started, so whatever the device held is given
+    /// back at once instead of at the end of the lease.
+    pub(crate) async fn register(&self, device: Registration) -> Result<i64, ServiceError> {
+        let world = &self.world;
+        let id = world.store.register(&device, world.clock.now_ms()).await?;
+        let left_behind: Vec<_> = self
+            .lock()
+            .values()
+            .filter(|held| held.lease.device == id)
+            .map(|held| held.lease.token)
+            .collect();
+        for token in left_behind {
+            self.give_back(token, "its agent started anew", true)
+                .await?;
+        }
+        let device = KnownDevice {
+            id,
+            registration: device,
+        };
+        if world.presence.introduce(device, world.clock.elapsed()) {
+            world.wakeups.devices();
+        }
+        Ok(id)
+    }
+
+    /// Waits for a task that fits the device, at most that long. None when the time is over.
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        device: i64,
+        wait: Duration,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<HandOut>, ServiceError> {
+        let known = self.heard(device).await?;
+        // A wait is shorter than the grace of presence, so a waiting agent counts as serving.
+        let wait = wait.min(self.world.config.lease_time * 2 / 3);
+        let mut over = self.world.clock.sleep(wait);
+        // Listening begins before the first look, so nothing falls between the two.
+        let mut work = self.world.wakeups.on_work();
+        loop {
+            if let Some(hand_out) = self.claim(&known).await? {
+                return Ok(Some(hand_out));
+            }
+            tokio::select! {
+                () = &mut over => return Ok(None),
+                () = shutdown.cancelled() => return Ok(None),
+                changed = work.changed() => {
+                    if changed.is_err() {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Claims a task on a task of its own: where the agent's connection breaks meanwhile, the
+    /// claimed task is given back instead of being held by nobody until the lease ends.
+    async fn claim(
+        self: &Arc<Self>,
+        device: &Arc<KnownDevice>,
+    ) -> Result<Option<HandOut>, ServiceError> {
+        let (answer, heard) = oneshot::channel();
+        let (this, device) = (self.clone(), device.clone());
+        tokio::spawn(async move {
+            let result = this.claim_now(&device).await;
+            let token = match &result {
+                Ok(Some((assignment, _))) => Some(assignment.token),
+                _ => None,
+            };
+            let unheard = answer.send(result).is_err();
+            if let Some(token) = token.filter(|_| unheard)
+                && let Err(error) = this.give_back(token, "nobody heard of it", false).await
+            {
+                tracing::warn!(%error, task = token.task, "a task could not be given back");
+            }
+        });
+        match heard.await {
+            Ok(result) => result,
+            // The spawned task ended without an answer, which only a shutdown brings about.
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn claim_now(&self, device: &KnownDevice) -> Result<Option<HandOut>, ServiceError> {
+        let world = &self.world;
+        let claimant = Claimant {
+            device: device.id,
+            numerics_class: device.registration.numerics_class.clone(),
+            hardware_profile: device.registration.hardware_profile.digest(),
+            lease_time: world.config.lease_time,
+        };
+        let claimed = world.store.claim(&claimant, world.clock.now_ms()).await?;
+        let Some(claimed) = claimed else {
+            return Ok(None);
+        };
+        self.hold(HeldLease {
+            token: claimed.token,
+            device: device.id,
+        });
+        match self.hand_out(&claimed).await {
+            Ok(hand_out) => {
+                world.wakeups.search(claimed.search);
+                Ok(Some(hand_out))
+            }
+            Err(error) => {
+                self.give_back(claimed.token, "it could not be handed out", false)
+                    .await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn hand_out(&self, claimed: &Claimed) -> Result<HandOut, StoreError> {
+        let corrupt = |reason: String| StoreError::Corrupt {
+            what: format!("candidate {}", claimed.candidate),
+            reason,
+        };
+        let search = self
+            .world
+            .store
+            .search(claimed.search)
+            .await?
+            .ok_or_else(|| corrupt("its search is missing".to_owned()))?;
+        let request = search.request;
+        let plan = bitfront_model::Plan::new(&request.spec, claimed.precisions.clone())
+            .map_err(|error| corrupt(error.to_string()))?;
+        let assignment = Assignment {
+            token: claimed.token,
+            search: claimed.search,
+            candidate: claimed.candidate,
+            kind: claimed.kind,
+            subject: request.subject,
+            plan,
+            workloads: match claimed.kind {
+                TaskKind::Quality => Vec::new(),
+                TaskKind::Latency => request.workloads,
+            },
+            lease_time: self.world.config.lease_time,
+        };
+        Ok((assignment, request.spec))
+    }
+
+    /// Extends the leases that a device still holds. Those that it does not come back.
+    pub(crate) async fn heartbeat(
+        &self,
+        device: i64,
+        tokens: &[LeaseToken],
+    ) -> Result<Vec<LeaseToken>, ServiceError> {
+        self.heard(device).await?;
+        let until = self.end_of_a_lease();
+        let mut held = self.lock();
+        let extend = |token: &&LeaseToken| match held.get_mut(&token.task) {
+            Some(held) if held.lease.token == **token && held.lease.device == device => {
+                held.until = until;
+                false
+            }
+            _ => true,
+        };
+        Ok(tokens.iter().filter(extend).copied().collect())
+    }
+
+    /// Ends a lease without a result. Nothing happens where the token holds nothing any more.
+    pub(crate) async fn give_back(
+        &self,
+        token: LeaseToken,
+        reason: &str,
+        counts: bool,
+    ) -> Result<Requeued, StoreError> {
+        let ending = LeaseEnding {
+            reason: reason.to_owned(),
+            counts,
+            most_attempts: self.world.config.most_attempts,
+        };
+        let store = &self.world.store;
+        let requeued = store
+            .requeue(token, &ending, self.world.clock.now_ms())
+            .await?;
+        self.forget(token);
+        if requeued != Requeued::NotHeld {
+            tracing::info!(
+                task = token.task,
+                epoch = token.epoch,
+                reason,
+                ?requeued,
+                "lease ended"
+            );
+            self.world.wakeups.work();
+            if let Some(facts) = store.task(token.task).await? {
+                self.world.wakeups.search(facts.search);
+            }
+        }
+        Ok(requeued)
+    }
+
+    /// A lease has ended in the store: by a report or a cancel.
+    pub(crate) fn forget(&self, token: LeaseToken) {
+        let mut held = self.lock();
+        if held
+            .get(&token.task)
+            .is_some_and(|held| held.lease.token == token)
+        {
+            held.remove(&token.task);
+        }
+    }
+
+    /// Time until the first lease ends unless it is extended; never longer than a new one lasts.
+    pub(crate) fn until_next_end(&self) -> Duration {
+        let now = self.world.clock.elapsed();
+        self.lock()
+            .values()
+            .map(|held| held.until.saturating_sub(now))
+            .min()
+            .unwrap_or(Duration::MAX)
+            .min(self.world.config.lease_time)
+    }
+
+    /// Sleeps on the coordinator's clock.
+    pub(crate) fn sleep(&self, duration: Duration) -> Sleep {
+        self.world.clock.sleep(duration)
+    }
+
+    /// Ends every lease whose time is over.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        // A claim that was committed without its answer getting here is held by nobody that we
+        // know of; it gets its time from when it is found.
+        for lease in self.world.store.leased().await? {
+            let known = self
+                .lock()
+                .get(&lease.token.task)
+                .is_some_and(|held| held.lease.token.epoch >= lease.token.epoch);
+            if !known {
+                self.hold(lease);
+            }
+        }
+        let now = self.world.clock.elapsed();
+        let over: Vec<_> = self
+            .lock()
+            .values()
+            .filter(|held| held.until <= now)
+            .map(|held| held.lease.token)
+            .collect();
+        for token in over {
+            self.give_back(token, "its agent went silent", true).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a device was heard from, and finds what is known of it.
+    async fn heard(&self, device: i64) -> Result<Arc<KnownDevice>, ServiceError> {
+        let world = &self.world;
+        let now = world.clock.elapsed();
+        let (known, came_back) = match world.presence.heard(device, now) {
+            Some(heard) => heard,
+            None => {
+                // It registered with a coordinator before this one, over the same database.
+                let stored = world.store.devices().await?;
+                let stored = stored
+                    .into_iter()
+                    .find(|stored| stored.id == device)
+                    .ok_or(ServiceError::NotRegistered { device })?;
+                let known = KnownDevice {
+                    id: device,
+                    registration: stored.registration,
+                };
+                world.presence.introduce(known.clone(), now);
+                (Arc::new(known), true)
+            }
+        };
+        if came_back {
+            world.wakeups.devices();
+        }
+        Ok(known)
+    }
+
+    fn hold(&self, lease: HeldLease) {
+        let until = self.end_of_a_lease();
+        self.lock().insert(lease.token.task, Held { lease, until });
+    }
+
+    fn end_of_a_lease(&self) -> Duration {
+        self.world.clock.elapsed() + self.world.config.lease_time
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,152 @@
+//! Owns the searches: takes requests in, proposes candidates, hands out tasks, records
+//! measurements and answers questions.
+//!
+//! In the order in which a search flows through it:
+//!
+//! - `rpc`: the gRPC services; handlers translate and call;
+//! - `intake`: every check of a request, nowhere else;
+//! - `space`: what genes mean, nowhere else;
+//! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;
+//! - `evaluation`: from measurements to what a strategy is told;
+//! - `leasing`: who measures what, under which token, until when;
+//! - `measurements`: reports, checked and appended;
+//! - `query`: where searches stand and what they found, from the database alone;
+//! - `reaper`: ends the leases of agents that went silent;
+//! - `store`: the only memory, and the only SQL.
+//!
+//! The store is the only meeting point: drivers never talk to agents and handlers never to
+//! strategies. [`wakeups`](wakeups) tell that something changed but carry nothing, so any of the
+//! parts may die at any time. [`run`] is given its world and nothing is read from the environment.
+//!
+//! `task` of the design is split between `evaluation` and the store's rows: a task is made with
+//! its candidate in one transaction and has no life outside the store.
+
+pub mod clock;
+pub mod config;
+mod driver;
+mod error;
+mod evaluation;
+mod intake;
+mod leasing;
+mod measurements;
+mod presence;
+mod query;
+mod reaper;
+mod rpc;
+mod space;
+mod store;
+#[cfg(test)]
+mod testing;
+mod wakeups;
+mod world;
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::Config;
+
+use driver::Drivers;
+use leasing::Leasing;
+use store::sqlite::SqliteStore;
+use world::World;
+
+/// The coordinator could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The database is there but another coordinator serves it.
+    #[error("{0}")]
+    InUse(InUse),
+    /// The database cannot be used; the text says why and what to do.
+    #[error("{0}")]
+    Database(String),
+    /// The listener failed.
+    #[error("the server failed: {0}")]
+    Server(String),
+}
+
+/// A database that another coordinator serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// The file.
+    pub database: std::path::PathBuf,
+    /// Where the other one listens (`127.0.0.1:4120`), as far as it said: a client may ask there.
+    pub address: Option<String>,
+}
+
+impl std::fmt::Display for InUse {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "the database {} is served by another coordinator",
+            self.database.display()
+        )?;
+        match &self.address {
+            Some(address) => write!(formatter, " at {address}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Serves until `shutdown` is cancelled, then lets what is under way come to its end.
+///
+/// State lives in the database alone: killing this at any moment and running it again continues
+/// every search, with each lease given its full time again.
+///
+/// # Errors
+///
+/// [`RunError`] where the database cannot be used or the listener fails. Errors after that are
+/// answered to whoever asked, and logged.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let store = Arc::new(SqliteStore::open(&config.database).await?);
+    if let Ok(address) = listener.local_addr() {
+        store.announce(&address.to_string());
+    }
+    let world = Arc::new(World::new(config, store.clone(), clock));
+    let result = serve(world, listener, shutdown).await;
+    // Everything that held the store has ended; what is left of it is ours.
+    if let Some(store) = Arc::into_inner(store) {
+        store.close().await;
+    }
+    result
+}
+
+async fn serve(
+    world: Arc<World>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    // Whatever ends the server, an error included, ends the rest.
+    let shutdown = shutdown.child_token();
+    let leasing = Arc::new(Leasing::new(world.clone()));
+    leasing.recover().await?;
+    let drivers = Drivers::new(world.clone(), shutdown.clone());
+    drivers.start_all().await?;
+    let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
+    let result = rpc::serve(&world, &leasing, &drivers, listener, shutdown.clone()).await;
+    shutdown.cancel();
+    drivers.stop().await;
+    if let Err(error) = reaper.await {
+        tracing::error!(%error, "the reaper ended badly");
+    }
+    result
+}
+
+impl From<store::StoreError> for RunError {
+    fn from(error: store::StoreError) -> Self {
+        match error {
+            store::StoreError::InUse { path, address } => Self::InUse(InUse {
+                database: path,
+                address,
+            }),
+            other => Self::Database(other.to_string()),
+        }
+    }
+}

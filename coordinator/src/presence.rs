@@ -1,0 +1,62 @@
+//! Which devices serve at this moment. In memory: after a restart every agent is heard from again
+//! within one heartbeat.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bitfront_model::Registration;
+
+/// A device that was heard from since this coordinator started.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KnownDevice {
+    pub(crate) id: i64,
+    pub(crate) registration: Registration,
+}
+
+/// Which devices serve at this moment.
+pub(crate) struct Presence {
+    /// How long a device counts as serving after it was heard from.
+    grace: Duration,
+    /// Behind a std mutex, which is held for a lookup only.
+    seen: Mutex<BTreeMap<i64, (Duration, Arc<KnownDevice>)>>,
+}
+
+impl Presence {
+    pub(crate) fn new(grace: Duration) -> Self {
+        Self {
+            grace,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// A device described itself. True where it did not serve before, or served as another.
+    pub(crate) fn introduce(&self, device: KnownDevice, now: Duration) -> bool {
+        let device = Arc::new(device);
+        let before = self.lock().insert(device.id, (now, device.clone()));
+        before.is_none_or(|(at, before)| now > at + self.grace || before != device)
+    }
+
+    /// A device was heard from. None where it has not described itself to this coordinator yet;
+    /// true where it did not serve before.
+    pub(crate) fn heard(&self, id: i64, now: Duration) -> Option<(Arc<KnownDevice>, bool)> {
+        let mut seen = self.lock();
+        let (at, device) = seen.get_mut(&id)?;
+        let came_back = now > *at + self.grace;
+        *at = now;
+        Some((device.clone(), came_back))
+    }
+
+    /// The devices that serve, by number.
+    pub(crate) fn serving(&self, now: Duration) -> Vec<Arc<KnownDevice>> {
+        self.lock()
+            .values()
+            .filter(|(at, _)| now <= *at + self.grace)
+            .map(|(_, device)| device.clone())
+            .collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, (Duration, Arc<KnownDevice>)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

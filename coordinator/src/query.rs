@@ -1,0 +1,224 @@
+//! Where searches stand and what they found, from the database alone: the same answers come from
+//! any coordinator over the same database, whether or not anything runs.
+
+mod best;
+mod standing;
+
+use std::collections::HashMap;
+
+use bitfront_model::{Device, Figure, Front, FrontPoint, Latency, Outcome, Quality, SearchStatus};
+
+use crate::error::ServiceError;
+use crate::store::{StoredCandidate, StoredMeasurement, StoredSearch};
+use crate::world::World;
+
+pub(crate) use best::best;
+use standing::Standing;
+
+/// Where one search stands.
+pub(crate) async fn status(world: &World, search: i64) -> Result<SearchStatus, ServiceError> {
+    let stored = find(world, search).await?;
+    status_of(world, stored).await
+}
+
+/// Where all searches stand, by number.
+pub(crate) async fn list(world: &World) -> Result<Vec<SearchStatus>, ServiceError> {
+    let mut statuses = Vec::new();
+    for stored in world.store.searches().await? {
+        statuses.push(status_of(world, stored).await?);
+    }
+    Ok(statuses)
+}
+
+/// Everything measured in one search. A device may be named to make sure that the front holds
+/// for it.
+pub(crate) async fn front(
+    world: &World,
+    search: i64,
+    device: Option<&str>,
+) -> Result<Front, ServiceError> {
+    let stored = find(world, search).await?;
+    if let Some(name) = device {
+        check_device(world, &stored, name).await?;
+    }
+    let standing = Standing::of(world, &stored).await?;
+    let mut measurements: HashMap<i64, Vec<StoredMeasurement>> = HashMap::new();
+    for measurement in world.store.measurements(search, None).await? {
+        measurements
+            .entry(measurement.candidate)
+            .or_default()
+            .push(measurement);
+    }
+    let points = (0..standing.candidates.len())
+        .map(|position| {
+            let candidate = standing.candidates[position].id;
+            let measured = measurements.remove(&candidate).unwrap_or_default();
+            point(&stored, &standing, position, measured)
+        })
+        .collect::<Result<_, _>>()?;
+    let hardware_profile = match &stored.binding {
+        Some(binding) => world.store.profile(binding.hardware_profile).await?,
+        None => None,
+    };
+    Ok(Front {
+        status: status_with(world, stored, &standing).await?,
+        points,
+        hardware_profile,
+    })
+}
+
+/// Every device that ever registered. Whether it serves is the one thing here that is not in the
+/// database.
+pub(crate) async fn devices(world: &World) -> Result<Vec<Device>, ServiceError> {
+    let serving = world.presence.serving(world.clock.elapsed());
+    let stored = world.store.devices().await?;
+    Ok(stored
+        .into_iter()
+        .map(|device| Device {
+            device_id: device.id,
+            serving: serving.iter().any(|serving| serving.id == device.id),
+            registration: device.registration,
+            first_seen_ms: device.first_seen_ms,
+            last_seen_ms: device.last_seen_ms,
+            measurements: device.measurements,
+        })
+        .collect())
+}
+
+async fn find(world: &World, search: i64) -> Result<StoredSearch, ServiceError> {
+    world
+        .store
+        .search(search)
+        .await?
+        .ok_or(ServiceError::UnknownSearch { search })
+}
+
+async fn check_device(
+    world: &World,
+    stored: &StoredSearch,
+    name: &str,
+) -> Result<(), ServiceError> {
+    let devices = world.store.devices().await?;
+    let device = devices
+        .iter()
+        .find(|device| device.registration.device == name)
+        .ok_or_else(|| ServiceError::UnknownDevice {
+            name: name.to_owned(),
+            known: devices
+                .iter()
+                .map(|device| device.registration.device.clone())
+                .collect(),
+        })?;
+    let profile = &device.registration.hardware_profile;
+    match &stored.binding {
+        Some(binding) if binding.hardware_profile != profile.digest() => {
+            let measured = world.store.profile(binding.hardware_profile).await?;
+            Err(ServiceError::OtherProfile {
+                search: stored.id,
+                measured: measured.map_or_else(String::new, |profile| profile.summary()),
+                name: name.to_owned(),
+                profile: profile.summary(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn status_of(world: &World, stored: StoredSearch) -> Result<SearchStatus, ServiceError> {
+    let standing = Standing::of(world, &stored).await?;
+    status_with(world, stored, &standing).await
+}
+
+async fn status_with(
+    world: &World,
+    stored: StoredSearch,
+    standing: &Standing,
+) -> Result<SearchStatus, ServiceError> {
+    let best = match standing.best {
+        Some(position) => {
+            let candidate = standing.candidates[position].id;
+            let measured = world.store.measurements(stored.id, Some(candidate)).await?;
+            Some(point(&stored, standing, position, measured)?)
+        }
+        None => None,
+    };
+    let profile = match &stored.binding {
+        Some(binding) => world.store.profile(binding.hardware_profile).await?,
+        None => None,
+    };
+    Ok(SearchStatus {
+        search: stored.id,
+        state: stored.state,
+        reason: stored.reason,
+        created_at_ms: stored.created_at_ms,
+        ended_at_ms: stored.ended_at_ms,
+        active: stored.active,
+        candidates: standing.candidates.len() as u64,
+        evaluated: standing.evaluated(),
+        infeasible: standing.infeasible(),
+        front_size: standing.front.len() as u64,
+        hypervolume: standing.hypervolume,
+        reference_point: stored.reference_point.unwrap_or_default(),
+        best,
+        hardware_profile: stored
+            .binding
+            .as_ref()
+            .map(|binding| binding.hardware_profile),
+        hardware_summary: profile.map_or_else(String::new, |profile| profile.summary()),
+        numerics_class: stored.binding.map(|binding| binding.numerics_class),
+        request: stored.request,
+    })
+}
+
+/// One candidate with all that is known of it.
+fn point(
+    stored: &StoredSearch,
+    standing: &Standing,
+    position: usize,
+    measured: Vec<StoredMeasurement>,
+) -> Result<FrontPoint, ServiceError> {
+    let candidate: &StoredCandidate = &standing.candidates[position];
+    let figures = &standing.figures[position];
+    let spec = &stored.request.spec;
+    let plan = candidate.plan(spec)?;
+    let mut quality: Option<Figure<Quality>> = None;
+    let mut latency: Option<Figure<Vec<Latency>>> = None;
+    for one in measured {
+        match one.measurement.outcome {
+            Outcome::Quality(value) => {
+                quality = Some(Figure {
+                    measurement: one.id,
+                    value,
+                    evidence: one.measurement.evidence,
+                    device: one.device,
+                    measured_at_ms: one.received_at_ms,
+                });
+            }
+            Outcome::Latency { workloads } => {
+                latency = Some(Figure {
+                    measurement: one.id,
+                    value: workloads,
+                    evidence: one.measurement.evidence,
+                    device: one.device,
+                    measured_at_ms: one.received_at_ms,
+                });
+            }
+            Outcome::Infeasible { .. } => {}
+        }
+    }
+    Ok(FrontPoint {
+        search: stored.id,
+        candidate: candidate.id,
+        baseline: candidate.baseline.clone(),
+        size_bytes: candidate.size_bytes,
+        bits_per_weight: plan.bits_per_weight(spec),
+        plan,
+        on_front: standing.front.contains(&position),
+        is_knee: standing.knee == Some(position),
+        within_limits: standing.is_within(position, &stored.request.limits),
+        executed_as_planned: figures.as_planned,
+        quality,
+        latency,
+        infeasible: figures.infeasible.clone(),
+    })
+}

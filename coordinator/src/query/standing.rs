@@ -1,0 +1,152 @@
+//! The candidates of one search beside each other: front, knee, best, hypervolume.
+
+use std::collections::HashMap;
+
+use bitfront_model::{Limits, Objective};
+use bitfront_search::front::{knee, non_dominated};
+use bitfront_search::hypervolume::hypervolume;
+
+use crate::error::ServiceError;
+use crate::evaluation::Figures;
+use crate::store::{StoredCandidate, StoredSearch};
+use crate::world::World;
+
+/// The least KL divergence that is told apart from none when knees are looked for. Below this
+/// lies the rounding of the measurement itself.
+const LEAST_KLD: f64 = 1e-6;
+
+/// The candidates of one search beside each other. Positions are those of `candidates`.
+pub(super) struct Standing {
+    pub(super) candidates: Vec<StoredCandidate>,
+    pub(super) figures: Vec<Figures>,
+    /// Ascending.
+    pub(super) front: Vec<usize>,
+    pub(super) knee: Option<usize>,
+    /// The fastest plan that the limits leave, or the knee where there are no limits.
+    pub(super) best: Option<usize>,
+    pub(super) hypervolume: Option<f64>,
+}
+
+impl Standing {
+    /// Reads the candidates and their figures.
+    pub(super) async fn of(world: &World, search: &StoredSearch) -> Result<Self, ServiceError> {
+        // Measurements first: one whose candidate is not known would be a contradiction.
+        let scores = world.store.scores(search.id, 0).await?;
+        let candidates = world.store.candidates(search.id, 0).await?;
+        let mut figures: Vec<_> = candidates.iter().map(Figures::of).collect();
+        let positions: HashMap<_, _> = candidates
+            .iter()
+            .enumerate()
+            .map(|(position, candidate)| (candidate.id, position))
+            .collect();
+        for score in &scores {
+            if let Some(&position) = positions.get(&score.candidate) {
+                figures[position].add(score);
+            }
+        }
+        Ok(Self::from(search, candidates, figures))
+    }
+
+    fn from(
+        search: &StoredSearch,
+        candidates: Vec<StoredCandidate>,
+        figures: Vec<Figures>,
+    ) -> Self {
+        let objectives = &search.request.objectives;
+        let (positions, points): (Vec<_>, Vec<_>) = figures
+            .iter()
+            .enumerate()
+            .filter_map(|(position, figures)| Some((position, figures.point(objectives)?)))
+            .unzip();
+        let places = non_dominated(&points);
+        let front: Vec<_> = places.iter().map(|&place| positions[place]).collect();
+        // A reference point that does not fit the points is one that another version stored; the
+        // figure is left out then.
+        let hypervolume = search.reference_point.as_ref().and_then(|reference| {
+            let front: Vec<_> = places.iter().map(|&place| &points[place]).collect();
+            hypervolume(&front, reference).ok()
+        });
+        let mut standing = Self {
+            candidates,
+            figures,
+            front,
+            knee: None,
+            best: None,
+            hypervolume,
+        };
+        let limits = &search.request.limits;
+        standing.knee = standing.find_knee(objectives, limits);
+        standing.best = standing.find_best(objectives, limits);
+        standing
+    }
+
+    /// Candidates whose evaluation is complete.
+    pub(super) fn evaluated(&self) -> u64 {
+        self.figures
+            .iter()
+            .filter(|figures| figures.is_complete())
+            .count() as u64
+    }
+
+    /// Candidates that cannot be executed.
+    pub(super) fn infeasible(&self) -> u64 {
+        self.figures
+            .iter()
+            .filter(|figures| figures.infeasible.is_some())
+            .count() as u64
+    }
+
+    /// It is measured and keeps the limits.
+    pub(super) fn is_within(&self, position: usize, limits: &Limits) -> bool {
+        let figures = &self.figures[position];
+        figures.is_complete() && figures.infeasible.is_none() && figures.violation(limits) == 0.0
+    }
+
+    /// The knee of the part of the front that keeps the limits, or of all of it where none does.
+    fn find_knee(&self, objectives: &[Objective], limits: &Limits) -> Option<usize> {
+        let within: Vec<_> = self
+            .front
+            .iter()
+            .copied()
+            .filter(|&position| self.is_within(position, limits))
+            .collect();
+        let eligible = if within.is_empty() {
+            &self.front
+        } else {
+            &within
+        };
+        // The loss spans orders of magnitude between eight bits and two, so its logarithm counts.
+        let points: Vec<Vec<f64>> = eligible
+            .iter()
+            .map(|&position| {
+                let value = |&objective: &Objective| {
+                    let figure = self.figures[position].figure(objective);
+                    match objective {
+                        Objective::Kld => figure.map(|kld| kld.max(LEAST_KLD).ln()),
+                        _ => figure,
+                    }
+                    .unwrap_or(f64::NAN)
+                };
+                objectives.iter().map(value).collect()
+            })
+            .collect();
+        knee(&points).map(|place| eligible[place])
+    }
+
+    /// With limits: the least in the first objective other than the loss, of what keeps them.
+    /// Without: the knee, since the least of anything is then the worst of something else.
+    fn find_best(&self, objectives: &[Objective], limits: &Limits) -> Option<usize> {
+        if *limits == Limits::default() {
+            return self.knee;
+        }
+        let by = *objectives
+            .iter()
+            .find(|&&objective| objective != Objective::Kld)?;
+        let figure = |position: usize| self.figures[position].figure(by).unwrap_or(f64::INFINITY);
+        self.front
+            .iter()
+            .copied()
+            .filter(|&position| self.is_within(position, limits))
+            .min_by(|&left, &right| figure(left).total_cmp(&figure(right)))
+    }
+}

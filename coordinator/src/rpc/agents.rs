@@ -1,0 +1,92 @@
+//! The service that agents talk to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitfront_model::{LeaseToken, Registration, Report};
+use bitfront_proto::v1;
+use bitfront_proto::v1::agents_server::Agents;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::status::malformed;
+use crate::error::ServiceError;
+use crate::leasing::Leasing;
+use crate::measurements;
+use crate::world::World;
+
+pub(super) struct AgentsService {
+    pub(super) world: Arc<World>,
+    pub(super) leasing: Arc<Leasing>,
+    pub(super) shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Agents for AgentsService {
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterResponse>, Status> {
+        let device = Registration::try_from(request.into_inner()).map_err(malformed)?;
+        if device.device.trim().is_empty() {
+            return Err(Status::invalid_argument("device: is empty; give it a name"));
+        }
+        let device_id = self.leasing.register(device).await?;
+        let heartbeat = self.world.config.heartbeat().as_millis();
+        Ok(Response::new(v1::RegisterResponse {
+            device_id,
+            heartbeat_ms: u64::try_from(heartbeat).unwrap_or(u64::MAX),
+        }))
+    }
+
+    async fn lease(
+        &self,
+        request: Request<v1::LeaseRequest>,
+    ) -> Result<Response<v1::LeaseResponse>, Status> {
+        let request = request.into_inner();
+        let wait = Duration::from_millis(request.wait_ms);
+        let leased = self
+            .leasing
+            .lease(request.device_id, wait, &self.shutdown)
+            .await?;
+        Ok(Response::new(v1::LeaseResponse {
+            assignment: leased.map(|(assignment, spec)| v1::Assignment::of(&assignment, &spec)),
+        }))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v1::HeartbeatRequest>,
+    ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        let request = request.into_inner();
+        let held: Vec<LeaseToken> = request.held.into_iter().map(Into::into).collect();
+        let lost = self.leasing.heartbeat(request.device_id, &held).await?;
+        Ok(Response::new(v1::HeartbeatResponse {
+            lost: lost.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let report = Report::try_from(request.into_inner()).map_err(malformed)?;
+        let receipt = measurements::report(&self.world, &self.leasing, &report).await?;
+        Ok(Response::new(receipt.into()))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let request = request.into_inner();
+        let token = request
+            .token
+            .ok_or_else(|| Status::invalid_argument("token: is missing"))?;
+        self.leasing
+            .give_back(token.into(), &request.reason, request.failed)
+            .await
+            .map_err(ServiceError::from)?;
+        Ok(Response::new(v1::ReleaseResponse {}))
+    }
+}

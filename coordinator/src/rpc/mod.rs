@@ -1,0 +1,58 @@
+//! The gRPC services: handlers translate and call. Wire types stop here.
+
+mod agents;
+mod searches;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitfront_proto::MAX_MESSAGE_BYTES;
+use bitfront_proto::v1::agents_server::AgentsServer;
+use bitfront_proto::v1::searches_server::SearchesServer;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::RunError;
+use crate::driver::Drivers;
+use crate::leasing::Leasing;
+use crate::world::World;
+
+/// How often a silent connection is asked whether it still stands. A dead one then ends within
+/// two of these, and with it the long poll that would be handed a task.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Serves both services until the shutdown.
+pub(crate) async fn serve(
+    world: &Arc<World>,
+    leasing: &Arc<Leasing>,
+    drivers: &Arc<Drivers>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let searches = SearchesServer::new(searches::SearchesService {
+        world: world.clone(),
+        leasing: leasing.clone(),
+        drivers: drivers.clone(),
+        shutdown: shutdown.clone(),
+    })
+    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let agents = AgentsServer::new(agents::AgentsService {
+        world: world.clone(),
+        leasing: leasing.clone(),
+        shutdown: shutdown.clone(),
+    })
+    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .add_service(searches)
+        .add_service(agents)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled())
+        .await
+        .map_err(|error| RunError::Server(error.to_string()))
+}

@@ -1,0 +1,249 @@
+//! The service that people and programs talk to.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitfront_model::{Budget, Limits, SearchRequest};
+use bitfront_proto::v1;
+use bitfront_proto::v1::searches_server::Searches;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::status::malformed;
+use crate::driver::Drivers;
+use crate::error::ServiceError;
+use crate::leasing::Leasing;
+use crate::store::NewSearch;
+use crate::world::World;
+use crate::{intake, query};
+
+/// Least time between two statuses of a watched search. Every status reads all figures of the
+/// search, on a machine that may be timing candidates at that moment.
+const BETWEEN_STATUSES: Duration = Duration::from_millis(250);
+
+pub(super) struct SearchesService {
+    pub(super) world: Arc<World>,
+    pub(super) leasing: Arc<Leasing>,
+    pub(super) drivers: Arc<Drivers>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl SearchesService {
+    async fn submit_checked(
+        &self,
+        request: SearchRequest,
+        idempotency_key: String,
+    ) -> Result<i64, ServiceError> {
+        let store = &self.world.store;
+        let devices: Vec<_> = store
+            .devices()
+            .await?
+            .into_iter()
+            .map(|device| device.registration.device)
+            .collect();
+        intake::check(&request, &devices)?;
+        let search = NewSearch {
+            request,
+            idempotency_key: Some(idempotency_key).filter(|key| !key.is_empty()),
+        };
+        let search = store.submit(&search, self.world.clock.now_ms()).await?;
+        self.drivers.start(search);
+        Ok(search)
+    }
+
+    async fn cancel_search(&self, search: i64) -> Result<bool, ServiceError> {
+        let store = &self.world.store;
+        if store.search(search).await?.is_none() {
+            return Err(ServiceError::UnknownSearch { search });
+        }
+        let ended = store.cancel(search, self.world.clock.now_ms()).await?;
+        for token in ended.iter().flatten() {
+            self.leasing.forget(*token);
+        }
+        self.world.wakeups.search(search);
+        Ok(ended.is_some())
+    }
+
+    async fn continue_search(&self, search: i64, more: Budget) -> Result<(), ServiceError> {
+        intake::check_budget(&more)?;
+        let status = query::status(&self.world, search).await?;
+        let budget = Budget {
+            evaluations: more
+                .evaluations
+                .map(|more| status.evaluated.saturating_add(more)),
+            time: more.time.map(|more| status.active.saturating_add(more)),
+        };
+        if !self.world.store.resume(search, &budget).await? {
+            return Err(ServiceError::SearchFailed {
+                search,
+                reason: status.reason,
+            });
+        }
+        self.drivers.start(search);
+        self.world.wakeups.work();
+        Ok(())
+    }
+
+    async fn status(&self, search: i64) -> Result<v1::SearchStatus, ServiceError> {
+        let status = query::status(&self.world, search).await?;
+        Ok((&status).into())
+    }
+}
+
+#[tonic::async_trait]
+impl Searches for SearchesService {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let wire = request.into_inner();
+        let request = wire
+            .request
+            .ok_or_else(|| Status::invalid_argument("request: is missing"))?;
+        let request =
+            SearchRequest::try_from(request).map_err(|error| malformed(error.within("request")))?;
+        let search = self.submit_checked(request, wire.idempotency_key).await?;
+        Ok(Response::new(v1::SubmitResponse { search }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        let status = self.status(request.into_inner().search).await?;
+        Ok(Response::new(status))
+    }
+
+    async fn list(
+        &self,
+        _request: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListResponse>, Status> {
+        let searches = query::list(&self.world).await?;
+        Ok(Response::new(v1::ListResponse {
+            searches: searches.iter().map(Into::into).collect(),
+        }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::SearchStatus, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let search = request.into_inner().search;
+        // A search that does not exist is an error of the call, not of its stream.
+        query::status(&self.world, search).await?;
+        let (statuses, stream) = mpsc::channel(1);
+        tokio::spawn(watch(
+            self.world.clone(),
+            search,
+            statuses,
+            self.shutdown.clone(),
+        ));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<v1::CancelRequest>,
+    ) -> Result<Response<v1::CancelResponse>, Status> {
+        let cancelled = self.cancel_search(request.into_inner().search).await?;
+        Ok(Response::new(v1::CancelResponse { cancelled }))
+    }
+
+    async fn r#continue(
+        &self,
+        request: Request<v1::ContinueRequest>,
+    ) -> Result<Response<v1::SearchStatus>, Status> {
+        let request = request.into_inner();
+        let budget = request
+            .budget
+            .ok_or_else(|| Status::invalid_argument("budget: is missing"))?;
+        self.continue_search(request.search, budget.into()).await?;
+        let status = self.status(request.search).await?;
+        Ok(Response::new(status))
+    }
+
+    async fn front(
+        &self,
+        request: Request<v1::FrontRequest>,
+    ) -> Result<Response<v1::FrontResponse>, Status> {
+        let request = request.into_inner();
+        let front = query::front(&self.world, request.search, request.device.as_deref()).await?;
+        Ok(Response::new((&front).into()))
+    }
+
+    async fn best(
+        &self,
+        request: Request<v1::BestRequest>,
+    ) -> Result<Response<v1::BestResponse>, Status> {
+        let request = request.into_inner();
+        let limits: Limits = request.limits.unwrap_or_default().into();
+        let best = query::best(
+            &self.world,
+            &request.model,
+            request.device.as_deref(),
+            &limits,
+            &request.by,
+        )
+        .await?;
+        Ok(Response::new((&best).into()))
+    }
+
+    async fn devices(
+        &self,
+        _request: Request<v1::DevicesRequest>,
+    ) -> Result<Response<v1::DevicesResponse>, Status> {
+        let devices = query::devices(&self.world).await?;
+        Ok(Response::new(v1::DevicesResponse {
+            devices: devices.iter().map(Into::into).collect(),
+        }))
+    }
+}
+
+/// Sends the status now and after every change, until the search has ended or nobody listens.
+/// Changes that come faster than they can be told are told together.
+async fn watch(
+    world: Arc<World>,
+    search: i64,
+    statuses: mpsc::Sender<Result<v1::SearchStatus, Status>>,
+    shutdown: CancellationToken,
+) {
+    let mut changes = world.wakeups.on_search(search);
+    let mut last: Option<v1::SearchStatus> = None;
+    loop {
+        let status = match query::status(&world, search).await {
+            Ok(status) => status,
+            Err(error) => {
+                // Nobody is left to tell where this fails.
+                let _ = statuses.send(Err(error.into())).await;
+                return;
+            }
+        };
+        let state = status.state;
+        let wire = v1::SearchStatus::from(&status);
+        if last.as_ref() != Some(&wire) {
+            if statuses.send(Ok(wire.clone())).await.is_err() {
+                return;
+            }
+            last = Some(wire);
+        }
+        if state.has_ended() {
+            return;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = statuses.closed() => return,
+            _ = changes.changed() => {}
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = statuses.closed() => return,
+            () = world.clock.sleep(BETWEEN_STATUSES) => {}
+        }
+    }
+}

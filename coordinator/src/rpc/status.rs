@@ -1,0 +1,49 @@
+//! The one place where errors become gRPC statuses.
+//!
+//! `UNAVAILABLE` may be sent again as it is: every call is idempotent, by a key or by nature.
+
+use bitfront_proto::ConvertError;
+use tonic::{Code, Status};
+
+use crate::error::ServiceError;
+use crate::store::StoreError;
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        let code = match &error {
+            ServiceError::Store(error) => code(error),
+            ServiceError::Intake(_) | ServiceError::Name(_) | ServiceError::WrongReport { .. } => {
+                Code::InvalidArgument
+            }
+            ServiceError::UnknownSearch { .. }
+            | ServiceError::UnknownDevice { .. }
+            | ServiceError::UnknownLease { .. }
+            | ServiceError::UnknownModel { .. }
+            | ServiceError::NothingWithin { .. } => Code::NotFound,
+            ServiceError::NotRegistered { .. }
+            | ServiceError::OtherProfile { .. }
+            | ServiceError::SearchFailed { .. } => Code::FailedPrecondition,
+        };
+        if matches!(code, Code::Unavailable | Code::Internal | Code::DataLoss) {
+            tracing::error!(%error, "a call failed");
+        }
+        Self::new(code, error.to_string())
+    }
+}
+
+fn code(error: &StoreError) -> Code {
+    match error {
+        StoreError::Failed { .. } => Code::Unavailable,
+        StoreError::Corrupt { .. } => Code::DataLoss,
+        StoreError::KeyReused { .. } => Code::InvalidArgument,
+        StoreError::Open { .. }
+        | StoreError::InUse { .. }
+        | StoreError::NotOurs { .. }
+        | StoreError::Newer { .. } => Code::Internal,
+    }
+}
+
+/// A message that cannot be read, as the caller sees it.
+pub(super) fn malformed(error: ConvertError) -> Status {
+    Status::invalid_argument(error.to_string())
+}

@@ -1,0 +1,216 @@
+//! Where genes meet meaning, and the only file where they do: which layers share a gene, which
+//! precisions its alleles are, and the way between genomes and plans.
+
+use bitfront_model::{
+    Grouping, Layer, LayerKind, ModelSpec, Plan, PlanError, Precision, SearchRequest,
+};
+use bitfront_search::space::{Genome, GenomeError, Space};
+
+/// Layers that always have the same precision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gene {
+    /// For people: `blk.0.attention`, `ffn_down`, `token_embd`.
+    pub(crate) name: String,
+    /// Positions of the layers in the spec.
+    layers: Vec<usize>,
+    /// From most to fewest bits: a step to the next number is a small change, which is what the
+    /// strategies expect.
+    alleles: Vec<Precision>,
+}
+
+/// The plans that a search can propose.
+#[derive(Debug, Clone)]
+pub(crate) struct SearchSpace {
+    genes: Vec<Gene>,
+    space: Space,
+}
+
+/// There is no space to search.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpaceError {
+    /// A gene cannot take any value.
+    #[error(
+        "none of the precisions {} can hold `{gene}`, whose rows have {columns} weights; \
+         the precisions that can are {}",
+        names(precisions),
+        names(fitting)
+    )]
+    NoAllele {
+        /// The gene.
+        gene: String,
+        /// The lengths of its layers' rows.
+        columns: String,
+        /// What was allowed.
+        precisions: Vec<Precision>,
+        /// What would fit.
+        fitting: Vec<Precision>,
+    },
+    /// The genes make no space.
+    #[error(transparent)]
+    Space(#[from] bitfront_search::space::SpaceError),
+}
+
+/// A stored genome does not belong to the space.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    /// It is none of its members.
+    #[error(transparent)]
+    Genome(#[from] GenomeError),
+    /// The plan does not fit the model.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+impl SearchSpace {
+    /// The space over a model: the alleles of a gene are the precisions of the list that fit all
+    /// of its layers.
+    pub(crate) fn new(
+        spec: &ModelSpec,
+        precisions: &[Precision],
+        grouping: Grouping,
+    ) -> Result<Self, SpaceError> {
+        let mut genes: Vec<Gene> = Vec::new();
+        for (position, layer) in spec.layers.iter().enumerate() {
+            let name = gene_name(layer, grouping);
+            match genes.iter_mut().find(|gene| gene.name == name) {
+                Some(gene) => gene.layers.push(position),
+                None => genes.push(Gene {
+                    name,
+                    layers: vec![position],
+                    alleles: Vec::new(),
+                }),
+            }
+        }
+        for gene in &mut genes {
+            let fitting: Vec<_> = Precision::ALL
+                .into_iter()
+                .filter(|precision| {
+                    gene.layers
+                        .iter()
+                        .all(|&layer| precision.fits(spec.layers[layer].columns))
+                })
+                .collect();
+            gene.alleles = fitting
+                .iter()
+                .copied()
+                .filter(|precision| precisions.contains(precision))
+                .collect();
+            if gene.alleles.is_empty() {
+                let mut columns: Vec<_> = gene
+                    .layers
+                    .iter()
+                    .map(|&layer| spec.layers[layer].columns)
+                    .collect();
+                columns.sort_unstable();
+                columns.dedup();
+                let columns: Vec<_> = columns.iter().map(u64::to_string).collect();
+                return Err(SpaceError::NoAllele {
+                    gene: gene.name.clone(),
+                    columns: columns.join(" or "),
+                    precisions: precisions.to_vec(),
+                    fitting,
+                });
+            }
+        }
+        let space = Space::new(genes.iter().map(|gene| gene.alleles.len()))?;
+        Ok(Self { genes, space })
+    }
+
+    /// The space of a request on a device: over the precisions that were asked for and that the
+    /// device executes.
+    pub(crate) fn bound(
+        request: &SearchRequest,
+        executed: &[Precision],
+    ) -> Result<Self, SpaceError> {
+        let precisions: Vec<_> = request
+            .precisions
+            .iter()
+            .copied()
+            .filter(|precision| executed.contains(precision))
+            .collect();
+        Self::new(&request.spec, &precisions, request.grouping)
+    }
+
+    /// The space as the strategies see it.
+    pub(crate) fn as_numbers(&self) -> &Space {
+        &self.space
+    }
+
+    /// The plan that a genome stands for.
+    pub(crate) fn plan(&self, spec: &ModelSpec, genome: &Genome) -> Result<Plan, DecodeError> {
+        self.space.check(genome)?;
+        let mut precisions = vec![Precision::F32; spec.layers.len()];
+        for (gene, &allele) in self.genes.iter().zip(&genome.0) {
+            for &layer in &gene.layers {
+                precisions[layer] = gene.alleles[usize::from(allele)];
+            }
+        }
+        Ok(Plan::new(spec, precisions)?)
+    }
+
+    /// The genome of a plan, where the plan lies in the space: every gene's layers agree on one
+    /// of its alleles.
+    pub(crate) fn genome(&self, plan: &Plan) -> Option<Genome> {
+        let alleles = self.genes.iter().map(|gene| {
+            let mut precisions = gene.layers.iter().map(|&layer| plan.precisions()[layer]);
+            let first = precisions.next()?;
+            if precisions.any(|precision| precision != first) {
+                return None;
+            }
+            let allele = gene.alleles.iter().position(|&allele| allele == first)?;
+            u8::try_from(allele).ok()
+        });
+        alleles.collect::<Option<_>>().map(Genome)
+    }
+
+    /// Bytes of the smallest plan of the space.
+    pub(crate) fn smallest_bytes(&self, spec: &ModelSpec) -> u64 {
+        let bytes = |gene: &Gene, precision: Precision| -> u64 {
+            gene.layers
+                .iter()
+                .filter_map(|&layer| {
+                    precision.bytes(spec.layers[layer].rows, spec.layers[layer].columns)
+                })
+                .sum()
+        };
+        let layers: u64 = self
+            .genes
+            .iter()
+            .filter_map(|gene| {
+                gene.alleles
+                    .iter()
+                    .map(|&precision| bytes(gene, precision))
+                    .min()
+            })
+            .sum();
+        layers + spec.fixed_bytes
+    }
+}
+
+fn gene_name(layer: &Layer, grouping: Grouping) -> String {
+    match (grouping, layer.block) {
+        (Grouping::Tensor, _) | (Grouping::Block, None) => layer.name.clone(),
+        (Grouping::Kind, _) => layer.kind.to_string(),
+        (Grouping::Block, Some(block)) => {
+            let part = match layer.kind {
+                LayerKind::AttentionQuery
+                | LayerKind::AttentionKey
+                | LayerKind::AttentionValue
+                | LayerKind::AttentionOutput => "attention",
+                LayerKind::FeedForwardGate
+                | LayerKind::FeedForwardUp
+                | LayerKind::FeedForwardDown => "feed_forward",
+                LayerKind::TokenEmbedding | LayerKind::Output => layer.kind.name(),
+            };
+            format!("blk.{block}.{part}")
+        }
+    }
+}
+
+fn names(precisions: &[Precision]) -> String {
+    let names: Vec<_> = precisions
+        .iter()
+        .map(|precision| precision.name())
+        .collect();
+    names.join(", ")
+}

@@ -1,0 +1,182 @@
+//! What the coordinator remembers. The only folder with SQL in it.
+//!
+//! [`Store`] is the whole contract; `conformance.rs` says it again as tests that every
+//! implementation must pass. Rules that hold for each method:
+//!
+//! - A method is one transaction: it happens whole or not at all, and answers after the commit.
+//! - An error says whether the write may have happened ([`StoreError::may_have_happened`]); every
+//!   write can be sent again without harm, or its caller reads before it tries again.
+//! - Time is an argument.
+
+#[cfg(test)]
+pub(crate) mod conformance;
+mod rows;
+pub(crate) mod sqlite;
+#[cfg(test)]
+pub(crate) mod unreliable;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitfront_model::{Budget, Digest, HardwareProfile, LeaseToken, Receipt, Registration, Report};
+
+pub(crate) use rows::{
+    Binding, Claimant, Claimed, Ending, HeldLease, LeaseEnding, NewCandidate, NewSearch, Requeued,
+    Score, ScoreOutcome, StoredCandidate, StoredDevice, StoredMeasurement, StoredSearch, TaskFacts,
+};
+
+/// What the coordinator remembers; see the module's documentation for what holds everywhere.
+#[async_trait]
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Makes a device known or renews what is known of it; says its number.
+    async fn register(&self, device: &Registration, now_ms: i64) -> Result<i64, StoreError>;
+    /// Every device, by number.
+    async fn devices(&self) -> Result<Vec<StoredDevice>, StoreError>;
+    /// A hardware profile by its digest.
+    async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
+
+    /// Stores a request as a queued search; one with a known idempotency key finds the search
+    /// that it started before.
+    async fn submit(&self, search: &NewSearch, now_ms: i64) -> Result<i64, StoreError>;
+    /// A search.
+    async fn search(&self, search: i64) -> Result<Option<StoredSearch>, StoreError>;
+    /// Every search, by number.
+    async fn searches(&self) -> Result<Vec<StoredSearch>, StoreError>;
+    /// Says what a queued or running search waits for; nothing where it does not wait.
+    async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError>;
+    /// Queued → running. False where the search is not queued; a binding is never replaced.
+    async fn bind(&self, search: i64, binding: &Binding) -> Result<bool, StoreError>;
+    /// Raises the time that a search has used.
+    async fn spend(&self, search: i64, active: Duration) -> Result<(), StoreError>;
+    /// Fixes the point that hypervolumes are taken against; the first one stays.
+    async fn fix_reference(&self, search: i64, point: &[f64]) -> Result<(), StoreError>;
+    /// Running → done or failed; its queued tasks are cancelled, its leased ones may still end.
+    /// False where the search does not run, or has been given another budget than the driver knew.
+    async fn end(&self, search: i64, ending: &Ending, now_ms: i64) -> Result<bool, StoreError>;
+    /// Queued or running → cancelled, with all its tasks. The leases that this ended, or none
+    /// where the search had ended before.
+    async fn cancel(&self, search: i64, now_ms: i64)
+    -> Result<Option<Vec<LeaseToken>>, StoreError>;
+    /// Replaces the budget; a done or cancelled search runs (or, unbound, queues) again, with its
+    /// cancelled tasks unless their candidate is infeasible. False for a failed or unknown one.
+    async fn resume(&self, search: i64, budget: &Budget) -> Result<bool, StoreError>;
+
+    /// Adds a candidate with its tasks to a running search. None where the search does not run.
+    async fn add_candidate(
+        &self,
+        search: i64,
+        candidate: &NewCandidate,
+        now_ms: i64,
+    ) -> Result<Option<i64>, StoreError>;
+    /// The candidates of a search with a number above `after`, in order.
+    async fn candidates(&self, search: i64, after: i64)
+    -> Result<Vec<StoredCandidate>, StoreError>;
+    /// The accepted measurements of a search with a number above `after`, in order, by the
+    /// figures that the search steers by.
+    async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError>;
+    /// The accepted measurements of a search, or of one candidate of it, whole and in order.
+    async fn measurements(
+        &self,
+        search: i64,
+        candidate: Option<i64>,
+    ) -> Result<Vec<StoredMeasurement>, StoreError>;
+
+    /// Leases the first queued task that fits the claimant: by candidate, quality first.
+    async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError>;
+    /// Every task that is leased now.
+    async fn leased(&self) -> Result<Vec<HeldLease>, StoreError>;
+    /// Ends a lease without a result: leased → queued, or failed with an `abandoned` measurement
+    /// after too many attempts that count. Changes nothing where the token does not hold the task.
+    async fn requeue(
+        &self,
+        token: LeaseToken,
+        ending: &LeaseEnding,
+        now_ms: i64,
+    ) -> Result<Requeued, StoreError>;
+    /// What a report about a task is checked against.
+    async fn task(&self, task: i64) -> Result<Option<TaskFacts>, StoreError>;
+    /// Appends a measurement, once for every idempotency key. It ends the task where the token
+    /// holds it, or where nobody does and it is queued; otherwise it is kept as a repeat. An
+    /// infeasible one that ends its task also cancels the candidate's queued tasks. The report
+    /// must have been checked against [`Self::task`].
+    async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError>;
+}
+
+/// The store did not do as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened or made.
+    #[error("cannot open the database {}: {reason}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Another coordinator serves this file now.
+    #[error("the database {} is served by another coordinator{}; use that one or stop it",
+        path.display(), address.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// Where the other one listens, as far as it said.
+        address: Option<String>,
+    },
+    /// The file is something else.
+    #[error("{} is not a bitfront database: {reason}; name another file", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        reason: String,
+    },
+    /// The file was written by a newer version of the program.
+    #[error("the database {} has schema version {found}, this program knows versions up to \
+        {known}; use the newer version of bitfront that wrote it", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The latest version known.
+        known: i64,
+    },
+    /// Reading or writing failed.
+    #[error("the database failed while it was asked to {doing}: {reason}")]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// What the database said.
+        reason: String,
+        /// False where it is certain that nothing was written.
+        may_have_happened: bool,
+    },
+    /// What is stored cannot be what was written.
+    #[error("the database holds {what} that cannot be read: {reason}")]
+    Corrupt {
+        /// The table and the row.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The idempotency key belongs to a report about another task.
+    #[error("the idempotency key `{key}` was used for a report about another task")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+}
+
+impl StoreError {
+    /// False where it is certain that nothing was written.
+    pub fn may_have_happened(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed {
+                may_have_happened: true,
+                ..
+            }
+        )
+    }
+}

@@ -1,0 +1,189 @@
+//! What goes into the store and comes out of it.
+
+use std::time::Duration;
+
+use bitfront_model::{
+    Budget, Digest, LeaseToken, Measurement, ModelSpec, NumericsClass, Plan, Precision,
+    Registration, SearchRequest, SearchState, TaskKind, Workload,
+};
+use bitfront_search::space::Genome;
+
+use super::StoreError;
+
+/// A device that registered at some time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredDevice {
+    pub(crate) id: i64,
+    pub(crate) registration: Registration,
+    pub(crate) first_seen_ms: i64,
+    pub(crate) last_seen_ms: i64,
+    pub(crate) measurements: u64,
+}
+
+/// A search to be stored.
+#[derive(Debug, Clone)]
+pub(crate) struct NewSearch {
+    pub(crate) request: SearchRequest,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+/// What a search is bound to for all its life: figures of other devices cannot be compared, and
+/// genes mean something only over these precisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Binding {
+    pub(crate) hardware_profile: Digest,
+    pub(crate) numerics_class: NumericsClass,
+    /// Everything that the device executes, whatever was asked for.
+    pub(crate) precisions: Vec<Precision>,
+}
+
+/// A search as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredSearch {
+    pub(crate) id: i64,
+    /// As submitted, but with the budget as it is now.
+    pub(crate) request: SearchRequest,
+    pub(crate) state: SearchState,
+    pub(crate) reason: String,
+    pub(crate) created_at_ms: i64,
+    pub(crate) ended_at_ms: Option<i64>,
+    pub(crate) active: Duration,
+    pub(crate) binding: Option<Binding>,
+    pub(crate) reference_point: Option<Vec<f64>>,
+}
+
+/// How a search ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    /// Done or failed.
+    pub(crate) state: SearchState,
+    pub(crate) reason: String,
+    pub(crate) active: Duration,
+    /// The budget that was found to be spent; another one in the store keeps the search running.
+    pub(crate) budget: Budget,
+}
+
+/// A candidate to be stored, with the tasks that measure it.
+#[derive(Debug, Clone)]
+pub(crate) struct NewCandidate {
+    pub(crate) ask_number: Option<u64>,
+    pub(crate) genome: Option<Genome>,
+    pub(crate) plan: Plan,
+    pub(crate) size_bytes: u64,
+    pub(crate) baseline: Option<String>,
+    /// What to measure and who may: a numerics class or the digest of a hardware profile.
+    pub(crate) tasks: Vec<(TaskKind, String)>,
+}
+
+/// A candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredCandidate {
+    pub(crate) id: i64,
+    pub(crate) ask_number: Option<u64>,
+    pub(crate) genome: Option<Genome>,
+    pub(crate) precisions: Vec<Precision>,
+    pub(crate) plan_digest: Digest,
+    pub(crate) size_bytes: u64,
+    pub(crate) baseline: Option<String>,
+}
+
+impl StoredCandidate {
+    /// The plan, for the model of its search.
+    pub(crate) fn plan(&self, spec: &ModelSpec) -> Result<Plan, StoreError> {
+        Plan::new(spec, self.precisions.clone()).map_err(|error| StoreError::Corrupt {
+            what: format!("candidate {}", self.id),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// An accepted measurement, by the figures that a search steers by.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Score {
+    pub(crate) measurement: i64,
+    pub(crate) candidate: i64,
+    pub(crate) executed_as_planned: bool,
+    pub(crate) outcome: ScoreOutcome,
+}
+
+/// The figures of a score.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ScoreOutcome {
+    /// Mean KL divergence in nats.
+    Quality { kld: f64 },
+    /// Medians in nanoseconds.
+    Latency { decode_ns: f64, prefill_ns: f64 },
+    /// The candidate cannot be executed, or (`abandoned`) every attempt to measure it failed.
+    Infeasible { reason: String, abandoned: bool },
+}
+
+/// An accepted measurement, whole.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredMeasurement {
+    pub(crate) id: i64,
+    pub(crate) candidate: i64,
+    pub(crate) measurement: Measurement,
+    pub(crate) executed_as_planned: bool,
+    pub(crate) device: String,
+    pub(crate) received_at_ms: i64,
+}
+
+/// A device that asks for work.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimant {
+    pub(crate) device: i64,
+    pub(crate) numerics_class: NumericsClass,
+    pub(crate) hardware_profile: Digest,
+    pub(crate) lease_time: Duration,
+}
+
+/// A task that was just leased.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Claimed {
+    pub(crate) token: LeaseToken,
+    pub(crate) search: i64,
+    pub(crate) candidate: i64,
+    pub(crate) kind: TaskKind,
+    pub(crate) precisions: Vec<Precision>,
+}
+
+/// A task that is leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldLease {
+    pub(crate) token: LeaseToken,
+    pub(crate) device: i64,
+}
+
+/// How a lease ends without a result.
+#[derive(Debug, Clone)]
+pub(crate) struct LeaseEnding {
+    /// For the operator.
+    pub(crate) reason: String,
+    /// Whether the attempt counts against the task.
+    pub(crate) counts: bool,
+    /// Attempts after which the task is given up.
+    pub(crate) most_attempts: u32,
+}
+
+/// What became of a task whose lease ended without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Requeued {
+    /// It can be leased again.
+    Queued,
+    /// It was given up, and its candidate is infeasible.
+    Failed,
+    /// The token did not hold it.
+    NotHeld,
+}
+
+/// What a report about a task is checked against.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TaskFacts {
+    pub(crate) search: i64,
+    pub(crate) kind: TaskKind,
+    /// Hand-outs so far.
+    pub(crate) epoch: i64,
+    pub(crate) plan_digest: Digest,
+    pub(crate) layers: usize,
+    pub(crate) workloads: Vec<Workload>,
+}

@@ -1,0 +1,94 @@
+//! From columns to words: what is read may have been written by anyone.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bitfront_model::Precision;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Failure, StoreError};
+
+/// A row that cannot have been written by this program.
+pub(super) fn corrupt(what: impl Display, reason: impl Display) -> Failure {
+    Failure::Store(StoreError::Corrupt {
+        what: what.to_string(),
+        reason: reason.to_string(),
+    })
+}
+
+/// A word by its name.
+pub(super) fn word<T>(row: &SqliteRow, column: &str) -> Result<T, Failure>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|error| corrupt(column, error))
+}
+
+/// A word that may be absent.
+pub(super) fn optional_word<T>(row: &SqliteRow, column: &str) -> Result<Option<T>, Failure>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| text.parse().map_err(|error| corrupt(column, error)))
+        .transpose()
+}
+
+/// A count or a size, stored as SQLite's signed integer.
+pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, Failure> {
+    let value: i64 = row.try_get(column)?;
+    u64::try_from(value).map_err(|_| corrupt(column, format!("{value} is negative")))
+}
+
+/// A count that may be absent.
+pub(super) fn optional_unsigned(row: &SqliteRow, column: &str) -> Result<Option<u64>, Failure> {
+    let value: Option<i64> = row.try_get(column)?;
+    value
+        .map(|value| {
+            u64::try_from(value).map_err(|_| corrupt(column, format!("{value} is negative")))
+        })
+        .transpose()
+}
+
+/// A count as it is stored. What is larger than SQLite can hold is stored as the largest: sizes
+/// and budgets that large are out of reach in any case.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A duration as it is stored.
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Precisions as they are stored.
+pub(super) fn joined(precisions: &[Precision]) -> String {
+    let names: Vec<_> = precisions
+        .iter()
+        .map(|precision| precision.name())
+        .collect();
+    names.join(",")
+}
+
+/// Precisions that were stored by [`joined`].
+pub(super) fn split(column: &str, text: &str) -> Result<Vec<Precision>, Failure> {
+    text.split(',')
+        .filter(|name| !name.is_empty())
+        .map(|name| name.parse().map_err(|error| corrupt(column, error)))
+        .collect()
+}
+
+/// A value as JSON.
+pub(super) fn json<T: serde::Serialize>(what: &str, value: &T) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| corrupt(what, error))
+}
+
+/// A value that was stored by [`json`].
+pub(super) fn parsed<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| corrupt(what, error))
+}

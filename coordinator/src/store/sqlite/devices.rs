@@ -1,0 +1,98 @@
+//! Devices and hardware profiles.
+
+use bitfront_model::{Digest, HardwareProfile, NumericsClass, Registration};
+use sqlx::{Row, SqliteConnection};
+
+use super::decode::{joined, json, parsed, split, unsigned};
+use super::{Failure, StoredDevice};
+
+pub(super) async fn register(
+    connection: &mut SqliteConnection,
+    device: &Registration,
+    now_ms: i64,
+) -> Result<i64, Failure> {
+    let digest = device.hardware_profile.digest().to_string();
+    sqlx::query(
+        "INSERT INTO hardware_profiles (digest, profile) VALUES (?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(&digest)
+    .bind(json("the hardware profile", &device.hardware_profile)?)
+    .execute(&mut *connection)
+    .await?;
+    Ok(sqlx::query_scalar(
+        "INSERT INTO devices (name, profile, numerics_class, precisions, agent_version,
+                              first_seen_at, last_seen_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
+         ON CONFLICT (name) DO UPDATE SET
+             profile = excluded.profile,
+             numerics_class = excluded.numerics_class,
+             precisions = excluded.precisions,
+             agent_version = excluded.agent_version,
+             last_seen_at = excluded.last_seen_at
+         RETURNING id",
+    )
+    .bind(&device.device)
+    .bind(&digest)
+    .bind(&device.numerics_class.0)
+    .bind(joined(&device.precisions))
+    .bind(&device.agent_version)
+    .bind(now_ms)
+    .fetch_one(connection)
+    .await?)
+}
+
+pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredDevice>, Failure> {
+    let rows = sqlx::query(
+        "SELECT d.*, p.profile AS profile_json,
+                (SELECT count(*) FROM measurements m
+                 WHERE m.device = d.id AND m.outcome <> 'abandoned') AS measurements
+         FROM devices d JOIN hardware_profiles p ON p.digest = d.profile
+         ORDER BY d.id",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredDevice {
+                id: row.try_get("id")?,
+                registration: Registration {
+                    device: row.try_get("name")?,
+                    hardware_profile: parsed("a hardware profile", row.try_get("profile_json")?)?,
+                    numerics_class: NumericsClass(row.try_get("numerics_class")?),
+                    precisions: split("devices.precisions", row.try_get("precisions")?)?,
+                    agent_version: row.try_get("agent_version")?,
+                },
+                first_seen_ms: row.try_get("first_seen_at")?,
+                last_seen_ms: row.try_get("last_seen_at")?,
+                measurements: unsigned(row, "measurements")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn profile(
+    connection: &mut SqliteConnection,
+    digest: Digest,
+) -> Result<Option<HardwareProfile>, Failure> {
+    let text: Option<String> =
+        sqlx::query_scalar("SELECT profile FROM hardware_profiles WHERE digest = ?")
+            .bind(digest.to_string())
+            .fetch_optional(connection)
+            .await?;
+    text.map(|text| parsed("a hardware profile", &text))
+        .transpose()
+}
+
+/// Notes that a device was heard from.
+pub(super) async fn seen(
+    connection: &mut SqliteConnection,
+    device: i64,
+    now_ms: i64,
+) -> Result<(), Failure> {
+    sqlx::query("UPDATE devices SET last_seen_at = max(last_seen_at, ?) WHERE id = ?")
+        .bind(now_ms)
+        .bind(device)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

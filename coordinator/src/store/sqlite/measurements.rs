@@ -1,0 +1,230 @@
+//! Measurements: appended, never changed.
+
+use bitfront_model::{LeaseToken, Measurement, Outcome, Receipt, Report};
+use sqlx::{Row, SqliteConnection};
+
+use super::decode::{corrupt, json, parsed, split};
+use super::{Failure, Score, ScoreOutcome, StoreError, StoredMeasurement, devices};
+
+pub(super) async fn record(
+    connection: &mut SqliteConnection,
+    report: &Report,
+    now_ms: i64,
+) -> Result<Receipt, Failure> {
+    let token = report.token;
+    let known: Option<i64> =
+        sqlx::query_scalar("SELECT task FROM measurements WHERE idempotency_key = ?")
+            .bind(&report.idempotency_key)
+            .fetch_optional(&mut *connection)
+            .await?;
+    match known {
+        Some(task) if task == token.task => return Ok(Receipt::AlreadyReported),
+        Some(_) => {
+            return Err(Failure::Store(StoreError::KeyReused {
+                key: report.idempotency_key.clone(),
+            }));
+        }
+        None => {}
+    }
+    // The holder ends the task; so does a late report while nobody holds it, since the work is
+    // paid for. Under a newer lease, or after the end, the measurement is a repeat.
+    let ended = sqlx::query(
+        "UPDATE tasks SET state = 'done'
+         WHERE id = ?1 AND ((state = 'leased' AND epoch = ?2) OR (state = 'queued' AND epoch >= ?2))",
+    )
+    .bind(token.task)
+    .bind(token.epoch)
+    .execute(&mut *connection)
+    .await?;
+    let accepted = ended.rows_affected() == 1;
+    append(
+        connection,
+        &Appended {
+            token,
+            idempotency_key: &report.idempotency_key,
+            measurement: &report.measurement,
+            abandoned: false,
+            accepted,
+            now_ms,
+        },
+    )
+    .await?;
+    Ok(if accepted {
+        Receipt::Recorded
+    } else {
+        Receipt::KeptAsRepeat
+    })
+}
+
+/// One row of the table.
+pub(super) struct Appended<'a> {
+    pub(super) token: LeaseToken,
+    pub(super) idempotency_key: &'a str,
+    pub(super) measurement: &'a Measurement,
+    /// Written for a task that was given up.
+    pub(super) abandoned: bool,
+    /// It ended the task.
+    pub(super) accepted: bool,
+    pub(super) now_ms: i64,
+}
+
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    row: &Appended<'_>,
+) -> Result<(), Failure> {
+    let (outcome, kld, decode_ns, prefill_ns, infeasible) = match &row.measurement.outcome {
+        Outcome::Quality(quality) => ("quality", Some(quality.kld), None, None, None),
+        Outcome::Latency { workloads } => {
+            let median = |decode: bool| {
+                workloads
+                    .iter()
+                    .find(|latency| latency.workload.is_decode() == decode)
+                    .map(|latency| latency.median_ns)
+            };
+            ("latency", None, median(true), median(false), None)
+        }
+        Outcome::Infeasible { reason } => {
+            let outcome = if row.abandoned {
+                "abandoned"
+            } else {
+                "infeasible"
+            };
+            (outcome, None, None, None, Some(reason))
+        }
+    };
+    let about = sqlx::query(
+        "SELECT l.device, c.id AS candidate, c.plan
+         FROM leases l JOIN tasks t ON t.id = l.task JOIN candidates c ON c.id = t.candidate
+         WHERE l.task = ? AND l.epoch = ?",
+    )
+    .bind(row.token.task)
+    .bind(row.token.epoch)
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or_else(|| {
+        corrupt(
+            format!("task {}", row.token.task),
+            format!("it was never handed out under epoch {}", row.token.epoch),
+        )
+    })?;
+    let device: i64 = about.try_get("device")?;
+    let candidate: i64 = about.try_get("candidate")?;
+    let planned = split("candidates.plan", about.try_get("plan")?)?;
+    let as_planned = infeasible.is_some() || row.measurement.evidence.executed == planned;
+    sqlx::query(
+        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, decode_ns,
+                                   prefill_ns, infeasible, executed_as_planned, payload, device,
+                                   received_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(row.token.task)
+    .bind(row.token.epoch)
+    .bind(row.idempotency_key)
+    .bind(outcome)
+    .bind(row.accepted)
+    .bind(kld)
+    .bind(decode_ns)
+    .bind(prefill_ns)
+    .bind(infeasible)
+    .bind(as_planned)
+    .bind(json("the measurement", row.measurement)?)
+    .bind(device)
+    .bind(row.now_ms)
+    .execute(&mut *connection)
+    .await?;
+    if row.accepted && infeasible.is_some() {
+        // What cannot be executed need not be measured in another way.
+        sqlx::query(
+            "UPDATE tasks SET state = 'cancelled' WHERE candidate = ? AND state = 'queued'",
+        )
+        .bind(candidate)
+        .execute(&mut *connection)
+        .await?;
+    }
+    if row.abandoned {
+        return Ok(());
+    }
+    devices::seen(connection, device, row.now_ms).await
+}
+
+pub(super) async fn scores(
+    connection: &mut SqliteConnection,
+    search: i64,
+    after: i64,
+) -> Result<Vec<Score>, Failure> {
+    let rows = sqlx::query(
+        "SELECT m.id, t.candidate, m.outcome, m.kld, m.decode_ns, m.prefill_ns, m.infeasible,
+                m.executed_as_planned
+         FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
+         WHERE c.search = ? AND m.id > ? AND m.accepted = 1 ORDER BY m.id",
+    )
+    .bind(search)
+    .bind(after)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let id: i64 = row.try_get("id")?;
+            let what = || format!("measurement {id}");
+            let outcome: String = row.try_get("outcome")?;
+            let figure = |column: &str| -> Result<f64, Failure> {
+                let value: Option<f64> = row.try_get(column)?;
+                value.ok_or_else(|| corrupt(what(), format!("{column} is missing")))
+            };
+            let outcome = match outcome.as_str() {
+                "quality" => ScoreOutcome::Quality {
+                    kld: figure("kld")?,
+                },
+                "latency" => ScoreOutcome::Latency {
+                    decode_ns: figure("decode_ns")?,
+                    prefill_ns: figure("prefill_ns")?,
+                },
+                "infeasible" | "abandoned" => {
+                    let reason: Option<String> = row.try_get("infeasible")?;
+                    ScoreOutcome::Infeasible {
+                        reason: reason.unwrap_or_default(),
+                        abandoned: outcome == "abandoned",
+                    }
+                }
+                other => return Err(corrupt(what(), format!("unknown outcome `{other}`"))),
+            };
+            Ok(Score {
+                measurement: id,
+                candidate: row.try_get("candidate")?,
+                executed_as_planned: row.try_get("executed_as_planned")?,
+                outcome,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn whole(
+    connection: &mut SqliteConnection,
+    search: i64,
+    candidate: Option<i64>,
+) -> Result<Vec<StoredMeasurement>, Failure> {
+    let rows = sqlx::query(
+        "SELECT m.id, t.candidate, m.payload, m.executed_as_planned, d.name AS device,
+                m.received_at
+         FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
+                             JOIN devices d ON d.id = m.device
+         WHERE c.search = ?1 AND (?2 IS NULL OR c.id = ?2) AND m.accepted = 1 ORDER BY m.id",
+    )
+    .bind(search)
+    .bind(candidate)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let id: i64 = row.try_get("id")?;
+            Ok(StoredMeasurement {
+                id,
+                candidate: row.try_get("candidate")?,
+                measurement: parsed(&format!("measurement {id}"), row.try_get("payload")?)?,
+                executed_as_planned: row.try_get("executed_as_planned")?,
+                device: row.try_get("device")?,
+                received_at_ms: row.try_get("received_at")?,
+            })
+        })
+        .collect()
+}

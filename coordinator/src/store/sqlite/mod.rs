@@ -1,0 +1,270 @@
+//! The store in one SQLite file.
+//!
+//! All writes go through one connection, owned by the writer task ([`writer`]): SQLite has one
+//! writer at a time in any case, and here it never waits for a lock. Writes that arrive while a
+//! commit is on its way to the disk share the next one. `synchronous=FULL`: a commit that was
+//! answered survives a power loss. Reads have a pool of their own and, in WAL mode, wait for
+//! nobody.
+
+mod candidates;
+mod decode;
+mod devices;
+mod measurements;
+mod open;
+mod searches;
+mod tasks;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitfront_model::{Budget, Digest, HardwareProfile, LeaseToken, Receipt, Registration, Report};
+use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
+
+use super::*;
+use writer::Writer;
+
+/// The store in one SQLite file; see the module's documentation.
+pub(crate) struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+    /// Held for as long as the store lives: it keeps a second coordinator out.
+    lock: open::Lock,
+}
+
+/// Why a piece of work on a connection failed.
+#[derive(Debug)]
+enum Failure {
+    Database(sqlx::Error),
+    Store(StoreError),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failure {
+    /// The error of work that was rolled back, or that only read.
+    fn while_asked_to(self, doing: &'static str) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Database(error) => StoreError::Failed {
+                doing,
+                reason: error.to_string(),
+                may_have_happened: false,
+            },
+        }
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, making it where it does not exist, and brings its schema up to date.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        open::open(path).await
+    }
+
+    /// Leaves a note of where this coordinator listens, for others that find the file in use.
+    pub(crate) fn announce(&self, address: &str) {
+        self.lock.announce(address);
+    }
+
+    /// Ends the writer after what it was given, and closes the file.
+    pub(crate) async fn close(self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn reader(&self, doing: &'static str) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.readers
+            .acquire()
+            .await
+            .map_err(|error| Failure::from(error).while_asked_to(doing))
+    }
+}
+
+/// Runs a function on a reading connection.
+macro_rules! read {
+    ($store:expr, $doing:literal, $function:path $(, $argument:expr)*) => {{
+        let mut connection = $store.reader($doing).await?;
+        $function(&mut connection $(, $argument)*)
+            .await
+            .map_err(|failure| failure.while_asked_to($doing))
+    }};
+}
+
+/// Runs a function in a transaction of the writer, with arguments of its own.
+macro_rules! write {
+    ($store:expr, $doing:literal, |$connection:ident| $work:expr) => {
+        $store
+            .writer
+            .write($doing, move |$connection| {
+                Box::pin(async move { $work.await })
+            })
+            .await
+    };
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn register(&self, device: &Registration, now_ms: i64) -> Result<i64, StoreError> {
+        let device = device.clone();
+        write!(self, "register a device", |connection| devices::register(
+            connection, &device, now_ms
+        ))
+    }
+
+    async fn devices(&self) -> Result<Vec<StoredDevice>, StoreError> {
+        read!(self, "list the devices", devices::all)
+    }
+
+    async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {
+        read!(self, "find a hardware profile", devices::profile, digest)
+    }
+
+    async fn submit(&self, search: &NewSearch, now_ms: i64) -> Result<i64, StoreError> {
+        let search = search.clone();
+        write!(self, "store a search", |connection| searches::submit(
+            connection, &search, now_ms
+        ))
+    }
+
+    async fn search(&self, search: i64) -> Result<Option<StoredSearch>, StoreError> {
+        read!(self, "find a search", searches::one, search)
+    }
+
+    async fn searches(&self) -> Result<Vec<StoredSearch>, StoreError> {
+        read!(self, "list the searches", searches::all)
+    }
+
+    async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError> {
+        let reason = reason.to_owned();
+        write!(self, "note what a search waits for", |connection| {
+            searches::wait(connection, search, &reason)
+        })
+    }
+
+    async fn bind(&self, search: i64, binding: &Binding) -> Result<bool, StoreError> {
+        let binding = binding.clone();
+        write!(self, "bind a search", |connection| searches::bind(
+            connection, search, &binding
+        ))
+    }
+
+    async fn spend(&self, search: i64, active: Duration) -> Result<(), StoreError> {
+        write!(self, "note the time of a search", |connection| {
+            searches::spend(connection, search, active)
+        })
+    }
+
+    async fn fix_reference(&self, search: i64, point: &[f64]) -> Result<(), StoreError> {
+        let point = point.to_vec();
+        write!(self, "fix a reference point", |connection| {
+            searches::fix_reference(connection, search, &point)
+        })
+    }
+
+    async fn end(&self, search: i64, ending: &Ending, now_ms: i64) -> Result<bool, StoreError> {
+        let ending = ending.clone();
+        write!(self, "end a search", |connection| searches::end(
+            connection, search, &ending, now_ms
+        ))
+    }
+
+    async fn cancel(
+        &self,
+        search: i64,
+        now_ms: i64,
+    ) -> Result<Option<Vec<LeaseToken>>, StoreError> {
+        write!(self, "cancel a search", |connection| searches::cancel(
+            connection, search, now_ms
+        ))
+    }
+
+    async fn resume(&self, search: i64, budget: &Budget) -> Result<bool, StoreError> {
+        let budget = *budget;
+        write!(self, "continue a search", |connection| searches::resume(
+            connection, search, &budget
+        ))
+    }
+
+    async fn add_candidate(
+        &self,
+        search: i64,
+        candidate: &NewCandidate,
+        now_ms: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let candidate = candidate.clone();
+        write!(self, "store a candidate", |connection| candidates::add(
+            connection, search, &candidate, now_ms
+        ))
+    }
+
+    async fn candidates(
+        &self,
+        search: i64,
+        after: i64,
+    ) -> Result<Vec<StoredCandidate>, StoreError> {
+        read!(self, "list candidates", candidates::after, search, after)
+    }
+
+    async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError> {
+        read!(self, "list scores", measurements::scores, search, after)
+    }
+
+    async fn measurements(
+        &self,
+        search: i64,
+        candidate: Option<i64>,
+    ) -> Result<Vec<StoredMeasurement>, StoreError> {
+        read!(
+            self,
+            "list measurements",
+            measurements::whole,
+            search,
+            candidate
+        )
+    }
+
+    async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError> {
+        let claimant = claimant.clone();
+        write!(self, "lease a task", |connection| tasks::claim(
+            connection, &claimant, now_ms
+        ))
+    }
+
+    async fn leased(&self) -> Result<Vec<HeldLease>, StoreError> {
+        read!(self, "list the leases", tasks::leased)
+    }
+
+    async fn requeue(
+        &self,
+        token: LeaseToken,
+        ending: &LeaseEnding,
+        now_ms: i64,
+    ) -> Result<Requeued, StoreError> {
+        let ending = ending.clone();
+        write!(self, "end a lease", |connection| tasks::requeue(
+            connection, token, &ending, now_ms
+        ))
+    }
+
+    async fn task(&self, task: i64) -> Result<Option<TaskFacts>, StoreError> {
+        read!(self, "find a task", tasks::facts, task)
+    }
+
+    async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError> {
+        let report = report.clone();
+        write!(self, "record a measurement", |connection| {
+            measurements::record(connection, &report, now_ms)
+        })
+    }
+}

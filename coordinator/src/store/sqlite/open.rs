@@ -1,0 +1,193 @@
+//! Opening a database file: one coordinator at a time, ours and not newer than we know.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use super::{SqliteStore, StoreError, Writer};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// Set by the first migration; see there.
+const APPLICATION_ID: i64 = 1_650_881_140;
+
+/// Connections that read. Each takes a thread and some memory; reads are short.
+const READERS: u32 = 4;
+
+/// Keeps a second coordinator away from a database file.
+///
+/// The lock is on a file of its own beside the database, since SQLite's own locks are released
+/// between transactions. The operating system drops it with the process, however that ends.
+pub(super) struct Lock {
+    /// Open for as long as the lock is held.
+    _file: File,
+    address: PathBuf,
+}
+
+impl Lock {
+    fn take(database: &Path) -> Result<Self, StoreError> {
+        let path = beside(database, "lock");
+        let address = beside(database, "address");
+        let failed = |error: io::Error| StoreError::Open {
+            path: path.clone(),
+            reason: error.to_string(),
+        };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self {
+                _file: file,
+                address,
+            }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+                path: database.to_owned(),
+                address: std::fs::read_to_string(&address).ok(),
+            }),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Writes down where the holder listens. Only a help for others, so a failure is no error.
+    pub(super) fn announce(&self, address: &str) {
+        if let Err(error) = std::fs::write(&self.address, address) {
+            tracing::warn!(%error, file = %self.address.display(), "cannot note the address");
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The next holder writes its own; one that is left behind says nothing wrong before.
+        let _ = std::fs::remove_file(&self.address);
+    }
+}
+
+fn beside(database: &Path, extension: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
+}
+
+pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(|error| StoreError::Open {
+            path: path.to_owned(),
+            reason: format!("the folder {}: {error}", folder.display()),
+        })?;
+    }
+    let lock = Lock::take(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging();
+    let mut connection = first_look(path, &options).await?;
+    migrate(path, &mut connection).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_with(options.read_only(true))
+        .await
+        .map_err(failed(path))?;
+    Ok(SqliteStore {
+        writer: Writer::start(connection),
+        readers,
+        lock,
+    })
+}
+
+/// Opens the writing connection, but changes nothing in a file that is not ours: the settings
+/// that are stored in the file come after the check.
+async fn first_look(
+    path: &Path,
+    options: &SqliteConnectOptions,
+) -> Result<SqliteConnection, StoreError> {
+    let looking = options
+        .clone()
+        .create_if_missing(true)
+        .connect()
+        .await
+        .map_err(failed(path))?;
+    let mut looking = looking;
+    let application_id: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut looking)
+        .await
+        .map_err(failed(path))?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master")
+        .fetch_one(&mut looking)
+        .await
+        .map_err(failed(path))?;
+    if tables > 0 && application_id != APPLICATION_ID {
+        return Err(StoreError::NotOurs {
+            path: path.to_owned(),
+            reason: "it is a database of another program".to_owned(),
+        });
+    }
+    drop(looking);
+    options
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .connect()
+        .await
+        .map_err(failed(path))
+}
+
+async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let known = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
+    MIGRATIONS
+        .run(&mut *connection)
+        .await
+        .map_err(|error| match error {
+            MigrateError::VersionMissing(found) if found > known => StoreError::Newer {
+                path: path.to_owned(),
+                found,
+                known,
+            },
+            MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => {
+                StoreError::NotOurs {
+                    path: path.to_owned(),
+                    reason: format!("its migration {version} differs from this program's"),
+                }
+            }
+            other => StoreError::Open {
+                path: path.to_owned(),
+                reason: other.to_string(),
+            },
+        })
+}
+
+fn failed(path: &Path) -> impl Fn(sqlx::Error) -> StoreError {
+    /// SQLite's code for a file that is not a database.
+    const NOT_A_DATABASE: &str = "26";
+    let path = path.to_owned();
+    move |error| {
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.as_deref() == Some(NOT_A_DATABASE) {
+            return StoreError::NotOurs {
+                path: path.clone(),
+                reason: "it is not an SQLite file".to_owned(),
+            };
+        }
+        StoreError::Open {
+            path: path.clone(),
+            reason: error.to_string(),
+        }
+    }
+}

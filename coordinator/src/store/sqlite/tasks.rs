@@ -1,0 +1,185 @@
+//! Tasks and leases.
+
+use bitfront_model::{Evidence, LeaseToken, Measurement, Outcome};
+use sqlx::{Row, SqliteConnection};
+
+use super::decode::{corrupt, milliseconds, parsed, split, word};
+use super::{
+    Claimant, Claimed, Failure, HeldLease, LeaseEnding, Requeued, TaskFacts, devices, measurements,
+};
+
+pub(super) async fn claim(
+    connection: &mut SqliteConnection,
+    claimant: &Claimant,
+    now_ms: i64,
+) -> Result<Option<Claimed>, Failure> {
+    // The two halves of the choice each walk the index of queued tasks; `kind` sorts quality
+    // behind latency, hence descending.
+    let claimed: Option<(i64, i64)> = sqlx::query_as(
+        "UPDATE tasks
+         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
+         WHERE id = (
+             SELECT id FROM (
+                 SELECT id, candidate, kind FROM tasks
+                 WHERE state = 'queued' AND kind = 'quality' AND target = ?
+                 UNION ALL
+                 SELECT id, candidate, kind FROM tasks
+                 WHERE state = 'queued' AND kind = 'latency' AND target = ?)
+             ORDER BY candidate, kind DESC LIMIT 1)
+         RETURNING id, epoch",
+    )
+    .bind(now_ms.saturating_add(milliseconds(claimant.lease_time)))
+    .bind(&claimant.numerics_class.0)
+    .bind(claimant.hardware_profile.to_string())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some((task, epoch)) = claimed else {
+        return Ok(None);
+    };
+    sqlx::query("INSERT INTO leases (task, epoch, device, leased_at) VALUES (?, ?, ?, ?)")
+        .bind(task)
+        .bind(epoch)
+        .bind(claimant.device)
+        .bind(now_ms)
+        .execute(&mut *connection)
+        .await?;
+    devices::seen(connection, claimant.device, now_ms).await?;
+    let row = sqlx::query(
+        "SELECT c.search, c.id AS candidate, c.plan, t.kind
+         FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = ?",
+    )
+    .bind(task)
+    .fetch_one(connection)
+    .await?;
+    Ok(Some(Claimed {
+        token: LeaseToken { task, epoch },
+        search: row.try_get("search")?,
+        candidate: row.try_get("candidate")?,
+        kind: word(&row, "kind")?,
+        precisions: split("candidates.plan", row.try_get("plan")?)?,
+    }))
+}
+
+pub(super) async fn leased(connection: &mut SqliteConnection) -> Result<Vec<HeldLease>, Failure> {
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "SELECT t.id, t.epoch, l.device
+         FROM tasks t JOIN leases l ON l.task = t.id AND l.epoch = t.epoch
+         WHERE t.state = 'leased' ORDER BY t.id",
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(task, epoch, device)| HeldLease {
+            token: LeaseToken { task, epoch },
+            device,
+        })
+        .collect())
+}
+
+pub(super) async fn requeue(
+    connection: &mut SqliteConnection,
+    token: LeaseToken,
+    ending: &LeaseEnding,
+    now_ms: i64,
+) -> Result<Requeued, Failure> {
+    let attempts: Option<i64> = sqlx::query_scalar(
+        "UPDATE tasks SET state = 'queued', attempts = attempts - ?
+         WHERE id = ? AND epoch = ? AND state = 'leased' RETURNING attempts",
+    )
+    .bind(i64::from(!ending.counts))
+    .bind(token.task)
+    .bind(token.epoch)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(attempts) = attempts else {
+        return Ok(Requeued::NotHeld);
+    };
+    sqlx::query("UPDATE leases SET ending = ? WHERE task = ? AND epoch = ?")
+        .bind(&ending.reason)
+        .bind(token.task)
+        .bind(token.epoch)
+        .execute(&mut *connection)
+        .await?;
+    if attempts < i64::from(ending.most_attempts) {
+        // A search that has ended wants nothing measured any more.
+        sqlx::query(
+            "UPDATE tasks SET state = 'cancelled'
+             WHERE id = ? AND state = 'queued' AND candidate IN (
+                 SELECT c.id FROM candidates c JOIN searches s ON s.id = c.search
+                 WHERE s.state <> 'running')",
+        )
+        .bind(token.task)
+        .execute(connection)
+        .await?;
+        return Ok(Requeued::Queued);
+    }
+    abandon(connection, token, attempts, &ending.reason, now_ms).await?;
+    Ok(Requeued::Failed)
+}
+
+/// Gives a task up. The strategy learns of it as it learns of everything, by a measurement.
+async fn abandon(
+    connection: &mut SqliteConnection,
+    token: LeaseToken,
+    attempts: i64,
+    reason: &str,
+    now_ms: i64,
+) -> Result<(), Failure> {
+    sqlx::query("UPDATE tasks SET state = 'failed' WHERE id = ?")
+        .bind(token.task)
+        .execute(&mut *connection)
+        .await?;
+    let measurement = Measurement {
+        outcome: Outcome::Infeasible {
+            reason: format!("given up after {attempts} attempts, the last one: {reason}"),
+        },
+        evidence: Evidence {
+            executed: Vec::new(),
+            imatrix_digest: None,
+            environment: Default::default(),
+            duration_ns: 0,
+        },
+    };
+    measurements::append(
+        connection,
+        &measurements::Appended {
+            token,
+            idempotency_key: &format!("abandoned:{}:{}", token.task, token.epoch),
+            measurement: &measurement,
+            abandoned: true,
+            accepted: true,
+            now_ms,
+        },
+    )
+    .await
+}
+
+pub(super) async fn facts(
+    connection: &mut SqliteConnection,
+    task: i64,
+) -> Result<Option<TaskFacts>, Failure> {
+    let row = sqlx::query(
+        "SELECT c.search, t.kind, t.epoch, c.plan_digest, c.plan,
+                json_extract(s.request, '$.workloads') AS workloads
+         FROM tasks t JOIN candidates c ON c.id = t.candidate
+                      JOIN searches s ON s.id = c.search
+         WHERE t.id = ?",
+    )
+    .bind(task)
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let workloads: Option<String> = row.try_get("workloads")?;
+    let workloads = workloads.ok_or_else(|| corrupt("searches.request", "it has no workloads"))?;
+    Ok(Some(TaskFacts {
+        search: row.try_get("search")?,
+        kind: word(&row, "kind")?,
+        epoch: row.try_get("epoch")?,
+        plan_digest: word(&row, "plan_digest")?,
+        layers: split("candidates.plan", row.try_get("plan")?)?.len(),
+        workloads: parsed("searches.request", &workloads)?,
+    }))
+}
