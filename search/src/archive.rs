@@ -1,0 +1,272 @@
+//! Everything that was asked and told, in a form that does not depend on how the two interleave.
+
+use std::collections::BTreeMap;
+
+use crate::dominance::Fitness;
+use crate::event::{Evaluation, Event, EventError};
+use crate::space::{Genome, Space};
+
+/// A candidate and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Its name.
+    pub id: u64,
+    /// What was asked.
+    pub genome: Genome,
+    /// What was told; none while the evaluation is pending.
+    pub fitness: Option<Fitness>,
+}
+
+/// The candidates of a search in the order in which they were asked.
+///
+/// Two event sequences with the same asks in the same order and the same evaluations leave equal
+/// archives, wherever the evaluations came in between. A coordinator that rebuilds a strategy may
+/// therefore replay all asks first and all measurements after them.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    space: Space,
+    candidates: Vec<Candidate>,
+    // Ordered maps: a hash map would draw its keys from global randomness.
+    position_of_id: BTreeMap<u64, usize>,
+    position_of_genome: BTreeMap<Genome, usize>,
+    objectives: Option<usize>,
+}
+
+impl Archive {
+    /// An archive without candidates.
+    pub fn new(space: Space) -> Self {
+        Self {
+            space,
+            candidates: Vec::new(),
+            position_of_id: BTreeMap::new(),
+            position_of_genome: BTreeMap::new(),
+            objectives: None,
+        }
+    }
+
+    /// Records an event, or leaves the archive as it is and says what contradicts it.
+    pub fn record(&mut self, event: &Event) -> Result<(), EventError> {
+        match event {
+            Event::Asked { candidate, genome } => self.record_asked(*candidate, genome),
+            Event::Told {
+                candidate,
+                evaluation,
+            } => self.record_told(*candidate, evaluation),
+        }
+    }
+
+    fn record_asked(&mut self, candidate: u64, genome: &Genome) -> Result<(), EventError> {
+        self.space
+            .check(genome)
+            .map_err(|source| EventError::Outside { candidate, source })?;
+        if self.position_of_id.contains_key(&candidate) {
+            return Err(EventError::CandidateAskedTwice { candidate });
+        }
+        if let Some(&position) = self.position_of_genome.get(genome) {
+            return Err(EventError::GenomeAskedTwice {
+                candidate,
+                first: self.candidates[position].id,
+            });
+        }
+        let position = self.candidates.len();
+        self.position_of_id.insert(candidate, position);
+        self.position_of_genome.insert(genome.clone(), position);
+        self.candidates.push(Candidate {
+            id: candidate,
+            genome: genome.clone(),
+            fitness: None,
+        });
+        Ok(())
+    }
+
+    fn record_told(&mut self, candidate: u64, evaluation: &Evaluation) -> Result<(), EventError> {
+        let Some(&position) = self.position_of_id.get(&candidate) else {
+            return Err(EventError::UnknownCandidate { candidate });
+        };
+        if self.candidates[position].fitness.is_some() {
+            return Err(EventError::ToldTwice { candidate });
+        }
+        if let Evaluation::Measured {
+            objectives,
+            violation,
+        } = evaluation
+        {
+            let found = objectives.len();
+            let expected = self.objectives.unwrap_or(found.max(1));
+            if found != expected {
+                return Err(EventError::ObjectiveCount {
+                    candidate,
+                    expected,
+                    found,
+                });
+            }
+            if *violation < 0.0 {
+                return Err(EventError::NegativeViolation {
+                    candidate,
+                    violation: *violation,
+                });
+            }
+            self.objectives = Some(found);
+        }
+        self.candidates[position].fitness = Some(Fitness::of(evaluation));
+        Ok(())
+    }
+
+    /// The space that every candidate is a member of.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Every candidate, in the order in which they were asked.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// Whether the genome has never been asked.
+    pub fn is_new(&self, genome: &Genome) -> bool {
+        !self.position_of_genome.contains_key(genome)
+    }
+
+    /// Whether every genome of the space has been asked.
+    pub fn is_exhausted(&self) -> bool {
+        self.candidates.len() as u128 >= self.space.size()
+    }
+
+    /// The first genome from `start` on, in the space's counting order, that was never asked;
+    /// none when the space is exhausted. `start` must be a member.
+    ///
+    /// At most as many genomes are skipped as have been asked, so this ends soon in any space.
+    pub(crate) fn next_new(&self, start: Genome) -> Option<Genome> {
+        if self.is_exhausted() {
+            return None;
+        }
+        let mut genome = start;
+        while !self.is_new(&genome) {
+            self.space.advance(&mut genome);
+        }
+        Some(genome)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::space::GenomeError;
+
+    fn asked(candidate: u64, alleles: &[u8]) -> Event {
+        Event::Asked {
+            candidate,
+            genome: Genome(alleles.to_vec()),
+        }
+    }
+
+    fn told(candidate: u64, objectives: &[f64], violation: f64) -> Event {
+        Event::Told {
+            candidate,
+            evaluation: Evaluation::Measured {
+                objectives: objectives.to_vec(),
+                violation,
+            },
+        }
+    }
+
+    fn archive() -> Archive {
+        let mut archive = Archive::new(Space::new([2, 2]).unwrap());
+        archive.record(&asked(7, &[0, 1])).unwrap();
+        archive.record(&asked(8, &[1, 1])).unwrap();
+        archive.record(&told(7, &[1.0, 2.0], 0.0)).unwrap();
+        archive
+    }
+
+    #[test]
+    fn refuses_contradictions_and_stays_as_it_was() {
+        let outside = GenomeError::Allele {
+            gene: 0,
+            allele: 2,
+            alleles: 2,
+        };
+        let cases = [
+            (
+                asked(9, &[2, 0]),
+                EventError::Outside {
+                    candidate: 9,
+                    source: outside,
+                },
+            ),
+            (
+                asked(7, &[0, 0]),
+                EventError::CandidateAskedTwice { candidate: 7 },
+            ),
+            (
+                asked(9, &[0, 1]),
+                EventError::GenomeAskedTwice {
+                    candidate: 9,
+                    first: 7,
+                },
+            ),
+            (
+                told(9, &[1.0, 1.0], 0.0),
+                EventError::UnknownCandidate { candidate: 9 },
+            ),
+            (
+                told(7, &[1.0, 2.0], 0.0),
+                EventError::ToldTwice { candidate: 7 },
+            ),
+            (
+                told(8, &[1.0], 0.0),
+                EventError::ObjectiveCount {
+                    candidate: 8,
+                    expected: 2,
+                    found: 1,
+                },
+            ),
+            (
+                told(8, &[1.0, 1.0], -0.5),
+                EventError::NegativeViolation {
+                    candidate: 8,
+                    violation: -0.5,
+                },
+            ),
+        ];
+        let mut failures = Vec::new();
+        for (event, expected) in cases {
+            let mut archive = archive();
+            let found = archive.record(&event);
+            let unchanged =
+                archive.candidates.len() == 2 && archive.candidates[1].fitness.is_none();
+            if found != Err(expected.clone()) || !unchanged {
+                failures.push((event, expected, found, unchanged));
+            }
+        }
+        assert!(
+            failures.is_empty(),
+            "(event, expected, found, unchanged): {failures:#?}"
+        );
+    }
+
+    #[test]
+    fn the_first_candidate_needs_an_objective() {
+        let mut archive = Archive::new(Space::new([2]).unwrap());
+        archive.record(&asked(1, &[0])).unwrap();
+        assert_eq!(
+            archive.record(&told(1, &[], 0.0)),
+            Err(EventError::ObjectiveCount {
+                candidate: 1,
+                expected: 1,
+                found: 0
+            })
+        );
+    }
+
+    #[test]
+    fn finds_the_last_new_genome_and_then_none() {
+        let mut archive = archive();
+        archive.record(&asked(9, &[0, 0])).unwrap();
+        let last = archive.next_new(Genome(vec![1, 1]));
+        assert_eq!(last, Some(Genome(vec![1, 0])));
+        archive.record(&asked(10, &[1, 0])).unwrap();
+        assert!(archive.is_exhausted());
+        assert_eq!(archive.next_new(Genome(vec![1, 1])), None);
+    }
+}

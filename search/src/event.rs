@@ -1,0 +1,98 @@
+//! What has happened: candidates asked and evaluations told.
+
+use thiserror::Error;
+
+use crate::space::{Genome, GenomeError};
+
+/// One thing that happened in a search. The events of a search, in their stored order, are all
+/// that a strategy ever learns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A genome became a candidate: a strategy's proposal, or a baseline.
+    Asked {
+        /// Its name, unique within the search.
+        candidate: u64,
+        /// What will be evaluated.
+        genome: Genome,
+    },
+    /// A candidate's evaluation came back.
+    Told {
+        /// An asked candidate.
+        candidate: u64,
+        /// What was found.
+        evaluation: Evaluation,
+    },
+}
+
+/// What is known of a candidate after its evaluation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Evaluation {
+    /// It was measured.
+    Measured {
+        /// All to be minimised, in the same order and number for every candidate of a search. A
+        /// value that is not finite makes the candidate infeasible.
+        objectives: Vec<f64>,
+        /// By how much it breaks the limits, summed over the limits in units that make them
+        /// comparable; 0 where it keeps all of them. Infinity or NaN makes it infeasible.
+        violation: f64,
+    },
+    /// It cannot be measured.
+    Infeasible,
+}
+
+/// An event that contradicts those before it. The strategy is left as it was.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum EventError {
+    /// The asked genome is not a member of the space.
+    #[error("candidate {candidate} lies outside the space: {source}")]
+    Outside {
+        /// The event's candidate.
+        candidate: u64,
+        /// Where it leaves the space.
+        source: GenomeError,
+    },
+    /// A candidate's name is taken.
+    #[error("candidate {candidate} was asked before")]
+    CandidateAskedTwice {
+        /// The event's candidate.
+        candidate: u64,
+    },
+    /// A genome has been asked under another name.
+    #[error("candidate {candidate} has the genome of candidate {first}")]
+    GenomeAskedTwice {
+        /// The event's candidate.
+        candidate: u64,
+        /// The candidate that the genome belongs to.
+        first: u64,
+    },
+    /// An evaluation of something that was never asked.
+    #[error("candidate {candidate} was never asked")]
+    UnknownCandidate {
+        /// The event's candidate.
+        candidate: u64,
+    },
+    /// A second evaluation of one candidate.
+    #[error("candidate {candidate} was told before")]
+    ToldTwice {
+        /// The event's candidate.
+        candidate: u64,
+    },
+    /// Objectives that cannot be compared with those of earlier candidates.
+    #[error("candidate {candidate} has {found} objectives where {expected} are expected")]
+    ObjectiveCount {
+        /// The event's candidate.
+        candidate: u64,
+        /// Objectives of the candidates before it; 1 where it is the first and has none.
+        expected: usize,
+        /// Objectives of this candidate.
+        found: usize,
+    },
+    /// A violation below zero has no meaning.
+    #[error("candidate {candidate} has the violation {violation}; it must not be negative")]
+    NegativeViolation {
+        /// The event's candidate.
+        candidate: u64,
+        /// What was told.
+        violation: f64,
+    },
+}

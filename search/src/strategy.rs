@@ -1,0 +1,55 @@
+//! The seam between the algorithms and the search that they serve.
+
+use thiserror::Error;
+
+use crate::event::{Event, EventError};
+use crate::nsga2::Nsga2;
+use crate::random::Random;
+use crate::space::{Genome, Space};
+
+/// Proposes what to evaluate next, knowing only what was asked and told.
+///
+/// This trait exists so that the driver of a search is the same for every algorithm, and so that
+/// no algorithm can reach storage, a clock or another machine. Its contract:
+///
+/// - The answer of [`ask`](Self::ask) is a function of the space, the seed, the events told so far
+///   and the ask number, and of nothing else. Asking changes nothing: the same ask number without
+///   an event in between gives the same answer.
+/// - An answer becomes a candidate only by telling it back as [`Event::Asked`], after it has been
+///   stored. Baselines arrive in the same way. A search is resumed by telling its stored events to
+///   a new strategy; past asks are never asked again.
+/// - The answer depends on the asked candidates in their order and on the evaluation of each, and
+///   not on where the evaluations came in between. Which evaluations had come in by the time of an
+///   ask does matter: with several pending at once, two runs of one seed give the same asks only
+///   if the evaluations arrive at the same points. What was stored decides either way.
+/// - An answer lies inside the space, and no candidate, evaluated or pending, had its genome.
+pub trait Strategy: Send {
+    /// Learns of an event. A contradiction is an error and leaves the strategy as it was.
+    fn tell(&mut self, event: &Event) -> Result<(), EventError>;
+
+    /// A genome to evaluate next; none when every genome of the space has been asked. The ask
+    /// number counts the strategy's own proposals, so that each draws from a stream of its own.
+    fn ask(&mut self, ask_number: u64) -> Option<Genome>;
+}
+
+/// The names that [`build`] knows.
+pub const NAMES: [&str; 2] = ["random", "nsga2"];
+
+/// A strategy was asked for by a name that none has.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("unknown strategy `{name}`; known are {}", NAMES.join(", "))]
+pub struct UnknownStrategy {
+    /// What was asked for.
+    pub name: String,
+}
+
+/// The strategy of that name, before any event.
+pub fn build(name: &str, space: Space, seed: u64) -> Result<Box<dyn Strategy>, UnknownStrategy> {
+    match name {
+        "random" => Ok(Box::new(Random::new(space, seed))),
+        "nsga2" => Ok(Box::new(Nsga2::new(space, seed))),
+        _ => Err(UnknownStrategy {
+            name: name.to_owned(),
+        }),
+    }
+}
