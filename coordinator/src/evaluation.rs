@@ -5,6 +5,10 @@ use bitfront_search::event::Evaluation;
 
 use crate::store::{Score, ScoreOutcome, StoredCandidate};
 
+/// The least KL divergence that is told apart from none. Below this lies the rounding of the
+/// measurement itself.
+const LEAST_KLD: f64 = 1e-6;
+
 /// What is known of one candidate, by the figures that a search steers by.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figures {
@@ -69,6 +73,16 @@ impl Figures {
         }
     }
 
+    /// One figure on the scale on which distances between plans count: the loss spans orders of
+    /// magnitude between eight bits and two, so its logarithm. The order of plans is the same.
+    pub(crate) fn scaled(&self, objective: Objective) -> Option<f64> {
+        let figure = self.figure(objective)?;
+        Some(match objective {
+            Objective::Kld => figure.max(LEAST_KLD).ln(),
+            Objective::Decode | Objective::Prefill | Objective::Size => figure,
+        })
+    }
+
     /// The figures that are made small, of a candidate that may enter a front: measured whole,
     /// and as planned. Figures of something else than the plan say nothing about the plan.
     pub(crate) fn point(&self, objectives: &[Objective]) -> Option<Vec<f64>> {
@@ -110,7 +124,13 @@ impl Figures {
         if !self.is_complete() {
             return None;
         }
-        Some(match self.point(objectives) {
+        let scaled = |_| {
+            objectives
+                .iter()
+                .map(|&objective| self.scaled(objective))
+                .collect()
+        };
+        Some(match self.point(objectives).and_then(scaled) {
             Some(objectives) => Evaluation::Measured {
                 objectives,
                 violation: self.violation(limits),

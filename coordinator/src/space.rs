@@ -112,7 +112,12 @@ impl SearchSpace {
                 });
             }
         }
-        let space = Space::new(genes.iter().map(|gene| gene.alleles.len()))?;
+        // Layers of one kind answer to bits alike, which the strategies may use.
+        let space = Space::new(genes.iter().map(|gene| gene.alleles.len()))?.with_families(
+            genes
+                .iter()
+                .map(|gene| spec.layers[gene.layers[0]].kind as usize),
+        )?;
         Ok(Self { genes, space })
     }
 

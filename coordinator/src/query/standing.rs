@@ -11,10 +11,6 @@ use crate::evaluation::Figures;
 use crate::store::{StoredCandidate, StoredSearch};
 use crate::world::World;
 
-/// The least KL divergence that is told apart from none when knees are looked for. Below this
-/// lies the rounding of the measurement itself.
-const LEAST_KLD: f64 = 1e-6;
-
 /// The candidates of one search beside each other. Positions are those of `candidates`.
 pub(super) struct Standing {
     pub(super) candidates: Vec<StoredCandidate>,
@@ -115,17 +111,11 @@ impl Standing {
         } else {
             &within
         };
-        // The loss spans orders of magnitude between eight bits and two, so its logarithm counts.
         let points: Vec<Vec<f64>> = eligible
             .iter()
             .map(|&position| {
                 let value = |&objective: &Objective| {
-                    let figure = self.figures[position].figure(objective);
-                    match objective {
-                        Objective::Kld => figure.map(|kld| kld.max(LEAST_KLD).ln()),
-                        _ => figure,
-                    }
-                    .unwrap_or(f64::NAN)
+                    self.figures[position].scaled(objective).unwrap_or(f64::NAN)
                 };
                 objectives.iter().map(value).collect()
             })
