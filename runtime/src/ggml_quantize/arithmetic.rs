@@ -21,7 +21,7 @@ pub(super) fn nearest_int(value: f32) -> i32 {
 #[inline(always)]
 pub(super) fn truncate(value: f32) -> i32 {
     const LIMIT: f32 = 2_147_483_648.0;
-    if value >= -LIMIT && value < LIMIT {
+    if (-LIMIT..LIMIT).contains(&value) {
         value as i32
     } else {
         i32::MIN
@@ -35,6 +35,18 @@ pub(super) fn truncate(value: f32) -> i32 {
 #[inline(always)]
 pub(super) fn round_half_away(value: f32) -> i32 {
     truncate(value + 0.499_999_97_f32.copysign(value))
+}
+
+/// The largest number, or zero where none is positive.
+pub(super) fn largest(numbers: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    numbers.iter().copied().fold(0.0, greater)
+}
+
+/// The number of the largest magnitude, the first one of several.
+pub(super) fn largest_in_magnitude(numbers: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b.abs() > a.abs() { b } else { a };
+    numbers.iter().copied().fold(0.0, greater)
 }
 
 /// Writes a scale as `f16` and returns the number that a reader will see.

@@ -1,6 +1,6 @@
 //! The types with blocks of 32 weights.
 
-use super::arithmetic::{round_half_away, store_f16, truncate};
+use super::arithmetic::{largest_in_magnitude, round_half_away, store_f16, truncate};
 use super::lanes::{Groups, side_by_side};
 use super::search::{AffineSearch, scale_and_minimum, searched_scale};
 use super::super_block::{sum_of_squares, weigh};
@@ -13,10 +13,7 @@ const W: usize = 8;
 /// Source: `quantize_row_q8_0_ref`; `quantize_q8_0` has no use for importances either.
 pub(super) fn q8_0(row: &[f32], _importance: Option<&[f32]>, output: &mut [u8]) {
     for (x, block) in row.chunks_exact(BLOCK).zip(output.chunks_exact_mut(34)) {
-        let magnitude = x
-            .iter()
-            .fold(0.0, |magnitude, x| f32::max(magnitude, x.abs()));
-        let scale = magnitude / 127.0;
+        let scale = largest_in_magnitude(x).abs() / 127.0;
         let inverse = inverse(scale);
         let (scale_bytes, quants) = block.split_at_mut(2);
         store_f16(scale, scale_bytes);
@@ -102,14 +99,7 @@ fn symmetric<'block>(
 
 /// The largest weight becomes `−levels`.
 fn symmetric_plain(x: &[f32; BLOCK], levels: f32) -> (f32, [u8; BLOCK]) {
-    let (mut magnitude, mut largest) = (0.0, 0.0);
-    for x in x {
-        if magnitude < x.abs() {
-            magnitude = x.abs();
-            largest = *x;
-        }
-    }
-    let scale = largest / -levels;
+    let scale = largest_in_magnitude(x) / -levels;
     let inverse = inverse(scale);
     let most = 2 * levels as i8 - 1;
     let quants = x.map(|x| (truncate(x * inverse + (levels + 0.5)) as i8).min(most) as u8);

@@ -1,6 +1,6 @@
 //! 2-bit super-blocks: sixteen groups of 16 with 4-bit scales and minima.
 
-use super::arithmetic::{nearest_int, store_f16};
+use super::arithmetic::{largest, nearest_int, store_f16};
 use super::lanes::{Groups, side_by_side};
 use super::search::{AffineSearch, Distance, positive_scale, scale_and_minimum};
 use super::super_block::{
@@ -118,12 +118,7 @@ fn fit(x: &[f32], importance: &[f32; SUPER_BLOCK], search: &AffineSearch) -> Fit
 
 /// The largest number is fifteen, and the others round to multiples.
 fn multiples(numbers: &[f32; GROUPS]) -> (f32, [u8; GROUPS]) {
-    let largest = numbers.iter().fold(
-        0.0_f32,
-        |largest, &number| {
-            if number > largest { number } else { largest }
-        },
-    );
+    let largest = largest(numbers);
     if largest > 0.0 {
         let inverse = f32::from(LARGEST_SCALE) / largest;
         let multiples = numbers.map(|number| nearest_int(inverse * number) as u8);

@@ -1,6 +1,6 @@
 //! 3-bit super-blocks: sixteen groups of 16 with 6-bit scales of either sign.
 
-use super::arithmetic::{nearest_int, store_f16};
+use super::arithmetic::{largest_in_magnitude, nearest_int, store_f16};
 use super::lanes::{Groups, Lanes, side_by_side};
 use super::search::{refined_scale, searched_scale};
 use super::super_block::{
@@ -62,13 +62,7 @@ fn plain(x: &[f32]) -> Fit {
         scales.copy_from_slice(&found.scale.0);
         found.write_quants(quants);
     }
-    let (mut magnitude, mut largest) = (0.0, 0.0);
-    for scale in scales {
-        if scale.abs() > magnitude {
-            magnitude = scale.abs();
-            largest = scale;
-        }
-    }
+    let largest = largest_in_magnitude(&scales);
     if largest == 0.0 {
         // ggml leaves the bytes of the multiples zero, which stand for −32.
         return Fit {
@@ -80,7 +74,7 @@ fn plain(x: &[f32]) -> Fit {
     let inverse = -32.0 / largest;
     let multiples = scales.map(|scale| {
         let multiple = nearest_int(inverse * scale) as i8;
-        (multiple.min(31).max(-32) + 32) as u8
+        (multiple.clamp(-32, 31) + 32) as u8
     });
     Fit {
         scale: 1.0 / inverse,

@@ -1,6 +1,6 @@
 //! 4- and 5-bit super-blocks: eight groups of 32 with 6-bit scales and minima.
 
-use super::arithmetic::{nearest_int, store_f16};
+use super::arithmetic::{largest, nearest_int, store_f16};
 use super::lanes::{Groups, side_by_side};
 use super::search::{AffineSearch, Distance, positive_scale, scale_and_minimum};
 use super::super_block::{
@@ -166,12 +166,7 @@ fn weighted(x: &[f32], entries: &[f32], kind: &Kind) -> Fit {
 /// The largest number is 63, and the others round to multiples.
 fn multiples(numbers: &[f32; GROUPS]) -> (f32, [u8; GROUPS]) {
     let most = f32::from(LARGEST_SCALE);
-    let largest = numbers.iter().fold(
-        0.0_f32,
-        |largest, &number| {
-            if number > largest { number } else { largest }
-        },
-    );
+    let largest = largest(numbers);
     let inverse = if largest > 0.0 { most / largest } else { 0.0 };
     let multiples = numbers.map(|number| (nearest_int(inverse * number) as u8).min(LARGEST_SCALE));
     (largest / most, multiples)

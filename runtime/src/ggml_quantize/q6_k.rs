@@ -1,6 +1,6 @@
 //! 6-bit super-blocks: sixteen groups of 16 with 8-bit scales of either sign.
 
-use super::arithmetic::{nearest_int, store_f16};
+use super::arithmetic::{largest_in_magnitude, nearest_int, store_f16};
 use super::lanes::{Groups, side_by_side};
 use super::search::{SMALLEST, searched_scale};
 use super::super_block::{SUPER_BLOCK, for_each_super_block, requantize_signed};
@@ -15,14 +15,8 @@ pub(super) fn q6_k(row: &[f32], importance: Option<&[f32]>, output: &mut [u8]) {
     for_each_super_block(row, importance, output, BLOCK_BYTES, |x, entries, block| {
         let mut quants = [0; SUPER_BLOCK];
         let scales = fit(x, entries, &mut quants);
-        let (mut magnitude, mut largest) = (0.0, 0.0);
-        for scale in scales {
-            if scale.abs() > magnitude {
-                magnitude = scale.abs();
-                largest = scale;
-            }
-        }
-        if magnitude < SMALLEST {
+        let largest = largest_in_magnitude(&scales);
+        if largest.abs() < SMALLEST {
             block.fill(0);
             return;
         }

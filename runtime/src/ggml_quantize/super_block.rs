@@ -68,7 +68,7 @@ pub(super) fn requantize(
         return;
     }
     for (quant, x) in quants.iter_mut().zip(weights) {
-        *quant = nearest_int((x + minimum) / scale).max(0).min(levels) as u8;
+        *quant = nearest_int((x + minimum) / scale).clamp(0, levels) as u8;
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn requantize_signed(weights: &[f32], scale: f32, levels: i32, quants
         return;
     }
     for (quant, x) in quants.iter_mut().zip(weights) {
-        let nearest = nearest_int(x / scale).min(levels - 1).max(-levels);
+        let nearest = nearest_int(x / scale).clamp(-levels, levels - 1);
         *quant = (nearest + levels) as u8;
     }
 }
