@@ -58,15 +58,13 @@ impl From<Status> for CallError {
     fn from(status: Status) -> Self {
         let message = describe(&status);
         match status.code() {
-            Code::NotFound => Self::Unknown(message),
+            Code::NotFound | Code::FailedPrecondition => Self::Unknown(message),
             Code::InvalidArgument
             | Code::AlreadyExists
             | Code::PermissionDenied
-            | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented
-            | Code::Unauthenticated
-            | Code::DataLoss => Self::Refused(message),
+            | Code::Unauthenticated => Self::Refused(message),
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -74,6 +72,7 @@ impl From<Status> for CallError {
             | Code::ResourceExhausted
             | Code::Aborted
             | Code::Internal
+            | Code::DataLoss
             | Code::Unavailable => Self::Away(message),
         }
     }
