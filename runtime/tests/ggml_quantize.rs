@@ -250,7 +250,8 @@ fn bad_numbers_are_refused_with_their_place() {
     let nan = [&[0.0; 7][..], &[f32::NAN], &[0.0; 248]].concat();
     let negative = [&[-1.0][..], &[0.0; 255]].concat();
     let short = vec![0.0; 255];
-    let cases: [(&str, Precision, Vec<f32>, usize, Option<&[f32]>); 10] = [
+    type Case<'a> = (&'a str, Precision, Vec<f32>, usize, Option<&'a [f32]>);
+    let cases: [Case; 10] = [
         (
             "not a whole number of q4_k blocks of 256",
             Q4K,
