@@ -139,3 +139,7 @@ impl Figures {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -258,3 +258,7 @@ fn check_space(request: &SearchRequest) -> Result<(), IntakeError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -15,7 +15,7 @@
 //! - `store`: the only memory, and the only SQL.
 //!
 //! The store is the only meeting point: drivers never talk to agents and handlers never to
-//! strategies. [`wakeups`](wakeups) tell that something changed but carry nothing, so any of the
+//! strategies. `wakeups` tell that something changed but carry nothing, so any of the
 //! parts may die at any time. [`run`] is given its world and nothing is read from the environment.
 //!
 //! `task` of the design is split between `evaluation` and the store's rows: a task is made with
@@ -26,6 +26,9 @@ pub mod config;
 mod driver;
 mod error;
 mod evaluation;
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+mod fixtures;
 mod intake;
 mod leasing;
 mod measurements;

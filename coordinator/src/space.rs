@@ -219,3 +219,7 @@ fn names(precisions: &[Precision]) -> String {
         .collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

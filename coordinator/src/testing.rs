@@ -1,1 +1,127 @@
+//! A coordinator without a server, over a database of its own, for the tests of its parts.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitfront_model::{Receipt, SearchStatus};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, ManualClock};
+use crate::config::Config;
+use crate::driver::Drivers;
+use crate::error::ServiceError;
+use crate::fixtures;
+use crate::leasing::{HandOut, Leasing};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{NewSearch, Store};
+use crate::world::World;
+use crate::{measurements, query};
+
+/// A coordinator without a server. Time stands still unless a test moves it.
+pub(crate) struct Bench {
+    pub(crate) world: Arc<World>,
+    pub(crate) leasing: Arc<Leasing>,
+    pub(crate) drivers: Arc<Drivers>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// A folder for a database, gone at the end of a test.
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder can be made")
+}
+
+impl Bench {
+    /// Over the database of a folder.
+    pub(crate) async fn in_folder(folder: &Path) -> Self {
+        let store = SqliteStore::open(&folder.join("test.sqlite")).await;
+        Self::over(Arc::new(store.expect("the database opens")), |_| {}).await
+    }
+
+    /// Over any store, with changed settings.
+    pub(crate) async fn over(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
+        let clock = Arc::new(ManualClock::new());
+        let mut config = Config::new("unused");
+        change(&mut config);
+        let world = Arc::new(World::new(config, store, clock.clone()));
+        let shutdown = CancellationToken::new();
+        let leasing = Arc::new(Leasing::new(world.clone()));
+        let drivers = Drivers::new(world.clone(), shutdown.clone());
+        Self {
+            world,
+            leasing,
+            drivers,
+            clock,
+            shutdown,
+        }
+    }
+
+    /// Stores a request and starts its driver.
+    pub(crate) async fn submit(&self, request: bitfront_model::SearchRequest) -> i64 {
+        let new = NewSearch {
+            request,
+            idempotency_key: None,
+        };
+        let search = self.world.store.submit(&new, self.clock.now_ms()).await;
+        let search = search.expect("the search is stored");
+        self.drivers.start(search);
+        search
+    }
+
+    /// Registers a device that executes everything.
+    pub(crate) async fn register(&self, name: &str) -> i64 {
+        let registered = self.leasing.register(fixtures::registration(name)).await;
+        registered.expect("the device registers")
+    }
+
+    /// Asks for a task, waiting at most until the clock is moved.
+    pub(crate) async fn lease(&self, device: i64) -> Result<Option<HandOut>, ServiceError> {
+        self.leasing
+            .lease(device, Duration::from_secs(5), &self.shutdown)
+            .await
+    }
+
+    /// Asks for a task that is certain to come.
+    pub(crate) async fn lease_one(&self, device: i64) -> HandOut {
+        let leased = tokio::time::timeout(Duration::from_secs(20), self.lease(device)).await;
+        let leased = leased.expect("a task comes in time").expect("no error");
+        leased.expect("there is a task")
+    }
+
+    /// Measures and reports a hand-out.
+    pub(crate) async fn report(&self, hand_out: &HandOut) -> Result<Receipt, ServiceError> {
+        let report = fixtures::report(&hand_out.1, &hand_out.0);
+        measurements::report(&self.world, &self.leasing, &report).await
+    }
+
+    /// Where a search stands.
+    pub(crate) async fn status(&self, search: i64) -> SearchStatus {
+        let status = query::status(&self.world, search).await;
+        status.expect("the search has a status")
+    }
+
+    /// Serves a device until the search has ended; `stop_after` reports at the latest.
+    pub(crate) async fn serve(&self, device: i64, search: i64, stop_after: usize) -> usize {
+        let mut reports = 0;
+        while reports < stop_after && !self.status(search).await.state.has_ended() {
+            let mut changes = self.world.wakeups.on_search(search);
+            tokio::select! {
+                leased = self.lease(device) => {
+                    let hand_out = leased.expect("no error").expect("the clock stands still");
+                    self.report(&hand_out).await.expect("the report is taken");
+                    reports += 1;
+                }
+                _ = changes.changed() => {}
+            }
+        }
+        reports
+    }
+
+    /// Ends the drivers, as a shutdown does. Sudden ends are tested with real processes.
+    pub(crate) async fn stop(&self) {
+        self.shutdown.cancel();
+        self.drivers.stop().await;
+    }
+}

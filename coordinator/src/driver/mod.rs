@@ -107,3 +107,7 @@ async fn drive(world: Arc<World>, search: i64, shutdown: CancellationToken) {
     }
     driver.rest().await;
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,1 +1,104 @@
+//! A store that loses requests and replies, for tests of what stands on a store.
+//!
+//! Two dice are thrown for every call: did it happen, and did the caller hear of it?
 
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitfront_model::{Budget, Digest, HardwareProfile, LeaseToken, Receipt, Registration, Report};
+
+use super::*;
+
+/// Loses a share of all requests and a share of all replies, by a seed.
+pub(crate) struct Unreliable {
+    inner: Arc<dyn Store>,
+    /// Of a thousand.
+    lost_requests: u64,
+    /// Of a thousand.
+    lost_replies: u64,
+    dice: Mutex<u64>,
+}
+
+impl Unreliable {
+    pub(crate) fn new(
+        inner: Arc<dyn Store>,
+        seed: u64,
+        lost_requests: u64,
+        lost_replies: u64,
+    ) -> Self {
+        Self {
+            inner,
+            lost_requests,
+            lost_replies,
+            dice: Mutex::new(seed),
+        }
+    }
+
+    /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    fn throw(&self, of_a_thousand: u64) -> bool {
+        let mut state = self.dice.lock().unwrap();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = *state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % 1000 < of_a_thousand
+    }
+
+    async fn pass<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let lost = |what: &str, may_have_happened| StoreError::Failed {
+            doing: "pass through a test",
+            reason: format!("the {what} was lost"),
+            may_have_happened,
+        };
+        if self.throw(self.lost_requests) {
+            return Err(lost("request", false));
+        }
+        let result = call.await;
+        if self.throw(self.lost_replies) {
+            return Err(lost("reply", true));
+        }
+        result
+    }
+}
+
+macro_rules! passed_on {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
+        #[async_trait]
+        impl Store for Unreliable {
+            $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.pass(self.inner.$name($($argument),*)).await
+            })+
+        }
+    };
+}
+
+passed_on! {
+    register(device: &Registration, now_ms: i64) -> i64;
+    devices() -> Vec<StoredDevice>;
+    profile(digest: Digest) -> Option<HardwareProfile>;
+    submit(search: &NewSearch, now_ms: i64) -> i64;
+    search(search: i64) -> Option<StoredSearch>;
+    searches() -> Vec<StoredSearch>;
+    wait(search: i64, reason: &str) -> ();
+    bind(search: i64, binding: &Binding) -> bool;
+    spend(search: i64, active: Duration) -> ();
+    fix_reference(search: i64, point: &[f64]) -> ();
+    end(search: i64, ending: &Ending, now_ms: i64) -> bool;
+    cancel(search: i64, now_ms: i64) -> Option<Vec<LeaseToken>>;
+    resume(search: i64, budget: &Budget) -> bool;
+    add_candidate(search: i64, candidate: &NewCandidate, now_ms: i64) -> Option<i64>;
+    candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
+    scores(search: i64, after: i64) -> Vec<Score>;
+    measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;
+    claim(claimant: &Claimant, now_ms: i64) -> Option<Claimed>;
+    leased() -> Vec<HeldLease>;
+    requeue(token: LeaseToken, ending: &LeaseEnding, now_ms: i64) -> Requeued;
+    task(task: i64) -> Option<TaskFacts>;
+    record(report: &Report, now_ms: i64) -> Receipt;
+}

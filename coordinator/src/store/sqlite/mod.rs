@@ -13,6 +13,8 @@ mod measurements;
 mod open;
 mod searches;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;

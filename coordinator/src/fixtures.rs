@@ -1,0 +1,247 @@
+//! A small model, a request over it, a device, and measurements that a device could have made.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bitfront_model::*;
+
+/// A Llama with two blocks of 256 and 512 columns, so that every precision fits.
+pub fn spec() -> ModelSpec {
+    spec_with_columns(256)
+}
+
+/// The same model with another width of the residual stream.
+pub fn spec_with_columns(hidden: u64) -> ModelSpec {
+    let mut layers = vec![layer(
+        "token_embd",
+        LayerKind::TokenEmbedding,
+        None,
+        320,
+        hidden,
+    )];
+    for block in 0..2 {
+        for kind in LayerKind::ALL {
+            let (rows, columns) = match kind {
+                LayerKind::TokenEmbedding | LayerKind::Output => continue,
+                LayerKind::FeedForwardGate | LayerKind::FeedForwardUp => (512, hidden),
+                LayerKind::FeedForwardDown => (hidden, 512),
+                _ => (hidden, hidden),
+            };
+            let name = format!("blk.{block}.{kind}");
+            layers.push(layer(&name, kind, Some(block), rows, columns));
+        }
+    }
+    layers.push(layer("output", LayerKind::Output, None, 320, hidden));
+    ModelSpec {
+        name: "tiny".to_owned(),
+        architecture: Architecture::Llama,
+        blocks: 2,
+        hidden_size: hidden,
+        intermediate_size: 512,
+        attention_heads: 4,
+        key_value_heads: 4,
+        head_size: hidden / 4,
+        context_length: 256,
+        vocabulary_size: 320,
+        layers,
+        fixed_bytes: 4096,
+        digest: Digest::of(format!("tiny {hidden}")),
+    }
+}
+
+fn layer(name: &str, kind: LayerKind, block: Option<u32>, rows: u64, columns: u64) -> Layer {
+    Layer {
+        name: name.to_owned(),
+        kind,
+        block,
+        rows,
+        columns,
+        source: Precision::F16,
+        tied: false,
+    }
+}
+
+/// A request that passes intake.
+pub fn request() -> SearchRequest {
+    let spec = spec();
+    SearchRequest {
+        subject: Subject {
+            model: ModelSource {
+                path: "/models/tiny".to_owned(),
+                tokenizer_path: None,
+                digest: spec.digest,
+            },
+            data: DataSpec {
+                evaluation_path: "/texts/evaluation.txt".to_owned(),
+                calibration_path: None,
+                context: 128,
+                evaluation_windows: 4,
+                calibration_windows: 2,
+                evaluation_digest: Digest::of("evaluation"),
+                calibration_digest: Digest::of("calibration"),
+            },
+            imatrix: ImatrixSource::Calibration,
+        },
+        spec,
+        device: None,
+        objectives: vec![Objective::Kld, Objective::Decode, Objective::Size],
+        limits: Limits::default(),
+        budget: Budget {
+            evaluations: Some(20),
+            time: None,
+        },
+        precisions: vec![
+            Precision::Q8_0,
+            Precision::Q6K,
+            Precision::Q4K,
+            Precision::Q3K,
+            Precision::Q2K,
+        ],
+        grouping: Grouping::Tensor,
+        strategy: StrategyName::Nsga2,
+        workloads: vec![
+            Workload::Prefill { tokens: 64 },
+            Workload::Decode {
+                context: 64,
+                tokens: 16,
+            },
+        ],
+        seed: 7,
+    }
+}
+
+/// A device that executes everything.
+pub fn registration(name: &str) -> Registration {
+    Registration {
+        device: name.to_owned(),
+        hardware_profile: HardwareProfile {
+            cpu_model: "Scripted 9000".to_owned(),
+            cpu_architecture: "x86_64".to_owned(),
+            isa_features: vec!["avx2".to_owned()],
+            cores: 2,
+            gpu: None,
+            driver: None,
+            runtime: "scripted".to_owned(),
+            runtime_version: "1".to_owned(),
+            threads: 2,
+            governor: None,
+            switches: BTreeMap::new(),
+        },
+        numerics_class: NumericsClass("scripted/1/cpu/avx2".to_owned()),
+        precisions: Precision::ALL.to_vec(),
+        agent_version: "test".to_owned(),
+    }
+}
+
+/// What a scripted device measures: more bits are slower and lose less, and the first layers
+/// matter most. A function of the plan alone.
+pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
+    let plan = &assignment.plan;
+    let outcome = match assignment.kind {
+        TaskKind::Quality => {
+            let kld: f64 = plan
+                .precisions()
+                .iter()
+                .enumerate()
+                .map(|(layer, precision)| {
+                    (-1.3 * precision.bits_per_weight()).exp() / (1.0 + layer as f64)
+                })
+                .sum();
+            Outcome::Quality(Quality {
+                kld,
+                kld_standard_error: kld / 10.0,
+                kld_windows: vec![kld * 0.9, kld * 1.1],
+                perplexity: 10.0 * kld.exp(),
+                reference_perplexity: 10.0,
+                same_top_rate: 0.9,
+                positions: 256,
+            })
+        }
+        TaskKind::Latency => {
+            let bytes = plan.size_bytes(spec) as f64;
+            let workloads = assignment.workloads.iter();
+            Outcome::Latency {
+                workloads: workloads
+                    .map(|&workload| {
+                        let factor = if workload.is_decode() { 1.0 } else { 20.0 };
+                        let median_ns = bytes * factor + 1000.0;
+                        Latency {
+                            workload,
+                            samples_ns: vec![median_ns as u64; 3],
+                            median_ns,
+                            interval: Interval {
+                                low: median_ns * 0.99,
+                                high: median_ns * 1.01,
+                                confidence: 0.95,
+                            },
+                            warm_up_ns: 1_000_000,
+                        }
+                    })
+                    .collect(),
+            }
+        }
+    };
+    Measurement {
+        outcome,
+        evidence: evidence(plan),
+    }
+}
+
+/// A measurement of a plan that cannot be executed.
+pub fn infeasible(reason: &str) -> Measurement {
+    Measurement {
+        outcome: Outcome::Infeasible {
+            reason: reason.to_owned(),
+        },
+        evidence: Evidence {
+            executed: Vec::new(),
+            ..evidence_of(Vec::new())
+        },
+    }
+}
+
+fn evidence(plan: &Plan) -> Evidence {
+    evidence_of(plan.precisions().to_vec())
+}
+
+fn evidence_of(executed: Vec<Precision>) -> Evidence {
+    Evidence {
+        executed,
+        imatrix_digest: Some(Digest::of("imatrix")),
+        environment: Environment {
+            host: "test".to_owned(),
+            agent_version: "test".to_owned(),
+            load_average: Some(0.5),
+            frequency_mhz: None,
+            peak_resident_bytes: Some(1 << 20),
+        },
+        duration_ns: 5_000_000,
+    }
+}
+
+/// A report about a hand-out, under a key of its own for every attempt to measure.
+pub fn report(spec: &ModelSpec, assignment: &Assignment) -> Report {
+    let token = assignment.token;
+    Report {
+        token,
+        idempotency_key: format!("{}:{}", token.task, token.epoch),
+        plan_digest: assignment.plan.digest(),
+        measurement: measurement(spec, assignment),
+    }
+}
+
+/// A budget of evaluations.
+pub fn evaluations(count: u64) -> Budget {
+    Budget {
+        evaluations: Some(count),
+        time: None,
+    }
+}
+
+/// A budget of time.
+pub fn time(time: Duration) -> Budget {
+    Budget {
+        evaluations: None,
+        time: Some(time),
+    }
+}

@@ -1,0 +1,283 @@
+use std::time::Duration;
+
+use bitfront_model::{LeaseToken, Receipt};
+
+use crate::clock::Clock;
+use crate::error::ServiceError;
+use crate::fixtures;
+use crate::measurements;
+use crate::testing::{Bench, folder};
+
+#[tokio::test]
+async fn a_waiting_agent_is_woken_by_new_work() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    // The clock stands still, so only a wake-up can end the wait.
+    let (leasing, shutdown) = (bench.leasing.clone(), bench.shutdown.clone());
+    let waiting = tokio::spawn(async move {
+        let wait = Duration::from_secs(10);
+        leasing.lease(device, wait, &shutdown).await
+    });
+    tokio::task::yield_now().await;
+    let search = bench.submit(fixtures::request()).await;
+    let (assignment, spec) = waiting.await.unwrap().unwrap().unwrap();
+    assert_eq!(assignment.search, search);
+    assert_eq!(spec, fixtures::spec());
+    assert_eq!(assignment.lease_time, bench.world.config.lease_time);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_time_and_with_the_shutdown() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    let ask = || {
+        let (leasing, shutdown) = (bench.leasing.clone(), bench.shutdown.clone());
+        tokio::spawn(async move {
+            let wait = Duration::from_secs(3600);
+            leasing.lease(device, wait, &shutdown).await
+        })
+    };
+    let mut waiting = ask();
+    let clock = &bench.clock;
+    let over = async {
+        // However long was asked for, the wait stays within the time that counts as serving.
+        loop {
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        leased = &mut waiting => assert!(leased.unwrap().unwrap().is_none()),
+        () = over => unreachable!(),
+    }
+    assert!(clock.elapsed() < Duration::from_secs(3600));
+    let waiting = ask();
+    bench.shutdown.cancel();
+    assert!(waiting.await.unwrap().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn who_never_registered_is_told_so() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let error = bench.lease(77).await.err().unwrap();
+    assert!(matches!(error, ServiceError::NotRegistered { device: 77 }));
+    let error = bench.leasing.heartbeat(77, &[]).await.err().unwrap();
+    assert!(matches!(error, ServiceError::NotRegistered { device: 77 }));
+}
+
+#[tokio::test]
+async fn heartbeats_keep_a_lease_and_silence_ends_it() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let (leasing, clock) = (&bench.leasing, &bench.clock);
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    let hand_out = bench.lease_one(device).await;
+    let token = hand_out.0.token;
+    for _ in 0..10 {
+        clock.advance(Duration::from_secs(20));
+        assert!(
+            leasing
+                .heartbeat(device, &[token])
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        leasing.sweep().await.unwrap();
+    }
+    let other = bench.register("two").await;
+    let lost = leasing.heartbeat(other, &[token]).await.unwrap();
+    assert_eq!(lost, [token], "a lease of another device");
+    assert_eq!(leasing.until_next_end(), Duration::from_secs(30));
+    clock.advance(Duration::from_secs(29));
+    leasing.sweep().await.unwrap();
+    assert!(
+        leasing
+            .heartbeat(device, &[token])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    clock.advance(Duration::from_secs(30));
+    leasing.sweep().await.unwrap();
+    assert_eq!(leasing.heartbeat(device, &[token]).await.unwrap(), [token]);
+    let again = bench.lease_one(device).await;
+    assert_eq!(again.0.token.task, token.task);
+    assert_eq!(again.0.token.epoch, token.epoch + 1);
+    // The late result of the first hand-out is kept, and leaves the second one alone.
+    assert_eq!(
+        bench.report(&hand_out).await.unwrap(),
+        Receipt::KeptAsRepeat
+    );
+    assert_eq!(bench.report(&again).await.unwrap(), Receipt::Recorded);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_gives_leases_their_full_time_again() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    let hand_out = bench.lease_one(device).await;
+    let token = hand_out.0.token;
+    bench.clock.advance(Duration::from_secs(29));
+    // Another coordinator over the same store, as after a crash: it has heard of nobody.
+    let after = Bench::over(bench.world.store.clone(), |_| {}).await;
+    after.leasing.recover().await.unwrap();
+    after.clock.advance(Duration::from_secs(29));
+    after.leasing.sweep().await.unwrap();
+    let lost = after.leasing.heartbeat(device, &[token]).await.unwrap();
+    assert!(lost.is_empty());
+    after.clock.advance(Duration::from_secs(31));
+    after.leasing.sweep().await.unwrap();
+    let lost = after.leasing.heartbeat(device, &[token]).await.unwrap();
+    assert_eq!(lost, [token]);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_claim_that_nobody_heard_of_is_found_by_the_sweep() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    let token = bench.lease_one(device).await.0.token;
+    bench.leasing.forget(token);
+    bench.leasing.sweep().await.unwrap();
+    bench.clock.advance(Duration::from_secs(31));
+    bench.leasing.sweep().await.unwrap();
+    let again = bench.lease_one(device).await;
+    assert_eq!(again.0.token.task, token.task);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_went_away_holds_nothing() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    let search = bench.submit(fixtures::request()).await;
+    let first = bench.lease_one(device).await;
+    bench.report(&first).await.unwrap();
+    // Polled once, the call has sent its claim on the way and is then dropped.
+    for _ in 0..5 {
+        let mut call = Box::pin(bench.lease(device));
+        tokio::select! {
+            biased;
+            _ = &mut call => panic!("a claim takes longer than one poll"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let mut changes = bench.world.wakeups.on_search(search);
+    while !bench.world.store.leased().await.unwrap().is_empty() {
+        changes.changed().await.unwrap();
+    }
+    // Nothing of that counted as an attempt.
+    let next = bench.lease_one(device).await;
+    assert_eq!(next.0.candidate, first.0.candidate);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_anew_gives_back_what_it_held() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    for epoch in 1..=3 {
+        let token = bench.lease_one(device).await.0.token;
+        assert_eq!(token.epoch, epoch);
+        assert_eq!(bench.register("one").await, device);
+    }
+    // A candidate that brings its agent down three times is not tried a fourth time.
+    let next = bench.lease_one(device).await.0;
+    assert_eq!(next.token.epoch, 1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn reports_are_checked_against_their_task() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    let search = bench.submit(fixtures::request()).await;
+    let (assignment, spec) = bench.lease_one(device).await;
+    let (timing, _) = bench.lease_one(device).await;
+    let right = fixtures::report(&spec, &assignment);
+    let timed = fixtures::report(&spec, &timing);
+    let mut rows = Vec::new();
+    let mut row = |name, report, expected| rows.push((name, report, expected));
+    let mut changed = right.clone();
+    changed.plan_digest = bitfront_model::Digest::of("other");
+    row("another plan", changed, "was to be");
+    let mut changed = right.clone();
+    changed.measurement = timed.measurement.clone();
+    row("another kind", changed, "quality was to be");
+    let mut changed = timed.clone();
+    changed.measurement = right.measurement.clone();
+    row("the other kind", changed, "latency was to be");
+    let mut changed = right.clone();
+    changed.measurement.evidence.executed.pop();
+    row(
+        "too few layers",
+        changed,
+        "15 executed precisions are given for 16 layers",
+    );
+    let mut changed = right.clone();
+    changed.measurement = fixtures::infeasible(" ");
+    row("no reason", changed, "needs a reason");
+    let mut changed = right.clone();
+    if let bitfront_model::Outcome::Quality(quality) = &mut changed.measurement.outcome {
+        quality.kld_windows.clear();
+    }
+    row("no windows", changed, "no samples");
+    let mut changed = timed.clone();
+    if let bitfront_model::Outcome::Latency { workloads } = &mut changed.measurement.outcome {
+        workloads[1].samples_ns.clear();
+    }
+    row("no samples", changed, "`decode@64x16` has no samples");
+    let mut changed = timed.clone();
+    if let bitfront_model::Outcome::Latency { workloads } = &mut changed.measurement.outcome {
+        workloads.swap(0, 1);
+    }
+    row("another order", changed, "other workloads");
+    let mut changed = right.clone();
+    changed.token.epoch += 1;
+    row("a future epoch", changed, "never leased under epoch 2");
+    let mut changed = right.clone();
+    changed.token.epoch = 0;
+    row("no epoch", changed, "never leased under epoch 0");
+    let mut changed = right.clone();
+    changed.token = LeaseToken {
+        task: 999,
+        epoch: 1,
+    };
+    row("no task", changed, "task 999 was never leased");
+    let mut failures = Vec::new();
+    for (name, report, expected) in rows {
+        match measurements::report(&bench.world, &bench.leasing, &report).await {
+            Err(error) if error.to_string().contains(expected) => {}
+            other => failures.push(format!("{name}: {other:?}")),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(
+        bench
+            .world
+            .store
+            .scores(search, 0)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    for report in [right, timed] {
+        let receipt = measurements::report(&bench.world, &bench.leasing, &report).await;
+        assert_eq!(receipt.unwrap(), Receipt::Recorded);
+    }
+    bench.stop().await;
+}

@@ -1,0 +1,228 @@
+//! What holds for SQLite beyond the contract of every store.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::fixtures;
+use crate::store::conformance;
+use crate::testing::folder;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keeps_the_contract() {
+    let folder = folder();
+    let opened = AtomicUsize::new(0);
+    conformance::suite(|| {
+        let number = opened.fetch_add(1, Ordering::Relaxed);
+        let path = folder.path().join(format!("{number}.sqlite"));
+        async move {
+            let store = SqliteStore::open(&path).await.unwrap();
+            Arc::new(store) as Arc<dyn Store>
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_the_store_was_opened_again() {
+    let folder = folder();
+    let path = folder.path().join("new").join("folder.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let device = fixtures::registration("one");
+    store.register(&device, 1).await.unwrap();
+    store.close().await;
+    let again = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(again.devices().await.unwrap()[0].registration, device);
+}
+
+#[tokio::test]
+async fn a_second_coordinator_is_kept_out_and_told_where_the_first_one_is() {
+    let folder = folder();
+    let path = folder.path().join("test.sqlite");
+    let first = SqliteStore::open(&path).await.unwrap();
+    first.announce("127.0.0.1:4120");
+    let error = SqliteStore::open(&path).await.err().unwrap();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("at 127.0.0.1:4120"), "{error}");
+    first.close().await;
+    SqliteStore::open(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_and_left_as_it_is() {
+    let folder = folder();
+    let path = folder.path().join("test.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store
+        .writer
+        .write("pretend", |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO _sqlx_migrations
+                         (version, description, success, checksum, execution_time)
+                     VALUES (9999, 'from the future', 1, x'00', 0)",
+                )
+                .execute(connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    store.close().await;
+    let error = SqliteStore::open(&path).await.err().unwrap();
+    match &error {
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 1)),
+        other => panic!("{other}"),
+    }
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn files_of_others_are_refused_and_left_as_they_are() {
+    let folder = folder();
+    let text = folder.path().join("notes.txt");
+    std::fs::write(
+        &text,
+        "not a database, but long enough to have a header".repeat(50),
+    )
+    .unwrap();
+    let before = std::fs::read(&text).unwrap();
+    let error = SqliteStore::open(&text).await.err().unwrap();
+    assert!(
+        error.to_string().contains("notes.txt is not a bitfront"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&text).unwrap(), before);
+
+    let other = folder.path().join("other.sqlite");
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&other)
+        .create_if_missing(true);
+    connection = connection.pragma("journal_mode", "DELETE");
+    let mut connection = sqlx::ConnectOptions::connect(&connection).await.unwrap();
+    sqlx::query("CREATE TABLE somebody_elses (id INTEGER)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    let before = std::fs::read(&other).unwrap();
+    let error = SqliteStore::open(&other).await.err().unwrap();
+    assert!(error.to_string().contains("another program"), "{error}");
+    assert_eq!(std::fs::read(&other).unwrap(), before);
+
+    let folder_as_file = SqliteStore::open(folder.path()).await.err().unwrap();
+    assert!(
+        matches!(folder_as_file, StoreError::Open { .. }),
+        "{folder_as_file}"
+    );
+}
+
+#[tokio::test]
+async fn work_that_fails_leaves_no_trace_and_spoils_nothing_beside_it() {
+    let folder = folder();
+    let store = SqliteStore::open(&folder.path().join("test.sqlite"))
+        .await
+        .unwrap();
+    let store = Arc::new(store);
+    // All are given to the writer before it can run, so that they share commits.
+    let registrations: Vec<_> = (0..50)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let device = fixtures::registration(&format!("device {number}"));
+                store.register(&device, 1).await
+            })
+        })
+        .collect();
+    let failing = store.writer.write::<(), _>("fail half-way", |connection| {
+        Box::pin(async move {
+            devices::register(connection, &fixtures::registration("half"), 1).await?;
+            sqlx::query("INSERT INTO devices (name) VALUES (NULL)")
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+    });
+    let error = failing.await.unwrap_err();
+    assert!(!error.may_have_happened(), "{error}");
+    for registration in registrations {
+        registration.await.unwrap().unwrap();
+    }
+    let devices = store.devices().await.unwrap();
+    assert_eq!(devices.len(), 50);
+    assert!(
+        devices
+            .iter()
+            .all(|device| device.registration.device != "half")
+    );
+}
+
+#[tokio::test]
+async fn a_full_disk_is_one_clear_error_and_nothing_is_lost() {
+    let folder = folder();
+    let store = SqliteStore::open(&folder.path().join("test.sqlite"))
+        .await
+        .unwrap();
+    let limit = async |pages: &'static str| {
+        store
+            .writer
+            .write("limit the file", move |connection| {
+                Box::pin(async move {
+                    sqlx::query(pages).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+    };
+    limit("PRAGMA max_page_count = 40").await;
+    let mut acknowledged = 0;
+    let error = loop {
+        let mut device = fixtures::registration(&format!("device {acknowledged}"));
+        device.agent_version = "x".repeat(2000);
+        match store.register(&device, 1).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("full"), "{error}");
+    assert_eq!(store.devices().await.unwrap().len(), acknowledged);
+    limit("PRAGMA max_page_count = 4000").await;
+    let device = fixtures::registration("after");
+    store.register(&device, 1).await.unwrap();
+    assert_eq!(store.devices().await.unwrap().len(), acknowledged + 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named() {
+    let folder = folder();
+    let store = SqliteStore::open(&folder.path().join("test.sqlite"))
+        .await
+        .unwrap();
+    let search = NewSearch {
+        request: fixtures::request(),
+        idempotency_key: None,
+    };
+    let search = store.submit(&search, 1).await.unwrap();
+    store
+        .writer
+        .write("spoil a row", |connection| {
+            Box::pin(async move {
+                sqlx::query("UPDATE searches SET request = '{}'")
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let error = store.search(search).await.unwrap_err();
+    assert!(
+        error.to_string().contains(&format!("search {search}")),
+        "{error}"
+    );
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}

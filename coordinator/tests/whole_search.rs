@@ -1,0 +1,517 @@
+//! Whole searches over real TCP, with a scripted agent.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "../src/fixtures.rs"]
+#[allow(dead_code)]
+mod fixtures;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitfront_coordinator::{Config, RunError, SystemClock};
+use bitfront_model::*;
+use bitfront_proto::MAX_MESSAGE_BYTES;
+use bitfront_proto::v1;
+use bitfront_proto::v1::agents_client::AgentsClient;
+use bitfront_proto::v1::searches_client::SearchesClient;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+struct Coordinator {
+    channel: Channel,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Coordinator {
+    async fn start(database: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let clock = Arc::new(SystemClock::new());
+        let config = Config::new(database);
+        let task = tokio::spawn(bitfront_coordinator::run(
+            config,
+            listener,
+            clock,
+            shutdown.clone(),
+        ));
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        Self {
+            channel,
+            shutdown,
+            task,
+        }
+    }
+
+    fn searches(&self) -> SearchesClient<Channel> {
+        SearchesClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    fn agents(&self) -> AgentsClient<Channel> {
+        AgentsClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    async fn submit(&self, request: &SearchRequest) -> Result<i64, Status> {
+        let request = v1::SubmitRequest {
+            request: Some(request.into()),
+            idempotency_key: String::new(),
+        };
+        let response = self.searches().submit(request).await?;
+        Ok(response.into_inner().search)
+    }
+
+    async fn register(&self, name: &str) -> i64 {
+        let registration = fixtures::registration(name);
+        let request = v1::RegisterRequest::from(&registration);
+        let response = self.agents().register(request).await.unwrap();
+        response.into_inner().device_id
+    }
+
+    async fn status(&self, search: i64) -> SearchStatus {
+        let wire = self.searches().get(v1::GetRequest { search }).await;
+        SearchStatus::try_from(wire.unwrap().into_inner()).unwrap()
+    }
+
+    async fn front(&self, search: i64) -> Front {
+        let request = v1::FrontRequest {
+            search,
+            device: None,
+        };
+        let wire = self.searches().front(request).await.unwrap();
+        Front::try_from(wire.into_inner()).unwrap()
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(10), self.task).await;
+        ended.expect("a shutdown takes no time").unwrap().unwrap();
+    }
+}
+
+/// Leases, measures and reports, as many times as asked or until there is no work for a while.
+async fn work(mut agents: AgentsClient<Channel>, device_id: i64, most: usize) -> usize {
+    let mut done = 0;
+    while done < most {
+        let request = v1::LeaseRequest {
+            device_id,
+            wait_ms: 1500,
+        };
+        let Some(wire) = agents.lease(request).await.unwrap().into_inner().assignment else {
+            break;
+        };
+        let spec = ModelSpec::try_from(wire.spec.clone().unwrap()).unwrap();
+        let assignment = Assignment::try_from(wire).unwrap();
+        let held = vec![assignment.token.into()];
+        let beat = v1::HeartbeatRequest { device_id, held };
+        assert!(
+            agents
+                .heartbeat(beat)
+                .await
+                .unwrap()
+                .into_inner()
+                .lost
+                .is_empty()
+        );
+        let report = fixtures::report(&spec, &assignment);
+        let response = agents
+            .report(v1::ReportRequest::from(&report))
+            .await
+            .unwrap();
+        let receipt = Receipt::try_from(response.into_inner()).unwrap();
+        assert_eq!(receipt, Receipt::Recorded);
+        let response = agents
+            .report(v1::ReportRequest::from(&report))
+            .await
+            .unwrap();
+        let receipt = Receipt::try_from(response.into_inner()).unwrap();
+        assert_eq!(receipt, Receipt::AlreadyReported);
+        done += 1;
+    }
+    done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_search_from_the_request_to_the_best_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("test.sqlite")).await;
+    let mut searches = coordinator.searches();
+    let mut request = fixtures::request();
+    request.limits.max_kld = Some(0.01);
+    let search = coordinator.submit(&request).await.unwrap();
+    let status = coordinator.status(search).await;
+    assert_eq!(status.request, request);
+    assert_eq!(status.state, SearchState::Queued);
+
+    let mut watched = searches
+        .watch(v1::WatchRequest { search })
+        .await
+        .unwrap()
+        .into_inner();
+    let device = coordinator.register("one").await;
+    let agent = tokio::spawn(work(coordinator.agents(), device, usize::MAX));
+    let mut statuses = Vec::new();
+    while let Some(status) = watched.message().await.unwrap() {
+        statuses.push(SearchStatus::try_from(status).unwrap());
+    }
+    let last = statuses.last().unwrap();
+    assert_eq!(last.state, SearchState::Done);
+    assert_eq!(last.evaluated, 20);
+    let evaluated: Vec<_> = statuses.iter().map(|status| status.evaluated).collect();
+    assert!(evaluated.is_sorted(), "{evaluated:?}");
+    assert_eq!(*last, coordinator.status(search).await);
+    assert_eq!(agent.await.unwrap(), 40, "two measurements a candidate");
+
+    let front = coordinator.front(search).await;
+    assert_eq!(front.points.len(), 20);
+    assert_eq!(front.status, *last);
+    let device_profile = fixtures::registration("one").hardware_profile;
+    assert_eq!(front.hardware_profile, Some(device_profile.clone()));
+    for point in &front.points {
+        assert!(point.executed_as_planned && point.infeasible.is_none());
+        let quality = point.quality.as_ref().unwrap();
+        assert_eq!(quality.device, "one");
+        assert_eq!(quality.value.kld_windows.len(), 2, "raw samples");
+        assert_eq!(quality.evidence.executed, point.plan.precisions());
+        let latency = point.latency.as_ref().unwrap();
+        assert_eq!(latency.value[1].samples_ns.len(), 3, "raw samples");
+        assert_eq!(point.within_limits, point.kld().unwrap() <= 0.01);
+    }
+    let best = last.best.as_ref().unwrap();
+    assert!(best.on_front && best.within_limits);
+    let fastest = front
+        .points
+        .iter()
+        .filter(|point| point.within_limits)
+        .min_by(|left, right| {
+            left.decode_ns()
+                .unwrap()
+                .total_cmp(&right.decode_ns().unwrap())
+        })
+        .unwrap();
+    assert_eq!(best.candidate, fastest.candidate);
+
+    let ask = v1::BestRequest {
+        model: "tiny".to_owned(),
+        device: Some("one".to_owned()),
+        limits: Some((&request.limits).into()),
+        by: "decode".to_owned(),
+    };
+    let answer = searches.best(ask.clone()).await.unwrap().into_inner();
+    let answer = Best::try_from(answer).unwrap();
+    assert_eq!(answer.point, *best);
+    assert_eq!(answer.hardware_profile, device_profile);
+    assert_eq!(
+        (answer.spec, answer.subject),
+        (request.spec, request.subject)
+    );
+    let by_digest = v1::BestRequest {
+        model: last.request.spec.digest.short(),
+        device: None,
+        limits: None,
+        by: "kld".to_owned(),
+    };
+    let least = searches.best(by_digest).await.unwrap().into_inner();
+    let least = Best::try_from(least).unwrap().point.kld().unwrap();
+    assert!(
+        front
+            .points
+            .iter()
+            .all(|point| point.kld().unwrap() >= least)
+    );
+
+    let devices = searches.devices(v1::DevicesRequest {}).await.unwrap();
+    let devices = devices.into_inner().devices;
+    let known = Device::try_from(devices[0].clone()).unwrap();
+    assert_eq!(known.measurements, 40);
+    assert!(known.serving);
+    let listed = searches.list(v1::ListRequest {}).await.unwrap();
+    assert_eq!(listed.into_inner().searches.len(), 1);
+
+    let more = v1::ContinueRequest {
+        search,
+        budget: Some((&fixtures::evaluations(5)).into()),
+    };
+    let status = searches.r#continue(more).await.unwrap().into_inner();
+    assert_eq!(status.state, "running");
+    assert_eq!(work(coordinator.agents(), device, usize::MAX).await, 10);
+    assert_eq!(coordinator.status(search).await.evaluated, 25);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_that_have_no_answer_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("test.sqlite")).await;
+    let mut searches = coordinator.searches();
+    let best = v1::BestRequest {
+        model: "tiny".to_owned(),
+        device: None,
+        limits: None,
+        by: "decode".to_owned(),
+    };
+    let nothing = searches.best(best.clone()).await.unwrap_err();
+    let device = coordinator.register("one").await;
+    let mut request = fixtures::request();
+    request.budget = fixtures::evaluations(2);
+    let search = coordinator.submit(&request).await.unwrap();
+    work(coordinator.agents(), device, usize::MAX).await;
+    let too_strict = v1::BestRequest {
+        limits: Some(v1::Limits {
+            max_kld: Some(1e-30),
+            ..Default::default()
+        }),
+        ..best.clone()
+    };
+    let strange = v1::BestRequest {
+        by: "beauty".to_owned(),
+        ..best.clone()
+    };
+    let other_device = v1::BestRequest {
+        device: Some("two".to_owned()),
+        ..best.clone()
+    };
+    let mut far_device = fixtures::registration("far");
+    far_device.hardware_profile.cpu_model = "Other".to_owned();
+    coordinator
+        .agents()
+        .register(v1::RegisterRequest::from(&far_device))
+        .await
+        .unwrap();
+    let far_front = v1::FrontRequest {
+        search,
+        device: Some("far".to_owned()),
+    };
+    let mut bad_layer = v1::SearchRequest::from(&request);
+    bad_layer.spec.as_mut().unwrap().layers[3].kind = "ffn_sideways".to_owned();
+    let bad_layer = v1::SubmitRequest {
+        request: Some(bad_layer),
+        idempotency_key: String::new(),
+    };
+    request.budget = Budget::default();
+    let hollow = v1::ContinueRequest {
+        search,
+        budget: Some(v1::Budget::default()),
+    };
+    let rows = [
+        (
+            "nothing stored",
+            nothing,
+            Code::NotFound,
+            "nothing is stored for model `tiny`",
+        ),
+        (
+            "limits too strict",
+            searches.best(too_strict).await.unwrap_err(),
+            Code::NotFound,
+            "the nearest has a KLD of",
+        ),
+        (
+            "an unknown order",
+            searches.best(strange).await.unwrap_err(),
+            Code::InvalidArgument,
+            "`beauty`",
+        ),
+        (
+            "an unknown device",
+            searches.best(other_device).await.unwrap_err(),
+            Code::NotFound,
+            "`two`; known are one",
+        ),
+        (
+            "another profile",
+            searches.front(far_front).await.unwrap_err(),
+            Code::FailedPrecondition,
+            "Other, 2 threads",
+        ),
+        (
+            "an unknown search",
+            searches
+                .get(v1::GetRequest { search: 99 })
+                .await
+                .unwrap_err(),
+            Code::NotFound,
+            "no search 99",
+        ),
+        (
+            "an unknown search watched",
+            searches
+                .watch(v1::WatchRequest { search: 99 })
+                .await
+                .unwrap_err(),
+            Code::NotFound,
+            "no search 99",
+        ),
+        (
+            "an unknown search cancelled",
+            searches
+                .cancel(v1::CancelRequest { search: 99 })
+                .await
+                .unwrap_err(),
+            Code::NotFound,
+            "no search 99",
+        ),
+        (
+            "no budget",
+            coordinator.submit(&request).await.unwrap_err(),
+            Code::InvalidArgument,
+            "request.budget",
+        ),
+        (
+            "no more budget",
+            searches.r#continue(hollow).await.unwrap_err(),
+            Code::InvalidArgument,
+            "request.budget",
+        ),
+        (
+            "an unknown kind of layer",
+            searches.submit(bad_layer).await.unwrap_err(),
+            Code::InvalidArgument,
+            "request.spec.layers[3].kind: unknown kind of layer `ffn_sideways`",
+        ),
+        (
+            "an unknown agent",
+            coordinator
+                .agents()
+                .lease(v1::LeaseRequest {
+                    device_id: 99,
+                    wait_ms: 1,
+                })
+                .await
+                .unwrap_err(),
+            Code::FailedPrecondition,
+            "device 99 is not registered",
+        ),
+    ];
+    let failures: Vec<_> = rows
+        .iter()
+        .filter(|(_, status, code, part)| {
+            status.code() != *code || !status.message().contains(part)
+        })
+        .map(|(name, status, ..)| format!("{name}: {:?} {}", status.code(), status.message()))
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_goes_on_after_its_coordinator_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("test.sqlite");
+    let first = Coordinator::start(&database).await;
+    let device = first.register("one").await;
+    let search = first.submit(&fixtures::request()).await.unwrap();
+    assert_eq!(work(first.agents(), device, 13).await, 13);
+    let lease = v1::LeaseRequest {
+        device_id: device,
+        wait_ms: 5000,
+    };
+    let wire = first.agents().lease(lease).await.unwrap().into_inner();
+    let wire = wire.assignment.unwrap();
+    // Somebody else cannot serve the same file meanwhile, and is told where to go.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let second = bitfront_coordinator::run(
+        Config::new(&database),
+        listener,
+        clock,
+        CancellationToken::new(),
+    );
+    match second.await {
+        Err(RunError::InUse(in_use)) => assert!(in_use.address.is_some()),
+        other => panic!("{other:?}"),
+    }
+    first.stop().await;
+
+    let second = Coordinator::start(&database).await;
+    // What was leased before can be reported after, to another coordinator.
+    let spec = ModelSpec::try_from(wire.spec.clone().unwrap()).unwrap();
+    let assignment = Assignment::try_from(wire).unwrap();
+    let report = v1::ReportRequest::from(&fixtures::report(&spec, &assignment));
+    let response = second.agents().report(report).await.unwrap().into_inner();
+    assert_eq!(Receipt::try_from(response).unwrap(), Receipt::Recorded);
+    // The agent goes on without registering again.
+    assert_eq!(work(second.agents(), device, usize::MAX).await, 26);
+    let status = second.status(search).await;
+    assert_eq!((status.state, status.evaluated), (SearchState::Done, 20));
+    let front = second.front(search).await;
+    assert_eq!(front.points.len(), 20);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_reaches_the_agent_and_a_submission_sent_again_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("test.sqlite")).await;
+    let mut searches = coordinator.searches();
+    let submission = v1::SubmitRequest {
+        request: Some((&fixtures::request()).into()),
+        idempotency_key: "once".to_owned(),
+    };
+    let search = searches
+        .submit(submission.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .search;
+    let again = searches
+        .submit(submission)
+        .await
+        .unwrap()
+        .into_inner()
+        .search;
+    assert_eq!(again, search);
+    let device_id = coordinator.register("one").await;
+    let lease = v1::LeaseRequest {
+        device_id,
+        wait_ms: 5000,
+    };
+    let mut agents = coordinator.agents();
+    let wire = agents
+        .lease(lease)
+        .await
+        .unwrap()
+        .into_inner()
+        .assignment
+        .unwrap();
+    let token = wire.token.unwrap();
+    let cancel = v1::CancelRequest { search };
+    assert!(
+        searches
+            .cancel(cancel)
+            .await
+            .unwrap()
+            .into_inner()
+            .cancelled
+    );
+    assert!(
+        !searches
+            .cancel(cancel)
+            .await
+            .unwrap()
+            .into_inner()
+            .cancelled
+    );
+    let beat = v1::HeartbeatRequest {
+        device_id,
+        held: vec![token],
+    };
+    let lost = agents.heartbeat(beat).await.unwrap().into_inner().lost;
+    assert_eq!(lost, [token]);
+    let release = v1::ReleaseRequest {
+        token: Some(token),
+        reason: "it was cancelled".to_owned(),
+        failed: false,
+    };
+    agents.release(release).await.unwrap();
+    let status = coordinator.status(search).await;
+    assert_eq!(status.state, SearchState::Cancelled);
+    coordinator.stop().await;
+}

@@ -1,0 +1,469 @@
+//! What one end writes the other end reads; what is malformed is named by its path.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bitfront_model::*;
+use bitfront_proto::convert::ConvertError;
+use bitfront_proto::v1;
+use prost::Message;
+
+fn spec() -> ModelSpec {
+    let layer = |name: &str, kind, block| Layer {
+        name: name.to_owned(),
+        kind,
+        block,
+        rows: 64,
+        columns: 256,
+        source: Precision::Bf16,
+        tied: kind == LayerKind::TokenEmbedding,
+    };
+    ModelSpec {
+        name: "tiny".to_owned(),
+        architecture: Architecture::Qwen3,
+        blocks: 1,
+        hidden_size: 256,
+        intermediate_size: 64,
+        attention_heads: 4,
+        key_value_heads: 2,
+        head_size: 64,
+        context_length: 512,
+        vocabulary_size: 64,
+        layers: vec![
+            layer("token_embd", LayerKind::TokenEmbedding, None),
+            layer("blk.0.attn_q", LayerKind::AttentionQuery, Some(0)),
+        ],
+        fixed_bytes: 12,
+        digest: Digest::of("tiny"),
+    }
+}
+
+fn request() -> SearchRequest {
+    SearchRequest {
+        subject: Subject {
+            model: ModelSource {
+                path: "/models/tiny".to_owned(),
+                tokenizer_path: Some("/models/tokenizer.json".to_owned()),
+                digest: Digest::of("tiny"),
+            },
+            data: DataSpec {
+                evaluation_path: "/texts/evaluation.txt".to_owned(),
+                calibration_path: None,
+                context: 128,
+                evaluation_windows: 4,
+                calibration_windows: 2,
+                evaluation_digest: Digest::of("evaluation"),
+                calibration_digest: Digest::of("calibration"),
+            },
+            imatrix: ImatrixSource::File {
+                path: "/imatrix.gguf".to_owned(),
+                digest: Digest::of("imatrix"),
+            },
+        },
+        spec: spec(),
+        device: Some("one".to_owned()),
+        objectives: vec![Objective::Kld, Objective::Prefill],
+        limits: Limits {
+            max_kld: Some(0.1 + 0.2),
+            max_size_bytes: Some(u64::MAX),
+            max_decode: Some(Duration::from_nanos(1_234_567_891)),
+        },
+        budget: Budget {
+            evaluations: None,
+            time: Some(Duration::from_millis(1500)),
+        },
+        precisions: Precision::ALL.to_vec(),
+        grouping: Grouping::Block,
+        strategy: StrategyName::Random,
+        workloads: vec![
+            Workload::Prefill { tokens: 64 },
+            Workload::Decode {
+                context: 64,
+                tokens: 16,
+            },
+        ],
+        seed: u64::MAX,
+    }
+}
+
+fn evidence() -> Evidence {
+    Evidence {
+        executed: vec![Precision::F16, Precision::Q4K],
+        imatrix_digest: Some(Digest::of("imatrix")),
+        environment: Environment {
+            host: "host".to_owned(),
+            agent_version: "1".to_owned(),
+            load_average: Some(0.25),
+            frequency_mhz: None,
+            peak_resident_bytes: Some(123),
+        },
+        duration_ns: 77,
+    }
+}
+
+fn quality() -> Quality {
+    Quality {
+        kld: 0.1,
+        kld_standard_error: 0.01,
+        kld_windows: vec![0.05, 0.15],
+        perplexity: 11.0,
+        reference_perplexity: 10.0,
+        same_top_rate: 0.75,
+        positions: 128,
+    }
+}
+
+fn latencies() -> Vec<Latency> {
+    let latency = |workload| Latency {
+        workload,
+        samples_ns: vec![1, 2, 3],
+        median_ns: 2.0,
+        interval: Interval {
+            low: 1.0,
+            high: 3.0,
+            confidence: 0.95,
+        },
+        warm_up_ns: 9,
+    };
+    request().workloads.into_iter().map(latency).collect()
+}
+
+fn profile() -> HardwareProfile {
+    HardwareProfile {
+        cpu_model: "Some CPU".to_owned(),
+        cpu_architecture: "aarch64".to_owned(),
+        isa_features: vec!["neon".to_owned()],
+        cores: 8,
+        gpu: Some("Some GPU".to_owned()),
+        driver: None,
+        runtime: "candle".to_owned(),
+        runtime_version: "0.11".to_owned(),
+        threads: 4,
+        governor: Some("performance".to_owned()),
+        switches: BTreeMap::from([("SWITCH".to_owned(), "1".to_owned())]),
+    }
+}
+
+fn plan() -> Plan {
+    Plan::new(&spec(), vec![Precision::Q8_0, Precision::Q4K]).unwrap()
+}
+
+fn point() -> FrontPoint {
+    FrontPoint {
+        search: 3,
+        candidate: 5,
+        baseline: Some("Q4_K_M".to_owned()),
+        plan: plan(),
+        size_bytes: 1000,
+        bits_per_weight: 6.5,
+        on_front: true,
+        is_knee: true,
+        within_limits: true,
+        executed_as_planned: false,
+        quality: Some(Figure {
+            measurement: 8,
+            value: quality(),
+            evidence: evidence(),
+            device: "one".to_owned(),
+            measured_at_ms: 99,
+        }),
+        latency: Some(Figure {
+            measurement: 9,
+            value: latencies(),
+            evidence: evidence(),
+            device: "two".to_owned(),
+            measured_at_ms: 100,
+        }),
+        infeasible: None,
+    }
+}
+
+fn status() -> SearchStatus {
+    SearchStatus {
+        search: 3,
+        request: request(),
+        state: SearchState::Running,
+        reason: "because".to_owned(),
+        created_at_ms: 1,
+        ended_at_ms: Some(2),
+        active: Duration::from_millis(12_345),
+        candidates: 4,
+        evaluated: 3,
+        infeasible: 1,
+        front_size: 2,
+        hypervolume: Some(0.5),
+        reference_point: vec![1.0, 2.0],
+        best: Some(point()),
+        hardware_profile: Some(profile().digest()),
+        hardware_summary: profile().summary(),
+        numerics_class: Some(NumericsClass("candle/cpu".to_owned())),
+    }
+}
+
+/// Through bytes, as on a wire.
+fn sent<W: Message + Default>(wire: W) -> W {
+    W::decode(wire.encode_to_vec().as_slice()).unwrap()
+}
+
+#[test]
+fn requests_arrive_as_they_were_sent() {
+    let mut request = request();
+    for imatrix in [ImatrixSource::None, ImatrixSource::Calibration] {
+        let wire = sent(v1::SearchRequest::from(&request));
+        assert_eq!(SearchRequest::try_from(wire), Ok(request.clone()));
+        request.subject.imatrix = imatrix;
+        request.limits = Limits::default();
+        request.device = None;
+    }
+}
+
+#[test]
+fn assignments_and_reports_arrive_as_they_were_sent() {
+    let assignment = Assignment {
+        token: LeaseToken { task: 4, epoch: 2 },
+        search: 1,
+        candidate: 6,
+        kind: TaskKind::Latency,
+        subject: request().subject,
+        plan: plan(),
+        workloads: request().workloads,
+        lease_time: Duration::from_secs(30),
+    };
+    let wire = sent(v1::Assignment::of(&assignment, &spec()));
+    assert_eq!(Assignment::try_from(wire), Ok(assignment.clone()));
+    let outcomes = [
+        Outcome::Quality(quality()),
+        Outcome::Latency {
+            workloads: latencies(),
+        },
+        Outcome::Infeasible {
+            reason: "no kernel".to_owned(),
+        },
+    ];
+    for outcome in outcomes {
+        let report = Report {
+            token: assignment.token,
+            idempotency_key: "key".to_owned(),
+            plan_digest: plan().digest(),
+            measurement: Measurement {
+                outcome,
+                evidence: evidence(),
+            },
+        };
+        let wire = sent(v1::ReportRequest::from(&report));
+        assert_eq!(Report::try_from(wire), Ok(report));
+    }
+    for receipt in [
+        Receipt::Recorded,
+        Receipt::AlreadyReported,
+        Receipt::KeptAsRepeat,
+    ] {
+        let wire = sent(v1::ReportResponse::from(receipt));
+        assert_eq!(Receipt::try_from(wire), Ok(receipt));
+    }
+    assert!(Receipt::try_from(v1::ReportResponse::default()).is_err());
+}
+
+#[test]
+fn answers_arrive_as_they_were_sent() {
+    let front = Front {
+        status: status(),
+        points: vec![
+            point(),
+            FrontPoint {
+                quality: None,
+                latency: None,
+                infeasible: Some("no kernel".to_owned()),
+                baseline: None,
+                ..point()
+            },
+        ],
+        hardware_profile: Some(profile()),
+    };
+    let wire = sent(v1::FrontResponse::from(&front));
+    assert_eq!(Front::try_from(wire), Ok(front));
+    let queued = SearchStatus {
+        state: SearchState::Queued,
+        ended_at_ms: None,
+        hypervolume: None,
+        reference_point: Vec::new(),
+        best: None,
+        hardware_profile: None,
+        hardware_summary: String::new(),
+        numerics_class: None,
+        ..status()
+    };
+    let wire = sent(v1::SearchStatus::from(&queued));
+    assert_eq!(SearchStatus::try_from(wire), Ok(queued));
+    let best = Best {
+        point: point(),
+        hardware_profile: profile(),
+        spec: spec(),
+        subject: request().subject,
+    };
+    let wire = sent(v1::BestResponse::from(&best));
+    assert_eq!(Best::try_from(wire), Ok(best));
+    let device = Device {
+        device_id: 4,
+        registration: Registration {
+            device: "one".to_owned(),
+            hardware_profile: profile(),
+            numerics_class: NumericsClass("candle/cpu".to_owned()),
+            precisions: Precision::ALL.to_vec(),
+            agent_version: "1".to_owned(),
+        },
+        first_seen_ms: 1,
+        last_seen_ms: 2,
+        measurements: 3,
+        serving: true,
+    };
+    let wire = sent(v1::RegisterRequest::from(&device.registration));
+    assert_eq!(
+        Registration::try_from(wire),
+        Ok(device.registration.clone())
+    );
+    let wire = sent(v1::Device::from(&device));
+    assert_eq!(Device::try_from(wire), Ok(device));
+}
+
+#[test]
+fn a_malformed_field_is_named_by_its_path() {
+    fn request_with(change: fn(&mut v1::SearchRequest)) -> ConvertError {
+        let mut wire = v1::SearchRequest::from(&request());
+        change(&mut wire);
+        SearchRequest::try_from(wire).unwrap_err().within("request")
+    }
+    fn report_with(change: fn(&mut v1::ReportRequest)) -> ConvertError {
+        let report = Report {
+            token: LeaseToken { task: 4, epoch: 2 },
+            idempotency_key: "key".to_owned(),
+            plan_digest: plan().digest(),
+            measurement: Measurement {
+                outcome: Outcome::Latency {
+                    workloads: latencies(),
+                },
+                evidence: evidence(),
+            },
+        };
+        let mut wire = v1::ReportRequest::from(&report);
+        change(&mut wire);
+        Report::try_from(wire).unwrap_err()
+    }
+    fn front_with(change: fn(&mut v1::FrontPoint)) -> ConvertError {
+        let front = Front {
+            status: status(),
+            points: vec![point(), point()],
+            hardware_profile: None,
+        };
+        let mut wire = v1::FrontResponse::from(&front);
+        change(&mut wire.points[1]);
+        Front::try_from(wire).unwrap_err()
+    }
+    fn layer(wire: &mut v1::SearchRequest) -> &mut v1::Layer {
+        &mut wire.spec.as_mut().unwrap().layers[1]
+    }
+    fn latency(wire: &mut v1::ReportRequest) -> &mut v1::Latency {
+        match wire.measurement.as_mut().unwrap().outcome.as_mut().unwrap() {
+            v1::measurement::Outcome::Latency(latencies) => &mut latencies.workloads[1],
+            _ => unreachable!(),
+        }
+    }
+    let rows = [
+        (request_with(|r| r.spec = None), "request.spec: is missing"),
+        (
+            request_with(|r| r.budget = None),
+            "request.budget: is missing",
+        ),
+        (
+            request_with(|r| layer(r).kind = "ffn".to_owned()),
+            "request.spec.layers[1].kind: unknown kind of layer `ffn`",
+        ),
+        (
+            request_with(|r| layer(r).source = "q9".to_owned()),
+            "request.spec.layers[1].source: unknown precision `q9`",
+        ),
+        (
+            request_with(|r| layer(r).rows = u64::MAX),
+            "request.spec.layers: layer `blk.0.attn_q` has the impossible shape",
+        ),
+        (
+            request_with(|r| layer(r).name = "token_embd".to_owned()),
+            "request.spec.layers: layer `token_embd` is listed twice",
+        ),
+        (
+            request_with(|r| r.spec.as_mut().unwrap().digest = "12".to_owned()),
+            "request.spec.digest: `12` is not a digest",
+        ),
+        (
+            request_with(|r| r.objectives[1] = "beauty".to_owned()),
+            "request.objectives[1]: unknown objective `beauty`",
+        ),
+        (
+            request_with(|r| r.workloads[0] = "prefill@0".to_owned()),
+            "request.workloads[0]: unknown workload `prefill@0`",
+        ),
+        (
+            request_with(|r| r.strategy = "luck".to_owned()),
+            "request.strategy: unknown strategy `luck`",
+        ),
+        (
+            request_with(|r| {
+                let subject = r.subject.as_mut().unwrap();
+                subject.imatrix = Some(v1::ImatrixSource { from: None });
+            }),
+            "request.subject.imatrix.from: is missing",
+        ),
+        (
+            report_with(|r| r.idempotency_key.clear()),
+            "idempotency_key: is empty",
+        ),
+        (report_with(|r| r.token = None), "token: is missing"),
+        (
+            report_with(|r| latency(r).median_ns = f64::NAN),
+            "measurement.latency.workloads[1].median_ns: is NaN",
+        ),
+        (
+            report_with(|r| latency(r).interval.as_mut().unwrap().high = f64::INFINITY),
+            "measurement.latency.workloads[1].interval.high: is inf",
+        ),
+        (
+            report_with(|r| {
+                let mut quality = v1::Quality::from(&quality());
+                quality.kld_windows[1] = f64::NAN;
+                let outcome = v1::measurement::Outcome::Quality(quality);
+                r.measurement.as_mut().unwrap().outcome = Some(outcome);
+            }),
+            "measurement.quality.kld_windows[1]: is NaN",
+        ),
+        (
+            report_with(|r| r.measurement.as_mut().unwrap().evidence = None),
+            "measurement.evidence: is missing",
+        ),
+        (
+            report_with(|r| r.measurement.as_mut().unwrap().outcome = None),
+            "measurement.outcome: is missing",
+        ),
+        (
+            front_with(|p| {
+                p.plan.as_mut().unwrap().precisions.pop();
+            }),
+            "points[1].plan.precisions: the plan has 1 precisions but the model has 2 layers",
+        ),
+        (
+            front_with(|p| p.quality_evidence = None),
+            "points[1].quality_evidence: is missing",
+        ),
+        (
+            front_with(|p| p.latencies[0].workload.clear()),
+            "points[1].latencies[0].workload: unknown workload ``",
+        ),
+    ];
+    let failures: Vec<_> = rows
+        .iter()
+        .filter(|(error, expected)| !error.to_string().starts_with(expected))
+        .map(|(error, expected)| format!("expected `{expected}`, found `{error}`"))
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
