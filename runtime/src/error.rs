@@ -256,6 +256,19 @@ pub enum TokenizerError {
         /// Rows of the model's embedding.
         vocabulary_size: u64,
     },
+    /// The tokenizer has another number of tokens than the model has rows.
+    #[error(
+        "the tokenizer in `{}` does not belong to this model: it has {tokens} tokens, the model's \
+         embedding has {vocabulary_size} rows", path.display()
+    )]
+    VocabularySize {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Its tokens.
+        tokens: u64,
+        /// Rows of the model's embedding.
+        vocabulary_size: u64,
+    },
     /// A text could not be cut into tokens.
     #[error("the text cannot be tokenized: {0}")]
     Encode(String),

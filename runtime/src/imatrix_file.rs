@@ -1,11 +1,27 @@
 //! Importance matrices as files, in llama.cpp's formats.
+//!
+//! The current form is a GGUF file with, for every layer, the sums of the squared activations and
+//! the number of tokens they are over (`save_imatrix` in `tools/imatrix/imatrix.cpp`); the older
+//! form is a plain list of means, scaled by the number of windows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitfront_model::Digest;
+use bitfront_model::{Digest, Layer};
 
-use crate::error::ImatrixError;
+use crate::error::{ImatrixError, SourceError};
+use crate::export::atomic;
+use crate::gguf::{GgufFile, TensorInfo, TensorPlan, Value, Writer};
+
+mod legacy;
+
+const TYPE_KEY: &str = "general.type";
+const TYPE: &str = "imatrix";
+const DATASETS_KEY: &str = "imatrix.datasets";
+const CHUNK_COUNT_KEY: &str = "imatrix.chunk_count";
+const CHUNK_SIZE_KEY: &str = "imatrix.chunk_size";
+const SUMS_SUFFIX: &str = ".in_sum2";
+const COUNTS_SUFFIX: &str = ".counts";
 
 /// Mean squared activations per input column of every layer.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,7 +41,7 @@ pub struct Imatrix {
 pub struct ImatrixEntry {
     /// The mean of the squared activations, one per column of the layer; finite, not negative.
     pub mean_squares: Vec<f32>,
-    /// Tokens that the mean is over.
+    /// Tokens that the mean is over; windows in a file of the older form.
     pub count: u64,
 }
 
@@ -41,16 +57,171 @@ impl Imatrix {
         }
         digest.finish()
     }
+
+    /// The importance of a layer's columns, or none where the file has nothing of the layer (such
+    /// as an embedding that is only looked up); an entry of another length is an error.
+    pub fn layer(&self, layer: &Layer) -> Result<Option<&[f32]>, ImatrixError> {
+        let Some(entry) = self.entries.get(&layer.tensor_name()) else {
+            return Ok(None);
+        };
+        if entry.mean_squares.len() as u64 != layer.columns {
+            return Err(ImatrixError::OtherModel {
+                reason: format!(
+                    "it has {} columns for layer `{}`, which has {}",
+                    entry.mean_squares.len(),
+                    layer.name,
+                    layer.columns
+                ),
+            });
+        }
+        Ok(Some(&entry.mean_squares))
+    }
 }
 
 /// Reads an imatrix: llama.cpp's GGUF form or the older binary form, seen from the content.
 pub fn read(path: &Path) -> Result<Imatrix, ImatrixError> {
-    let _ = path;
-    unimplemented!("being written")
+    let mut magic = Vec::new();
+    let io = |error| ImatrixError::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let file = std::fs::File::open(path).map_err(io)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 4), &mut magic).map_err(io)?;
+    let imatrix = if magic == b"GGUF" {
+        read_gguf(path)?
+    } else {
+        legacy::read(path)?
+    };
+    check(path, &imatrix)?;
+    Ok(imatrix)
 }
 
-/// Writes an imatrix in llama.cpp's GGUF form.
+fn check(path: &Path, imatrix: &Imatrix) -> Result<(), ImatrixError> {
+    if imatrix.entries.is_empty() {
+        return Err(invalid(path, "it has no entries"));
+    }
+    for (name, entry) in &imatrix.entries {
+        let wrong = |value: &&f32| !value.is_finite() || **value < 0.0;
+        if let Some(value) = entry.mean_squares.iter().find(wrong) {
+            return Err(invalid(
+                path,
+                format!("the entry of `{name}` holds {value}, which is no mean of squares"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_gguf(path: &Path) -> Result<Imatrix, ImatrixError> {
+    let file = GgufFile::open(path).map_err(|error| match error {
+        SourceError::Io { path, error } => ImatrixError::Io { path, error },
+        SourceError::Gguf { path, error } => ImatrixError::Gguf { path, error },
+        other => invalid(path, other.to_string()),
+    })?;
+    let header = file.header();
+    let kind = header.value(TYPE_KEY).and_then(Value::as_str);
+    if kind != Some(TYPE) {
+        let kind = kind.unwrap_or("missing");
+        return Err(invalid(path, format!("{TYPE_KEY} is {kind}")));
+    }
+    let number = |key: &str| match header.value(key) {
+        None => Ok(0),
+        Some(value) => value
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .ok_or_else(|| invalid(path, format!("{key} is not a count"))),
+    };
+    let datasets = header.value(DATASETS_KEY).and_then(Value::as_strings);
+    let datasets = datasets.unwrap_or_default();
+    let mut imatrix = Imatrix {
+        chunk_count: number(CHUNK_COUNT_KEY)?,
+        chunk_size: number(CHUNK_SIZE_KEY)?,
+        datasets: datasets.into_iter().map(str::to_owned).collect(),
+        ..Imatrix::default()
+    };
+    for tensor in &header.tensors {
+        if let Some(name) = tensor.name.strip_suffix(SUMS_SUFFIX) {
+            let entry = entry(&file, name, tensor)?;
+            imatrix.entries.insert(name.to_owned(), entry);
+        } else if !tensor.name.ends_with(COUNTS_SUFFIX) {
+            return Err(invalid(path, format!("unexpected tensor `{}`", tensor.name)));
+        }
+    }
+    Ok(imatrix)
+}
+
+fn entry(file: &GgufFile, name: &str, sums: &TensorInfo) -> Result<ImatrixEntry, ImatrixError> {
+    let path = file.path();
+    let counts = format!("{name}{COUNTS_SUFFIX}");
+    let Some(counts) = file.header().tensor(&counts) else {
+        return Err(invalid(path, format!("`{name}` has sums but no counts")));
+    };
+    let [counts, sums] = [counts, sums].map(|tensor| floats(file, tensor));
+    let (counts, sums) = (counts?, sums?);
+    let &[count] = counts.as_slice() else {
+        return Err(invalid(
+            path,
+            format!("`{name}` has {} counts: experts are not supported", counts.len()),
+        ));
+    };
+    if !(count.is_finite() && count >= 1.0) {
+        return Err(invalid(path, format!("`{name}` has the count {count}")));
+    }
+    Ok(ImatrixEntry {
+        mean_squares: sums.iter().map(|sum| sum / count).collect(),
+        count: count.round() as u64,
+    })
+}
+
+fn floats(file: &GgufFile, tensor: &TensorInfo) -> Result<Vec<f32>, ImatrixError> {
+    if tensor.precision != bitfront_model::Precision::F32 {
+        let reason = format!("`{}` is {}, not f32", tensor.name, tensor.precision);
+        return Err(invalid(file.path(), reason));
+    }
+    let (values, _) = file.bytes(tensor).as_chunks();
+    Ok(values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+/// Writes an imatrix in llama.cpp's GGUF form; the file is there as a whole or not at all.
 pub fn write(imatrix: &Imatrix, path: &Path) -> Result<(), ImatrixError> {
-    let _ = (imatrix, path);
-    unimplemented!("being written")
+    let metadata = [
+        (TYPE_KEY.to_owned(), Value::String(TYPE.to_owned())),
+        (DATASETS_KEY.to_owned(), Value::strings(imatrix.datasets.clone())),
+        (CHUNK_COUNT_KEY.to_owned(), Value::U32(imatrix.chunk_count)),
+        (CHUNK_SIZE_KEY.to_owned(), Value::U32(imatrix.chunk_size)),
+    ];
+    let plan = |name: String, length: usize| TensorPlan {
+        name,
+        shape: vec![length as u64],
+        precision: bitfront_model::Precision::F32,
+        bytes: 4 * length as u64,
+    };
+    let tensors = imatrix.entries.iter().flat_map(|(name, entry)| {
+        [
+            plan(format!("{name}{SUMS_SUFFIX}"), entry.mean_squares.len()),
+            plan(format!("{name}{COUNTS_SUFFIX}"), 1),
+        ]
+    });
+    let tensors = tensors.collect::<Vec<_>>();
+    let written = atomic::replace(path, |output| {
+        let mut writer = Writer::new(output, &metadata, tensors)?;
+        for entry in imatrix.entries.values() {
+            let count = entry.count as f32;
+            let sums = entry.mean_squares.iter().map(|mean| mean * count);
+            writer.tensor(&sums.flat_map(f32::to_le_bytes).collect::<Vec<_>>())?;
+            writer.tensor(&count.to_le_bytes())?;
+        }
+        writer.finish().map(|_| ())
+    });
+    written.map_err(|error: std::io::Error| ImatrixError::Io {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+fn invalid(path: &Path, reason: impl Into<String>) -> ImatrixError {
+    ImatrixError::Invalid {
+        path: path.to_owned(),
+        reason: reason.into(),
+    }
 }

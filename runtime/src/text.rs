@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use bitfront_model::Digest;
+use serde::Deserialize;
 
 use crate::error::TextError;
 use crate::tokenizer::Tokenizer;
+
+/// The shortest window: its first half gives context, and something must be left to score.
+const LEAST_CONTEXT: u32 = 4;
 
 /// Windows of token ids, all of one length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +28,10 @@ pub struct Windows {
 ///
 /// As in llama.cpp's `llama-perplexity`, a text is tokenized as a whole, cut into consecutive
 /// windows, and the first token of each is replaced by the one that begins a text, where the
-/// model's tokenizer adds one. Without a calibration text the first quarter of the evaluation
-/// text's windows is set aside. A number of windows that is not given means all there are.
+/// model's tokenizer adds one. Without a calibration text the first windows of the evaluation
+/// text are set aside: `calibration_windows` of them, or a quarter. A number of windows that is
+/// not given means all there are; no calibration windows are made where 0 are asked for. The
+/// numbers of windows that came out give the same windows again.
 pub fn read(
     tokenizer: &Tokenizer,
     evaluation_path: &Path,
@@ -34,7 +40,176 @@ pub fn read(
     evaluation_windows: Option<u32>,
     calibration_windows: Option<u32>,
 ) -> Result<Windows, TextError> {
-    let _ = (tokenizer, evaluation_path, calibration_path, context);
-    let _ = (evaluation_windows, calibration_windows);
-    unimplemented!("being written")
+    if context < LEAST_CONTEXT {
+        return Err(TextError::Context {
+            context,
+            least: LEAST_CONTEXT,
+        });
+    }
+    if evaluation_windows == Some(0) {
+        return Err(TextError::NoWindows { part: "evaluation" });
+    }
+    let evaluation_text = read_text(evaluation_path)?;
+    let asked = |count: Option<u32>| count.map(|count| count as usize);
+    let (calibration, evaluation) = match calibration_path {
+        Some(path) => {
+            let text = read_text(path)?;
+            if text == evaluation_text {
+                return Err(TextError::Overlap {
+                    path: evaluation_path.to_owned(),
+                });
+            }
+            let calibration = windows(tokenizer, &text, path, context)?;
+            let evaluation = windows(tokenizer, &evaluation_text, evaluation_path, context)?;
+            (
+                calibration.first(asked(calibration_windows))?,
+                evaluation.first(asked(evaluation_windows))?,
+            )
+        }
+        None => windows(tokenizer, &evaluation_text, evaluation_path, context)?
+            .split(asked(calibration_windows), asked(evaluation_windows))?,
+    };
+    Ok(Windows {
+        calibration_digest: digest(context, &calibration),
+        evaluation_digest: digest(context, &evaluation),
+        calibration,
+        evaluation,
+    })
+}
+
+/// All windows of one text.
+struct Cut<'a> {
+    windows: Vec<Vec<u32>>,
+    /// Tokens of the text, those that fill no window included.
+    tokens: usize,
+    path: &'a Path,
+    context: u32,
+}
+
+impl Cut<'_> {
+    /// The first `count` windows, or all, which must be one at least.
+    fn first(mut self, count: Option<usize>) -> Result<Vec<Vec<u32>>, TextError> {
+        self.require(count.unwrap_or(1))?;
+        self.windows.truncate(count.unwrap_or(self.windows.len()));
+        Ok(self.windows)
+    }
+
+    /// Calibration windows from the beginning, evaluation windows from what follows.
+    fn split(
+        mut self,
+        calibration: Option<usize>,
+        evaluation: Option<usize>,
+    ) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>), TextError> {
+        let least = calibration.unwrap_or(1) + evaluation.unwrap_or(1);
+        self.require(least)?;
+        let total = self.windows.len();
+        let calibration = calibration.unwrap_or_else(|| {
+            let left = total - evaluation.unwrap_or(1);
+            (total / 4).clamp(1, left)
+        });
+        let mut rest = self.windows.split_off(calibration);
+        rest.truncate(evaluation.unwrap_or(rest.len()));
+        Ok((self.windows, rest))
+    }
+
+    fn require(&self, windows: usize) -> Result<(), TextError> {
+        if self.windows.len() >= windows {
+            return Ok(());
+        }
+        Err(TextError::TooShort {
+            path: self.path.to_owned(),
+            found: self.tokens,
+            needed: windows.saturating_mul(self.context as usize),
+            windows,
+            context: self.context,
+        })
+    }
+}
+
+fn windows<'a>(
+    tokenizer: &Tokenizer,
+    text: &str,
+    path: &'a Path,
+    context: u32,
+) -> Result<Cut<'a>, TextError> {
+    let encoded = tokenizer
+        .encode(text)
+        .map_err(|error| TextError::Tokenizer {
+            path: path.to_owned(),
+            error,
+        })?;
+    let bos = tokenizer.bos();
+    let tokens = bos.into_iter().chain(encoded).collect::<Vec<_>>();
+    let windows = tokens.chunks_exact(context as usize).map(|window| {
+        let mut window = window.to_vec();
+        if let Some(bos) = bos {
+            window[0] = bos;
+        }
+        window
+    });
+    Ok(Cut {
+        windows: windows.collect(),
+        tokens: tokens.len(),
+        path,
+        context,
+    })
+}
+
+#[derive(Deserialize)]
+struct Line {
+    text: String,
+}
+
+fn read_text(path: &Path) -> Result<String, TextError> {
+    let bytes = std::fs::read(path).map_err(|error| TextError::Io {
+        path: path.to_owned(),
+        error,
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| TextError::NotUtf8 {
+        path: path.to_owned(),
+        position: error.utf8_error().valid_up_to(),
+    })?;
+    let text = match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    };
+    let is_json_lines = path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"));
+    if is_json_lines {
+        json_lines(path, &text)
+    } else {
+        Ok(text)
+    }
+}
+
+/// The texts of all lines, a line break between them.
+fn json_lines(path: &Path, lines: &str) -> Result<String, TextError> {
+    let mut joined = String::with_capacity(lines.len());
+    for (number, line) in lines.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Line = serde_json::from_str(line).map_err(|error| TextError::Line {
+            path: path.to_owned(),
+            line: number + 1,
+            reason: format!("expected an object with a field `text`: {error}"),
+        })?;
+        if !joined.is_empty() {
+            joined.push('\n');
+        }
+        joined.push_str(&line.text);
+    }
+    Ok(joined)
+}
+
+fn digest(context: u32, windows: &[Vec<u32>]) -> Digest {
+    let mut digest = Digest::builder()
+        .part("windows")
+        .part(context.to_le_bytes());
+    for window in windows {
+        let bytes = window.iter().flat_map(|token| token.to_le_bytes());
+        digest.add(bytes.collect::<Vec<_>>());
+    }
+    digest.finish()
 }

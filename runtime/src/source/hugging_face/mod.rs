@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::content::{self, Stored};
 use super::hyper::HyperParameters;
 use super::layout::{self, ROPE_FACTORS, hugging_face_name};
-use super::{FixedTensor, Origin, Source, Weights, spec, values};
+use super::{FixedTensor, Origin, Source, Weights, spec};
 use crate::error::SourceError;
 
 mod config;

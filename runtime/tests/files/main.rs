@@ -1,0 +1,12 @@
+//! Model files, tokenizers, texts and exports, held to what other programs made of them.
+
+#![allow(clippy::unwrap_used)]
+
+mod export;
+mod hostile_gguf;
+mod hostile_safetensors;
+mod imatrix;
+mod source;
+mod support;
+mod text;
+mod tokenization;
