@@ -71,52 +71,61 @@ impl Duty {
 
     /// The next task; none at shutdown. Waits for a coordinator that is away, and registers again
     /// with one that does not know this device.
+    ///
+    /// Also after a call that broke, since it may have handed out a task that nobody heard of:
+    /// registering gives back whatever this device still holds, which at this point it does not
+    /// know of, and the task need not wait for the end of its lease.
     async fn next_assignment(&mut self) -> Result<Option<Assignment>, AgentError> {
         let mut backoff = self.backoff();
+        let mut register = false;
+        let shutdown = self.shutdown.clone();
         loop {
             let leased = tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return Ok(None),
-                leased = self.client.lease(self.registered.device) => leased,
+                () = shutdown.cancelled() => return Ok(None),
+                leased = self.lease(register) => leased,
             };
             let error = match leased {
                 Ok(Leased::Assignment(assignment)) => return Ok(Some(*assignment)),
                 Ok(Leased::NoTask) => {
+                    register = false;
                     backoff.reset();
                     continue;
                 }
                 Ok(Leased::Malformed { token, reason }) => {
                     tracing::error!(task = token.task, "a task that cannot be read: {reason}");
                     self.release(token, Release::Failed(reason.clone())).await;
-                    CallError::Away(reason)
+                    register = false;
+                    reason
                 }
-                Err(CallError::Unknown(reason)) => {
-                    tracing::info!("registering again: {reason}");
-                    match self.client.register(&self.registration).await {
-                        Ok(registered) => {
-                            self.registered = registered;
-                            // A coordinator that forgets at once must not be asked in a circle.
-                            CallError::Unknown(reason)
-                        }
-                        Err(error) => error,
-                    }
+                Err(CallError::Refused(reason)) => {
+                    return Err(AgentError::Refused {
+                        url: self.url.clone(),
+                        what: "hand out tasks",
+                        reason,
+                    });
                 }
-                Err(error) => error,
+                Err(error @ (CallError::Away(_) | CallError::Unknown(_))) => {
+                    register = true;
+                    error.to_string()
+                }
             };
-            if let CallError::Refused(reason) = error {
-                return Err(AgentError::Refused {
-                    url: self.url.clone(),
-                    what: "hand out tasks",
-                    reason,
-                });
-            }
             let pause = backoff.pause();
             tracing::warn!("asking again in {pause:?}: {error}");
             tokio::select! {
                 () = sleep(pause) => {}
-                () = self.shutdown.cancelled() => return Ok(None),
+                () = shutdown.cancelled() => return Ok(None),
             }
         }
+    }
+
+    /// Asks for a task, where needed after registering again.
+    async fn lease(&mut self, register: bool) -> Result<Leased, CallError> {
+        if register {
+            self.registered = self.client.register(&self.registration).await?;
+            tracing::info!(id = self.registered.device, "registered again");
+        }
+        self.client.lease(self.registered.device).await
     }
 
     async fn work(&mut self, assignment: Assignment) -> Result<Done, AgentError> {

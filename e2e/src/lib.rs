@@ -1,0 +1,31 @@
+//! Tests of the whole system: a real coordinator on port 0, real agents over TCP, a real database.
+//! The crate holds what the tests share and nothing that anybody else uses.
+//!
+//! - `tests/dependencies.rs`: what must be absent, by reading manifests and sources;
+//! - `tests/search.rs`: searches from submission to front, with all that may happen on the way,
+//!   over a scripted runtime, whose figures are known beforehand;
+//! - `tests/kill.rs`: the real binary on the demo model, coordinator and agent killed with SIGKILL
+//!   again and again, and nothing lost and nothing counted twice.
+//!
+//! What they share:
+//!
+//! - [`scripted`]: a runtime whose figures follow from the plan alone;
+//! - [`coordinator`]: a coordinator that can be killed inside the test's process;
+//! - [`agent`]: an agent that can;
+//! - [`searches`]: a client in words of `bitfront_model`;
+//! - [`requests`]: a small model and requests about it;
+//! - [`relay`]: stands between agents and coordinator, remembers what was acknowledged and loses
+//!   answers on purpose;
+//! - [`process`]: the real binary.
+
+// A test that cannot go on should say so where it stands.
+#![allow(clippy::unwrap_used)]
+
+pub mod agent;
+pub mod coordinator;
+pub mod process;
+pub mod relay;
+pub mod requests;
+#[path = "../../agent/tests/support/scripted.rs"]
+pub mod scripted;
+pub mod searches;
