@@ -1,0 +1,399 @@
+//! One forward pass for Llama, Mistral, Qwen2 and Qwen3.
+//!
+//! The architectures differ in what a block has beside its seven matrices: biases on query, key
+//! and value (Qwen2), norms on query and key heads (Qwen3). Everything else is the same: RMS
+//! norms, rotary positions, grouped-query attention, a gated feed-forward part.
+
+use std::sync::Arc;
+
+use bitfront_model::LayerKind;
+
+use crate::RuntimeError;
+use crate::source::Source;
+
+use super::attention::{Place, attend};
+use super::elementwise::{add, add_bias, gated, rms_norm, rms_norm_in_place};
+use super::kv_cache::KvCache;
+use super::matrix::{Activations, Arithmetic, Matrix, multiply_fused};
+use super::rope::Rope;
+
+/// The weight matrices of one plan, in the canonical order of the spec's layers.
+///
+/// Matrices are shared: another plan takes the same ones by reference.
+pub type Matrices = Vec<Arc<Matrix>>;
+
+/// Everything of a model that no plan changes.
+pub struct Decoder {
+    hidden_size: usize,
+    heads: usize,
+    key_value_heads: usize,
+    head_size: usize,
+    epsilon: f32,
+    embedding: usize,
+    output: usize,
+    output_norm: Vec<f32>,
+    blocks: Vec<Block>,
+    rope: Rope,
+}
+
+/// The fixed tensors of a block, and where its matrices are among the layers.
+struct Block {
+    attention_norm: Vec<f32>,
+    feed_forward_norm: Vec<f32>,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    attention_output: Projection,
+    gate: usize,
+    up: usize,
+    down: usize,
+}
+
+/// A matrix with what may follow it.
+struct Projection {
+    layer: usize,
+    bias: Option<Vec<f32>>,
+    norm: Option<Vec<f32>>,
+}
+
+/// The positions of every sequence for which logits are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// Every position of this pass.
+    All,
+    /// The last position of this pass.
+    Last,
+    /// `count` positions of this pass from `first` on.
+    Range {
+        /// The first one, counted from the start of the pass.
+        first: usize,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// How one pass is done.
+struct Pass<'a> {
+    positions: Positions,
+    arithmetic: Arithmetic,
+    observer: Option<Observer<'a>>,
+}
+
+/// Hears the activations that each matrix is multiplied with: the layer's index, and
+/// `rows × columns` values.
+pub type Observer<'a> = &'a mut dyn FnMut(usize, &[f32]);
+
+impl Decoder {
+    /// Reads the fixed tensors of `source`; `positions` is the longest context that will be asked
+    /// for.
+    pub fn new(source: &dyn Source, positions: usize) -> Result<Self, RuntimeError> {
+        let (spec, hyper) = (source.spec(), source.hyper());
+        let layer = |kind: LayerKind, block: Option<u32>| {
+            spec.layers
+                .iter()
+                .position(|layer| layer.kind == kind && layer.block == block)
+                .ok_or_else(|| {
+                    RuntimeError::Engine(format!("the model has no `{kind}` in block {block:?}"))
+                })
+        };
+        let required = |name: &str, length: usize| {
+            let values = source.fixed(name)?.ok_or_else(|| {
+                RuntimeError::Engine(format!("the model has no tensor `{name}`"))
+            })?;
+            if values.len() == length {
+                return Ok(values);
+            }
+            Err(RuntimeError::Engine(format!(
+                "tensor `{name}` has {} values, {length} are expected",
+                values.len()
+            )))
+        };
+        let hidden_size = spec.hidden_size as usize;
+        let block = |index: u32| -> Result<Block, RuntimeError> {
+            let projection = |kind: LayerKind, bias: bool, norm: bool| {
+                let layer = layer(kind, Some(index))?;
+                let rows = spec.layers[layer].rows as usize;
+                let name = &spec.layers[layer].name;
+                Ok::<_, RuntimeError>(Projection {
+                    layer,
+                    bias: bias
+                        .then(|| required(&format!("{name}.bias"), rows))
+                        .transpose()?,
+                    norm: norm
+                        .then(|| required(&format!("{name}_norm.weight"), hyper.head_size))
+                        .transpose()?,
+                })
+            };
+            let (bias, norm) = (hyper.query_key_value_bias, hyper.query_key_norm);
+            Ok(Block {
+                attention_norm: required(&format!("blk.{index}.attn_norm.weight"), hidden_size)?,
+                feed_forward_norm: required(&format!("blk.{index}.ffn_norm.weight"), hidden_size)?,
+                query: projection(LayerKind::AttentionQuery, bias, norm)?,
+                key: projection(LayerKind::AttentionKey, bias, norm)?,
+                value: projection(LayerKind::AttentionValue, bias, false)?,
+                attention_output: projection(
+                    LayerKind::AttentionOutput,
+                    hyper.attention_output_bias,
+                    false,
+                )?,
+                gate: layer(LayerKind::FeedForwardGate, Some(index))?,
+                up: layer(LayerKind::FeedForwardUp, Some(index))?,
+                down: layer(LayerKind::FeedForwardDown, Some(index))?,
+            })
+        };
+        let embedding = layer(LayerKind::TokenEmbedding, None)?;
+        let output = match hyper.tied {
+            true => embedding,
+            false => layer(LayerKind::Output, None)?,
+        };
+        Ok(Self {
+            hidden_size,
+            heads: hyper.attention_heads,
+            key_value_heads: hyper.key_value_heads,
+            head_size: hyper.head_size,
+            epsilon: hyper.norm_epsilon as f32,
+            embedding,
+            output,
+            output_norm: required("output_norm.weight", hidden_size)?,
+            blocks: (0..spec.blocks).map(block).collect::<Result<_, _>>()?,
+            rope: Rope::new(hyper, positions),
+        })
+    }
+
+    /// An empty cache for `sequences` sequences of up to `capacity` positions.
+    pub fn cache(&self, sequences: usize, capacity: usize) -> KvCache {
+        KvCache::new(
+            self.blocks.len(),
+            sequences,
+            capacity,
+            self.key_value_heads,
+            self.head_size,
+        )
+    }
+
+    /// Reads `tokens` (`sequences × n`, sequence after sequence) after what `cache` holds, and
+    /// returns the logits of `positions`: `sequences · positions × vocabulary` values.
+    pub fn forward(
+        &self,
+        matrices: &Matrices,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        positions: Positions,
+        arithmetic: Arithmetic,
+    ) -> Result<Vec<f32>, RuntimeError> {
+        let pass = Pass {
+            positions,
+            arithmetic,
+            observer: None,
+        };
+        self.run(matrices, tokens, cache, pass)
+    }
+
+    /// As [`Decoder::forward`], telling `observer` what every matrix is multiplied with.
+    pub fn observe(
+        &self,
+        matrices: &Matrices,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        observer: Observer<'_>,
+    ) -> Result<Vec<f32>, RuntimeError> {
+        let pass = Pass {
+            positions: Positions::All,
+            arithmetic: Arithmetic::Kernels,
+            observer: Some(observer),
+        };
+        self.run(matrices, tokens, cache, pass)
+    }
+
+    fn run(
+        &self,
+        matrices: &Matrices,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        mut pass: Pass<'_>,
+    ) -> Result<Vec<f32>, RuntimeError> {
+        let (start, count) = self.check(matrices, tokens, cache)?;
+        let every = places(cache.sequences(), start, 0, count);
+        let wanted = match pass.positions {
+            Positions::All => every.clone(),
+            Positions::Last => places(cache.sequences(), start, count - 1, 1),
+            Positions::Range { first, count: some } if first + some <= count => {
+                places(cache.sequences(), start, first, some)
+            }
+            Positions::Range { first, count: some } => {
+                return Err(RuntimeError::Engine(format!(
+                    "logits of {some} positions from {first} on were asked of {count} tokens"
+                )));
+            }
+        };
+        let mut hidden = matrices[self.embedding].lookup(tokens)?;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let input = self.normalize(&hidden, &block.attention_norm);
+            let (mut query, mut key, mut value) =
+                self.query_key_value(block, matrices, &input, &mut pass)?;
+            for (projection, values) in [
+                (&block.query, &mut query),
+                (&block.key, &mut key),
+                (&block.value, &mut value),
+            ] {
+                if let Some(bias) = &projection.bias {
+                    add_bias(values, bias);
+                }
+                if let Some(norm) = &projection.norm {
+                    rms_norm_in_place(values, norm, self.epsilon);
+                }
+            }
+            let position = |row: usize| every[row].position;
+            self.rope
+                .rotate(&mut query, self.heads * self.head_size, position);
+            self.rope
+                .rotate(&mut key, self.key_value_heads * self.head_size, position);
+            let layer = cache.layer(index);
+            layer.store(&key, &value, count, start);
+
+            // After the last keys and values only the wanted positions go on.
+            let last = index + 1 == self.blocks.len() && wanted.len() < every.len();
+            if last {
+                hidden = gather(&hidden, self.hidden_size, &wanted, start, count);
+                query = gather(&query, self.heads * self.head_size, &wanted, start, count);
+            }
+            let asking = if last { &wanted } else { &every };
+            let attended = attend(&query, asking, layer, self.heads);
+            let attended = Activations::new(attended, self.heads * self.head_size);
+            let output = &block.attention_output;
+            let mut delta = multiply(matrices, output.layer, &attended, &mut pass)?;
+            if let Some(bias) = &output.bias {
+                add_bias(&mut delta, bias);
+            }
+            add(&mut hidden, &delta);
+            self.feed_forward(block, matrices, &mut hidden, &mut pass)?;
+        }
+        cache.advance(count);
+        let output = self.normalize(&hidden, &self.output_norm);
+        multiply(matrices, self.output, &output, &mut pass)
+    }
+
+    /// The position that the pass starts at and its tokens per sequence.
+    fn check(
+        &self,
+        matrices: &Matrices,
+        tokens: &[u32],
+        cache: &KvCache,
+    ) -> Result<(usize, usize), RuntimeError> {
+        let sequences = cache.sequences();
+        let start = cache.length();
+        let count = tokens.len() / sequences.max(1);
+        if count == 0 || count * sequences != tokens.len() {
+            return Err(RuntimeError::Engine(format!(
+                "{} tokens cannot be read as {sequences} sequences of equal length",
+                tokens.len()
+            )));
+        }
+        let room = cache.capacity().min(self.rope.positions());
+        if start + count > room {
+            return Err(RuntimeError::Engine(format!(
+                "{count} tokens after {start} do not fit the {room} positions of the cache"
+            )));
+        }
+        let rows = matrices[self.embedding].rows();
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= rows) {
+            return Err(RuntimeError::Engine(format!(
+                "token {token} is outside the vocabulary of {rows}"
+            )));
+        }
+        Ok((start, count))
+    }
+
+    fn normalize(&self, hidden: &[f32], weight: &[f32]) -> Activations {
+        Activations::new(rms_norm(hidden, weight, self.epsilon), self.hidden_size)
+    }
+
+    fn query_key_value(
+        &self,
+        block: &Block,
+        matrices: &Matrices,
+        input: &Activations,
+        pass: &mut Pass<'_>,
+    ) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>), RuntimeError> {
+        let layers = [block.query.layer, block.key.layer, block.value.layer];
+        let [query, key, value] = multiply_all(matrices, layers, input, pass)?;
+        Ok((query, key, value))
+    }
+
+    fn feed_forward(
+        &self,
+        block: &Block,
+        matrices: &Matrices,
+        hidden: &mut [f32],
+        pass: &mut Pass<'_>,
+    ) -> Result<(), RuntimeError> {
+        let input = self.normalize(hidden, &block.feed_forward_norm);
+        let layers = [block.gate, block.up];
+        let [mut gate, up] = multiply_all(matrices, layers, &input, pass)?;
+        gated(&mut gate, &up);
+        let width = matrices[block.down].columns();
+        let inner = Activations::new(gate, width);
+        let delta = multiply(matrices, block.down, &inner, pass)?;
+        add(hidden, &delta);
+        Ok(())
+    }
+}
+
+fn multiply(
+    matrices: &Matrices,
+    layer: usize,
+    input: &Activations,
+    pass: &mut Pass<'_>,
+) -> Result<Vec<f32>, RuntimeError> {
+    if let Some(observer) = &mut pass.observer {
+        observer(layer, input.values());
+    }
+    matrices[layer].multiply(input, pass.arithmetic)
+}
+
+/// Products of several layers with the same activations.
+fn multiply_all<const COUNT: usize>(
+    matrices: &Matrices,
+    layers: [usize; COUNT],
+    input: &Activations,
+    pass: &mut Pass<'_>,
+) -> Result<[Vec<f32>; COUNT], RuntimeError> {
+    if pass.observer.is_none() {
+        let sharing = layers.map(|layer| matrices[layer].as_ref());
+        if let Some(outputs) = multiply_fused(&sharing, input)?
+            && let Ok(outputs) = outputs.try_into()
+        {
+            return Ok(outputs);
+        }
+    }
+    let mut outputs = [const { Vec::new() }; COUNT];
+    for (output, layer) in outputs.iter_mut().zip(layers) {
+        *output = multiply(matrices, layer, input, pass)?;
+    }
+    Ok(outputs)
+}
+
+/// The places of `count` positions from `first` on of every sequence, in a pass that starts at
+/// position `start`.
+fn places(sequences: usize, start: usize, first: usize, count: usize) -> Vec<Place> {
+    (0..sequences)
+        .flat_map(|sequence| {
+            (first..first + count).map(move |offset| Place {
+                sequence,
+                position: start + offset,
+            })
+        })
+        .collect()
+}
+
+/// The rows of `values` that belong to `wanted`.
+fn gather(values: &[f32], width: usize, wanted: &[Place], start: usize, count: usize) -> Vec<f32> {
+    wanted
+        .iter()
+        .flat_map(|place| {
+            let row = place.sequence * count + place.position - start;
+            &values[row * width..][..width]
+        })
+        .copied()
+        .collect()
+}

@@ -1,0 +1,283 @@
+//! The embedded engine: candle on the processor.
+//!
+//! [`decoder`] is the forward pass, [`matrix`] one weight matrix and how candle multiplies it,
+//! [`kv_cache`] what was read so far. [`CandleRuntime`] puts plans together and measures them.
+
+mod attention;
+mod decoder;
+mod elementwise;
+pub(crate) mod exponential;
+mod kv_cache;
+mod matrix;
+mod opened;
+pub(crate) mod parallel;
+mod rope;
+mod switches;
+mod widened;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bitfront_model::{
+    Digest, Executed, Latency, ModelSpec, NumericsClass, Plan, Precision, Quality, Subject,
+    Workload,
+};
+
+use crate::latency::{self, LatencySettings};
+use crate::quality::Scorer;
+use crate::reference::ScoredPositions;
+use crate::tensor_store::{StoreCounts, TensorStore};
+use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity};
+
+pub use decoder::{Decoder, Matrices, Observer, Positions};
+pub use kv_cache::KvCache;
+pub use matrix::{Arithmetic, Matrix};
+pub use opened::OpenSubject;
+pub use switches::CANDLE_VERSION;
+
+/// Tokens that are read in one pass when scoring: enough rows for the kernels, few enough for the
+/// activations to stay in the processor's caches.
+const BATCH_TOKENS: usize = 512;
+
+/// What a [`CandleRuntime`] needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CandleSettings {
+    /// Where references, imatrices and quantized tensors are kept.
+    pub cache_directory: PathBuf,
+    /// Bytes of quantized tensors that are kept in memory.
+    pub tensor_budget_bytes: u64,
+    /// Threads to compute with; none takes what candle chooses. candle reads its number from the
+    /// environment when the process starts, so another number here is an error that says what to
+    /// set.
+    pub threads: Option<u32>,
+    /// How long to time.
+    pub latency: LatencySettings,
+}
+
+impl CandleSettings {
+    /// The defaults, with caches in `cache_directory`.
+    pub fn new(cache_directory: PathBuf) -> Self {
+        Self {
+            cache_directory,
+            tensor_budget_bytes: 4 << 30,
+            threads: None,
+            latency: LatencySettings::default(),
+        }
+    }
+}
+
+/// A plan ready to execute.
+pub struct Assembly {
+    /// Its matrices, shared with other plans.
+    pub matrices: Matrices,
+    /// The precision of each, asked of the matrices themselves.
+    pub executed: Executed,
+}
+
+/// The engine. It measures on the calling thread.
+pub struct CandleRuntime {
+    settings: CandleSettings,
+    identity: RuntimeIdentity,
+    store: TensorStore,
+    opened: Option<OpenSubject>,
+}
+
+impl CandleRuntime {
+    /// Checks the environment and takes its fingerprint.
+    ///
+    /// Fails where an environment variable makes candle execute something else than plans say, or
+    /// where it computes with another number of threads than the settings ask for.
+    pub fn new(settings: CandleSettings) -> Result<Self, RuntimeError> {
+        let lookup = |name: &str| std::env::var(name).ok();
+        switches::refuse(&lookup)?;
+        let threads = parallel::threads() as u32;
+        if let Some(asked) = settings.threads.filter(|&asked| asked != threads) {
+            return Err(RuntimeError::Threads {
+                asked,
+                used: threads,
+            });
+        }
+        let identity = RuntimeIdentity {
+            name: "candle".to_owned(),
+            version: CANDLE_VERSION.to_owned(),
+            numerics_class: switches::numerics_class(&lookup),
+            threads,
+            switches: switches::recorded(&lookup),
+        };
+        let tensors = settings.cache_directory.join("tensors");
+        Ok(Self {
+            store: TensorStore::new(tensors, settings.tensor_budget_bytes),
+            settings,
+            identity,
+            opened: None,
+        })
+    }
+
+    /// The open subject.
+    pub fn opened(&self) -> Result<&OpenSubject, RuntimeError> {
+        self.opened.as_ref().ok_or(RuntimeError::NotOpen)
+    }
+
+    /// The open model.
+    pub fn spec(&self) -> Result<&ModelSpec, RuntimeError> {
+        Ok(self.opened()?.source().spec())
+    }
+
+    /// How often quantized tensors came from where.
+    pub fn store_counts(&self) -> StoreCounts {
+        self.store.counts()
+    }
+
+    /// Puts a plan together: every tensor by reference, quantized if it never was.
+    pub fn assemble(&mut self, plan: &Plan) -> Result<Assembly, RuntimeError> {
+        let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
+        let layers = opened.source().spec().layers.len();
+        if plan.precisions().len() != layers {
+            return Err(RuntimeError::OtherPlan {
+                expected: layers,
+                found: plan.precisions().len(),
+            });
+        }
+        let matrices = plan
+            .precisions()
+            .iter()
+            .enumerate()
+            .map(|(layer, &precision)| opened.matrix(&mut self.store, layer, precision))
+            .collect::<Result<Matrices, _>>()?;
+        let executed = matrices.iter().map(|matrix| matrix.executed()).collect();
+        Ok(Assembly { matrices, executed })
+    }
+
+    /// Scores a plan of the open subject with the products computed in one of several ways;
+    /// [`Runtime::quality`] takes [`Arithmetic::Scoring`].
+    pub fn score(
+        &mut self,
+        plan: &Plan,
+        arithmetic: Arithmetic,
+    ) -> Result<Measured<Quality>, RuntimeError> {
+        let assembly = self.assemble(plan)?;
+        let opened = self.opened()?;
+        let windows = &opened.windows().evaluation;
+        let mut scorer = Scorer::new(opened.reference());
+        let context = windows.first().map_or(0, Vec::len);
+        let scored = ScoredPositions::of(context);
+        let batch = batch_windows(context);
+        for (index, batch_of) in windows.chunks(batch).enumerate() {
+            let logits = opened.scored_logits(&assembly.matrices, batch_of, arithmetic)?;
+            let targets = batch_of
+                .iter()
+                .flat_map(|window| &window[scored.first + 1..][..scored.count])
+                .copied()
+                .collect::<Vec<_>>();
+            scorer.add(index * batch, &logits, &targets)?;
+        }
+        Ok(self.measured(scorer.finish(), assembly.executed))
+    }
+
+    /// The bytes of one layer of the open subject in one precision, as a ggml tensor with rows in
+    /// Hugging Face order: the same bytes that were measured.
+    pub fn tensor_bytes(
+        &mut self,
+        layer: usize,
+        precision: Precision,
+    ) -> Result<Vec<u8>, RuntimeError> {
+        let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
+        opened.matrix(&mut self.store, layer, precision)?.to_bytes()
+    }
+
+    /// The imatrix of the open subject.
+    pub fn imatrix_digest(&self) -> Option<Digest> {
+        self.opened.as_ref()?.imatrix_digest()
+    }
+
+    fn measured<T>(&self, value: T, executed: Executed) -> Measured<T> {
+        Measured {
+            value,
+            executed,
+            imatrix_digest: self.imatrix_digest(),
+        }
+    }
+}
+
+impl Runtime for CandleRuntime {
+    fn identity(&self) -> RuntimeIdentity {
+        self.identity.clone()
+    }
+
+    fn precisions(&self) -> Vec<Precision> {
+        Precision::ALL.to_vec()
+    }
+
+    fn open(
+        &mut self,
+        subject: &Subject,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RuntimeError> {
+        let open = self.opened.as_ref().map(OpenSubject::digest);
+        if open == Some(subject.digest()) {
+            return Ok(());
+        }
+        // Whatever was open is given up first: two models may not fit side by side.
+        self.opened = None;
+        let class: &NumericsClass = &self.identity.numerics_class;
+        let directory = &self.settings.cache_directory;
+        self.opened = Some(OpenSubject::open(subject, class, directory, progress)?);
+        Ok(())
+    }
+
+    fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError> {
+        self.score(plan, Arithmetic::Scoring)
+    }
+
+    fn latency(
+        &mut self,
+        plan: &Plan,
+        workloads: &[Workload],
+    ) -> Result<Measured<Vec<Latency>>, RuntimeError> {
+        let assembly = self.assemble(plan)?;
+        let opened = self.opened()?;
+        let text = opened.windows().evaluation.concat();
+        let longest = opened.source().spec().context_length;
+        let mut latencies = Vec::with_capacity(workloads.len());
+        for &workload in workloads {
+            let tokens = match workload {
+                Workload::Prefill { tokens } => u64::from(tokens),
+                Workload::Decode { context, tokens } => u64::from(context) + u64::from(tokens),
+            };
+            if tokens > longest {
+                return Err(RuntimeError::Workload {
+                    workload: workload.to_string(),
+                    reason: format!(
+                        "needs {tokens} positions, the model was made for a context of {longest}"
+                    ),
+                });
+            }
+            latencies.push(latency::measure(
+                opened.decoder(),
+                &assembly.matrices,
+                workload,
+                &text,
+                &self.settings.latency,
+            )?);
+        }
+        Ok(self.measured(latencies, assembly.executed))
+    }
+}
+
+/// Windows that are read in one pass.
+pub(crate) fn batch_windows(context: usize) -> usize {
+    (BATCH_TOKENS / context.max(1)).max(1)
+}
+
+/// All layers of a source in `f32`.
+pub(crate) fn float_matrices(
+    source: &dyn crate::source::Source,
+) -> Result<Matrices, RuntimeError> {
+    (0..source.spec().layers.len())
+        .map(|layer| {
+            let weights = source.layer(layer)?;
+            let matrix = Matrix::from_f32(weights.values, weights.rows, weights.columns);
+            Ok(Arc::new(matrix))
+        })
+        .collect()
+}

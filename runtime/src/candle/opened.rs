@@ -1,0 +1,321 @@
+//! A subject that is open: weights, windows, imatrix and reference.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bitfront_model::{Digest, ImatrixSource, NumericsClass, Precision, Subject};
+
+use crate::error::ImatrixError;
+use crate::imatrix;
+use crate::imatrix_file::{self, Imatrix};
+use crate::quantize::{quantize, uses_importance};
+use crate::reference::{Reference, ReferenceShape, ScoredPositions};
+use crate::source::{self, Source};
+use crate::tensor_store::{TensorKey, TensorStore};
+use crate::text::{self, Windows};
+use crate::{RuntimeError, tokenizer};
+
+use super::{Arithmetic, Decoder, Matrices, Matrix, Positions, batch_windows, float_matrices};
+
+/// A subject with everything that measuring it needs.
+pub struct OpenSubject {
+    digest: Digest,
+    source: Box<dyn Source>,
+    decoder: Decoder,
+    windows: Windows,
+    imatrix: Option<(Imatrix, Digest)>,
+    reference: Reference,
+}
+
+impl OpenSubject {
+    /// Opens a subject and checks that it is the one that was submitted.
+    pub(crate) fn open(
+        subject: &Subject,
+        numerics_class: &NumericsClass,
+        cache_directory: &Path,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, RuntimeError> {
+        let model_path = PathBuf::from(&subject.model.path);
+        let source = source::open(&model_path)?;
+        let spec = source.spec();
+        if spec.digest != subject.model.digest {
+            return Err(RuntimeError::OtherModel {
+                path: model_path,
+                expected: subject.model.digest,
+                found: spec.digest,
+            });
+        }
+        let windows = read_windows(subject, spec.vocabulary_size)?;
+        let context = subject.data.context as usize;
+        // Timing may go further than a window, up to what the model was made for.
+        let positions = context.max(spec.context_length as usize);
+        let mut opening = Opening {
+            decoder: Decoder::new(source.as_ref(), positions)?,
+            source: source.as_ref(),
+            windows: &windows,
+            float: None,
+            // Another kernel family gives other last bits, which must not pass for this one's.
+            key: Digest::builder()
+                .part(subject.digest().to_string())
+                .part(&numerics_class.0)
+                .finish(),
+            cache_directory,
+        };
+        let imatrix = opening.imatrix(subject, progress)?;
+        let reference = opening.reference(progress)?;
+        Ok(Self {
+            digest: subject.digest(),
+            decoder: opening.decoder,
+            windows,
+            imatrix,
+            reference,
+            source,
+        })
+    }
+
+    /// [`Subject::digest`].
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The model file.
+    pub fn source(&self) -> &dyn Source {
+        self.source.as_ref()
+    }
+
+    /// The forward pass.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The text.
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// What the unquantized model says.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// The activation statistics.
+    pub fn imatrix(&self) -> Option<&Imatrix> {
+        self.imatrix.as_ref().map(|(imatrix, _)| imatrix)
+    }
+
+    /// The digest of the activation statistics.
+    pub fn imatrix_digest(&self) -> Option<Digest> {
+        self.imatrix.as_ref().map(|(_, digest)| *digest)
+    }
+
+    /// One layer in one precision, from the store.
+    pub(crate) fn matrix(
+        &self,
+        store: &mut TensorStore,
+        index: usize,
+        precision: Precision,
+    ) -> Result<Arc<Matrix>, RuntimeError> {
+        let spec = self.source.spec();
+        let layer = spec.layers.get(index).ok_or(RuntimeError::OtherPlan {
+            expected: spec.layers.len(),
+            found: index + 1,
+        })?;
+        let importance = self
+            .imatrix
+            .as_ref()
+            .filter(|_| uses_importance(precision))
+            .and_then(|(imatrix, digest)| {
+                let entry = imatrix.entries.get(&layer.tensor_name())?;
+                Some((entry.mean_squares.as_slice(), *digest))
+            });
+        let key = TensorKey {
+            model: spec.digest,
+            layer: layer.name.clone(),
+            precision,
+            imatrix: importance.map(|(_, digest)| digest),
+        };
+        let shape = (layer.rows as usize, layer.columns as usize);
+        store.get(key, shape, || {
+            let weights = self.source.layer(index)?;
+            quantize(layer, precision, &weights, importance.map(|(values, _)| values))
+        })
+    }
+
+    /// The logits of the scored positions of some windows.
+    pub(crate) fn scored_logits(
+        &self,
+        matrices: &Matrices,
+        windows: &[Vec<u32>],
+        arithmetic: Arithmetic,
+    ) -> Result<Vec<f32>, RuntimeError> {
+        scored_logits(&self.decoder, matrices, windows, arithmetic)
+    }
+}
+
+fn scored_logits(
+    decoder: &Decoder,
+    matrices: &Matrices,
+    windows: &[Vec<u32>],
+    arithmetic: Arithmetic,
+) -> Result<Vec<f32>, RuntimeError> {
+    let context = windows.first().map_or(0, Vec::len);
+    let scored = ScoredPositions::of(context);
+    let positions = Positions::Range {
+        first: scored.first,
+        count: scored.count,
+    };
+    let mut cache = decoder.cache(windows.len(), context);
+    decoder.forward(matrices, &windows.concat(), &mut cache, positions, arithmetic)
+}
+
+fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, RuntimeError> {
+    let (model, data) = (&subject.model, &subject.data);
+    let tokenizer_path = model.tokenizer_path.as_deref().map(Path::new);
+    let tokenizer = tokenizer::load(Path::new(&model.path), tokenizer_path, vocabulary_size)?;
+    let windows = text::read(
+        &tokenizer,
+        Path::new(&data.evaluation_path),
+        data.calibration_path.as_deref().map(Path::new),
+        data.context,
+        Some(data.evaluation_windows),
+        Some(data.calibration_windows),
+    )?;
+    for (part, expected, found) in [
+        ("evaluation", data.evaluation_digest, windows.evaluation_digest),
+        ("calibration", data.calibration_digest, windows.calibration_digest),
+    ] {
+        if expected != found {
+            return Err(RuntimeError::OtherData {
+                part,
+                expected,
+                found,
+            });
+        }
+    }
+    Ok(windows)
+}
+
+/// What is at hand while a subject is being opened.
+struct Opening<'a> {
+    decoder: Decoder,
+    source: &'a dyn Source,
+    windows: &'a Windows,
+    /// The unquantized weights, loaded when the first step needs them and gone afterwards.
+    float: Option<Matrices>,
+    key: Digest,
+    cache_directory: &'a Path,
+}
+
+impl Opening<'_> {
+    fn float(&mut self) -> Result<&Matrices, RuntimeError> {
+        if self.float.is_none() {
+            self.float = Some(float_matrices(self.source)?);
+        }
+        self.float
+            .as_ref()
+            .ok_or_else(|| RuntimeError::Engine("no unquantized weights".to_owned()))
+    }
+
+    fn imatrix(
+        &mut self,
+        subject: &Subject,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Option<(Imatrix, Digest)>, RuntimeError> {
+        let imatrix = match &subject.imatrix {
+            ImatrixSource::None => return Ok(None),
+            ImatrixSource::Calibration => self.calibrate(progress)?,
+            ImatrixSource::File { path, digest } => read_imatrix(Path::new(path), *digest)?,
+        };
+        self.check_imatrix(&imatrix)?;
+        let digest = imatrix.digest();
+        Ok(Some((imatrix, digest)))
+    }
+
+    /// The imatrix of the calibration windows, from the cache or computed now.
+    ///
+    /// It is always the file's that is used: a mean survives being written as a sum and a count
+    /// only up to its last bit, and the digest must be the same before and after a restart.
+    fn calibrate(&mut self, progress: &mut dyn FnMut(&str)) -> Result<Imatrix, RuntimeError> {
+        let path = self.cache_directory.join(format!("{}.imatrix.gguf", self.key));
+        if let Ok(imatrix) = imatrix_file::read(&path)
+            && self.check_imatrix(&imatrix).is_ok()
+        {
+            return Ok(imatrix);
+        }
+        let windows = self.windows;
+        let context = windows.calibration.first().map_or(0, Vec::len);
+        progress(&format!(
+            "collecting activation statistics from {} windows of {context} tokens",
+            windows.calibration.len()
+        ));
+        self.float()?;
+        let float = self.float.as_ref().ok_or(RuntimeError::NotOpen)?;
+        let spec = self.source.spec();
+        let batch = batch_windows(context);
+        let collected =
+            imatrix::collect(&self.decoder, float, spec, &windows.calibration, batch)?;
+        std::fs::create_dir_all(self.cache_directory)
+            .map_err(RuntimeError::io("create", self.cache_directory))?;
+        imatrix_file::write(&collected, &path)?;
+        Ok(imatrix_file::read(&path)?)
+    }
+
+    /// Every entry that a layer would use must be as long as the layer's rows.
+    fn check_imatrix(&self, imatrix: &Imatrix) -> Result<(), RuntimeError> {
+        let mut known = false;
+        for layer in &self.source.spec().layers {
+            let Some(entry) = imatrix.entries.get(&layer.tensor_name()) else {
+                continue;
+            };
+            known = true;
+            if entry.mean_squares.len() as u64 != layer.columns {
+                return Err(ImatrixError::OtherModel {
+                    reason: format!(
+                        "{} has {} columns, the imatrix has {}",
+                        layer.tensor_name(),
+                        layer.columns,
+                        entry.mean_squares.len()
+                    ),
+                }
+                .into());
+            }
+        }
+        if known {
+            return Ok(());
+        }
+        Err(ImatrixError::OtherModel {
+            reason: "it has no entry for any of the model's layers".to_owned(),
+        }
+        .into())
+    }
+
+    fn reference(&mut self, progress: &mut dyn FnMut(&str)) -> Result<Reference, RuntimeError> {
+        let windows = &self.windows.evaluation;
+        let context = windows.first().map_or(0, Vec::len);
+        let shape = ReferenceShape {
+            windows: windows.len(),
+            positions: ScoredPositions::of(context).count,
+            vocabulary: self.source.spec().vocabulary_size as usize,
+        };
+        let path = self.cache_directory.join(format!("{}.reference", self.key));
+        Reference::open_or_make(path, self.key, shape, progress, |window| {
+            self.float()?;
+            let float = self.float.as_ref().ok_or(RuntimeError::NotOpen)?;
+            let window = &windows[window..=window];
+            scored_logits(&self.decoder, float, window, Arithmetic::Kernels)
+        })
+    }
+}
+
+fn read_imatrix(path: &Path, expected: Digest) -> Result<Imatrix, RuntimeError> {
+    let bytes = std::fs::read(path).map_err(RuntimeError::io("read", path))?;
+    let found = Digest::of(&bytes);
+    if found != expected {
+        return Err(RuntimeError::OtherImatrix {
+            path: path.to_owned(),
+            expected,
+            found,
+        });
+    }
+    Ok(imatrix_file::read(path)?)
+}

@@ -1,0 +1,60 @@
+//! Rotary position embedding in the order of Hugging Face: the first half of a head is rotated
+//! against its second half.
+
+use crate::source::HyperParameters;
+
+use super::parallel::for_rows;
+
+/// Sines and cosines for every position up to the context.
+pub(crate) struct Rope {
+    head_size: usize,
+    /// `positions × head_size`: the cosines of a position, then its sines.
+    table: Vec<f32>,
+}
+
+impl Rope {
+    /// Angles are computed in `f64` and rounded once; `transformers` computes them in `f32`.
+    pub(crate) fn new(hyper: &HyperParameters, positions: usize) -> Self {
+        let frequencies = hyper
+            .rope_scaling
+            .frequencies(hyper.head_size, hyper.rope_theta);
+        let mut table = Vec::with_capacity(positions * hyper.head_size);
+        for position in 0..positions {
+            let angles = frequencies.iter().map(|frequency| position as f64 * frequency);
+            table.extend(angles.clone().map(|angle| angle.cos() as f32));
+            table.extend(angles.map(|angle| angle.sin() as f32));
+        }
+        Self {
+            head_size: hyper.head_size,
+            table,
+        }
+    }
+
+    /// Positions that the table holds.
+    pub(crate) fn positions(&self) -> usize {
+        self.table.len() / self.head_size
+    }
+
+    /// Rotates every head of every row of `values` (`rows × heads·head_size`); `position` gives
+    /// the position of a row.
+    pub(crate) fn rotate(
+        &self,
+        values: &mut [f32],
+        width: usize,
+        position: impl Fn(usize) -> usize + Sync,
+    ) {
+        let half = self.head_size / 2;
+        for_rows(values, width, |row, values| {
+            let angles = &self.table[position(row) * self.head_size..][..self.head_size];
+            let (cosines, sines) = angles.split_at(half);
+            for head in values.chunks_exact_mut(self.head_size) {
+                let (first, second) = head.split_at_mut(half);
+                for pair in 0..half {
+                    let (x, y) = (first[pair], second[pair]);
+                    first[pair] = x * cosines[pair] - y * sines[pair];
+                    second[pair] = y * cosines[pair] + x * sines[pair];
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,151 @@
+//! What candle executes depends on the processor and on environment variables; both are read here
+//! once, and nowhere else.
+
+use std::collections::BTreeMap;
+
+use bitfront_model::NumericsClass;
+
+use crate::RuntimeError;
+
+/// The version of candle that is compiled in; a test compares it with `Cargo.lock`.
+pub const CANDLE_VERSION: &str = "0.11.1";
+
+/// Variables that replace every quantized matrix by a float one.
+const REFUSED: [&str; 2] = ["CANDLE_DEQUANTIZE_ALL", "CANDLE_DEQUANTIZE_ALL_F16"];
+
+/// Variables that change which kernels run, on how many threads, or where.
+const RECORDED: [&str; 7] = [
+    "MISTRALRS_FORCE_AVX2",
+    "MISTRALRS_FORCE_AVXVNNI",
+    "CANDLE_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "CANDLE_CPU_MASK",
+    "CANDLE_CPU_AFFINITY",
+    "CANDLE_BARRIER_POOL_SPIN_LIMIT",
+];
+
+/// How environment variables are read; tests pass their own.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Refuses to start where a plan would not be executed as it says.
+pub(crate) fn refuse(lookup: Lookup<'_>) -> Result<(), RuntimeError> {
+    for name in REFUSED {
+        // The same test as candle's: anything but empty and `0` switches it on.
+        if let Some(value) = lookup(name).filter(|value| !value.is_empty() && value != "0") {
+            return Err(RuntimeError::Switch {
+                name: name.to_owned(),
+                value,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The variables that are set, with their values.
+pub(crate) fn recorded(lookup: Lookup<'_>) -> BTreeMap<String, String> {
+    RECORDED
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), lookup(name)?)))
+        .collect()
+}
+
+/// `candle/0.11.1/cpu/<kernel family>`.
+pub(crate) fn numerics_class(lookup: Lookup<'_>) -> NumericsClass {
+    NumericsClass(format!(
+        "candle/{CANDLE_VERSION}/cpu/{}",
+        kernel_family(lookup)
+    ))
+}
+
+/// The kernels that candle picks, by the rules of its `repack_x86::level`, `amx_available` and
+/// `cpu::features`: packed 512-bit integer kernels (with matrix extensions or without), packed
+/// 256-bit ones, plain vector kernels, or none.
+#[cfg(target_arch = "x86_64")]
+fn kernel_family(lookup: Lookup<'_>) -> String {
+    let forced = |name| lookup(name).as_deref() == Some("1");
+    let force_avx2 = forced("MISTRALRS_FORCE_AVX2");
+    let force_vnni = forced("MISTRALRS_FORCE_AVXVNNI");
+    let avx2 = is_x86_feature_detected!("avx2");
+    let packed = if !force_avx2
+        && !force_vnni
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vnni")
+    {
+        match has_matrix_extensions() {
+            true => "avx512vnni-amx",
+            false => "avx512vnni",
+        }
+    } else if !force_avx2 && (force_vnni || is_x86_feature_detected!("avxvnni")) && avx2 {
+        "avxvnni"
+    } else if avx2 && is_x86_feature_detected!("fma") {
+        "avx2"
+    } else {
+        return "portable".to_owned();
+    };
+    packed.to_owned()
+}
+
+/// Leaf 7 of CPUID, bits 24 (AMX-TILE) and 25 (AMX-INT8): what candle asks on Linux.
+#[cfg(target_arch = "x86_64")]
+fn has_matrix_extensions() -> bool {
+    let flags = core::arch::x86_64::__cpuid_count(7, 0).edx;
+    cfg!(target_os = "linux") && flags & (1 << 24) != 0 && flags & (1 << 25) != 0
+}
+
+#[cfg(target_arch = "aarch64")]
+fn kernel_family(_: Lookup<'_>) -> String {
+    use std::arch::is_aarch64_feature_detected as detected;
+    match (detected!("i8mm"), detected!("dotprod")) {
+        (true, true) => "neon-dotprod-i8mm",
+        (false, true) => "neon-dotprod",
+        _ => "neon",
+    }
+    .to_owned()
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn kernel_family(_: Lookup<'_>) -> String {
+    format!("{}-portable", std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_that_replaces_matrices_is_refused_and_says_how_to_go_on() {
+        for name in REFUSED {
+            let set = |asked: &str| (asked == name).then(|| "1".to_owned());
+            let message = refuse(&set).unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains("unset"), "{message}");
+            let off = |asked: &str| (asked == name).then(|| "0".to_owned());
+            assert!(refuse(&off).is_ok());
+        }
+        assert!(refuse(&|_| None).is_ok());
+    }
+
+    #[test]
+    fn kernel_switches_are_recorded() {
+        let set = |asked: &str| (asked == "MISTRALRS_FORCE_AVX2").then(|| "1".to_owned());
+        assert_eq!(
+            recorded(&set),
+            BTreeMap::from([("MISTRALRS_FORCE_AVX2".to_owned(), "1".to_owned())])
+        );
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_forced_kernel_level_is_another_numerics_class() {
+        let set = |asked: &str| (asked == "MISTRALRS_FORCE_AVX2").then(|| "1".to_owned());
+        let forced = numerics_class(&set);
+        assert!(forced.0.ends_with("avx2") || forced.0.ends_with("portable"), "{forced}");
+    }
+
+    #[test]
+    fn the_version_is_the_one_that_is_compiled_in() {
+        let lock = include_str!("../../../Cargo.lock");
+        let entry = format!("name = \"candle-core\"\nversion = \"{CANDLE_VERSION}\"");
+        assert!(lock.replace("\r\n", "\n").contains(&entry));
+    }
+}

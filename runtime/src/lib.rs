@@ -1,0 +1,95 @@
+//! Executes plans: quantizes, scores and times them, and exports them.
+//!
+//! In flow order: a model file is opened ([`source`]) and its text cut into windows ([`text`],
+//! [`tokenizer`]); activations give an imatrix ([`imatrix`]); tensors are quantized once
+//! ([`quantize`]); a [`Runtime`] executes plans and measures their [`quality`] and [`latency`];
+//! [`export`] writes the winner as a file.
+
+pub mod candle;
+pub mod error;
+pub mod export;
+mod files;
+pub mod ggml_quantize;
+pub mod gguf;
+pub mod imatrix;
+pub mod imatrix_file;
+pub mod latency;
+mod mapped;
+pub mod quality;
+pub mod quantize;
+pub mod reference;
+mod runtime_error;
+pub mod source;
+pub mod stats;
+pub mod tensor_store;
+pub mod text;
+pub mod tokenizer;
+
+use bitfront_model::{
+    Executed, Latency, NumericsClass, Plan, Precision, Quality, Subject, Workload,
+};
+
+pub use candle::{CandleRuntime, CandleSettings};
+pub use runtime_error::RuntimeError;
+
+/// An engine that executes plans.
+///
+/// One value serves one measuring thread. [`Runtime::open`] comes first and may be called again
+/// with another subject; an open subject that is opened again costs nothing.
+///
+/// Implementations: `candle::CandleRuntime` (embedded); the agent's tests have a scripted one.
+/// The seam exists because the same plan executes differently in every engine, and a measurement
+/// holds for the engine that it was made in alone.
+pub trait Runtime {
+    /// The engine's name and version, and the environment switches that change its kernels.
+    fn identity(&self) -> RuntimeIdentity;
+
+    /// The precisions that it can both store and multiply on this device.
+    fn precisions(&self) -> Vec<Precision>;
+
+    /// Loads the subject: weights, text windows, imatrix, reference log-probabilities.
+    ///
+    /// `progress` hears what is about to be done in one line for people, such as the size of the
+    /// reference file before it is written.
+    fn open(
+        &mut self,
+        subject: &Subject,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RuntimeError>;
+
+    /// Scores a plan of the open subject.
+    fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError>;
+
+    /// Times a plan of the open subject.
+    fn latency(
+        &mut self,
+        plan: &Plan,
+        workloads: &[Workload],
+    ) -> Result<Measured<Vec<Latency>>, RuntimeError>;
+}
+
+/// What a runtime is, as far as its figures depend on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeIdentity {
+    /// `candle`.
+    pub name: String,
+    /// The engine's version.
+    pub version: String,
+    /// What quality depends on beside the plan.
+    pub numerics_class: NumericsClass,
+    /// Threads that it computes with.
+    pub threads: u32,
+    /// Environment switches that change the kernels, with their values.
+    pub switches: std::collections::BTreeMap<String, String>,
+}
+
+/// A figure with the precision that each layer really executed in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured<T> {
+    /// The figure.
+    pub value: T,
+    /// Read back from the engine, in canonical order.
+    pub executed: Executed,
+    /// The imatrix that the tensors were quantized with.
+    pub imatrix_digest: Option<bitfront_model::Digest>,
+}

@@ -1,0 +1,163 @@
+//! How far a plan's predictions are from the unquantized model's.
+
+use bitfront_model::Quality;
+
+use crate::RuntimeError;
+use crate::candle::exponential::exp;
+use crate::candle::parallel::for_costly_rows;
+use crate::reference::Reference;
+use crate::stats::mean_and_standard_error;
+
+/// Below this log-probability a token does not count for the divergence, as in llama.cpp: its
+/// share is under 1e-7 even where the plan is off by many nats.
+const LEAST_LOG_PROBABILITY: f32 = -16.0;
+
+/// Figures of one scored position, side by side so that threads can write them as a row.
+const FIGURES: usize = 4;
+const KLD: usize = 0;
+const NEGATIVE_LOG_LIKELIHOOD: usize = 1;
+const REFERENCE_NEGATIVE_LOG_LIKELIHOOD: usize = 2;
+const SAME_TOP: usize = 3;
+
+/// Collects the scores of a plan, window after window.
+pub struct Scorer<'a> {
+    reference: &'a Reference,
+    /// `positions × FIGURES`, in order.
+    figures: Vec<f32>,
+}
+
+impl<'a> Scorer<'a> {
+    /// Nothing scored yet.
+    pub fn new(reference: &'a Reference) -> Self {
+        Self {
+            reference,
+            figures: Vec::new(),
+        }
+    }
+
+    /// Scores windows from `first` on: `logits` are `windows · positions × vocabulary`, `targets`
+    /// the token that follows each position.
+    ///
+    /// Values that are not finite make the plan infeasible.
+    pub fn add(
+        &mut self,
+        first: usize,
+        logits: &[f32],
+        targets: &[u32],
+    ) -> Result<(), RuntimeError> {
+        let shape = self.reference.shape();
+        if logits.len() != targets.len() * shape.vocabulary {
+            return Err(RuntimeError::Engine(format!(
+                "{} logits came back for {} positions of a vocabulary of {}",
+                logits.len(),
+                targets.len(),
+                shape.vocabulary
+            )));
+        }
+        let mut figures = vec![0.0; targets.len() * FIGURES];
+        for_costly_rows(&mut figures, FIGURES, logits.len() * 4, |row, figures| {
+            let (window, position) = (first + row / shape.positions, row % shape.positions);
+            let logits = &logits[row * shape.vocabulary..][..shape.vocabulary];
+            let reference = self.reference.log_probabilities(window, position);
+            figures.copy_from_slice(&score(logits, reference, targets[row] as usize));
+        });
+        let broken = figures
+            .chunks_exact(FIGURES)
+            .position(|figures| !figures.iter().all(|figure| figure.is_finite()));
+        if let Some(row) = broken {
+            return Err(RuntimeError::Infeasible {
+                reason: format!(
+                    "the plan gives values that are not finite at scored position {} of window {}",
+                    row % shape.positions,
+                    first + row / shape.positions
+                ),
+            });
+        }
+        self.figures.extend(figures);
+        Ok(())
+    }
+
+    /// The quality over everything that was scored.
+    pub fn finish(self) -> Quality {
+        let column = |figure: usize| {
+            self.figures
+                .chunks_exact(FIGURES)
+                .map(move |figures| f64::from(figures[figure]))
+        };
+        let mean = |figure| mean_and_standard_error(column(figure)).0;
+        let (kld, kld_standard_error) = mean_and_standard_error(column(KLD));
+        let kld_windows = self
+            .figures
+            .chunks(self.reference.shape().positions * FIGURES)
+            .map(|window| {
+                let figures = window.chunks_exact(FIGURES).map(|f| f64::from(f[KLD]));
+                mean_and_standard_error(figures).0
+            })
+            .collect();
+        Quality {
+            kld,
+            kld_standard_error,
+            kld_windows,
+            perplexity: mean(NEGATIVE_LOG_LIKELIHOOD).exp(),
+            reference_perplexity: mean(REFERENCE_NEGATIVE_LOG_LIKELIHOOD).exp(),
+            same_top_rate: mean(SAME_TOP),
+            positions: (self.figures.len() / FIGURES) as u64,
+        }
+    }
+}
+
+/// The figures of one position from the plan's logits, the reference's log-probabilities and the
+/// token that follows.
+fn score(logits: &[f32], reference: &[[u8; 4]], target: usize) -> [f32; FIGURES] {
+    let (top, largest) = top(logits.iter().copied());
+    let (reference_top, _) = top_of(reference);
+    let total = sum_in_lanes(logits, logits, |logit, _| exp(logit - largest));
+    let shift = f64::from(largest) + total.ln();
+    let single = shift as f32;
+    let divergence = sum_in_lanes(logits, reference, |logit, bytes| {
+        let expected = f32::from_le_bytes(bytes);
+        let term = exp(expected) * (expected - (logit - single));
+        if expected > LEAST_LOG_PROBABILITY { term } else { 0.0 }
+    });
+    let expected = reference
+        .get(target)
+        .map_or(f32::NAN, |&bytes| f32::from_le_bytes(bytes));
+    let found = logits.get(target).map_or(f64::NAN, |&logit| f64::from(logit));
+    [
+        divergence as f32,
+        (shift - found) as f32,
+        -expected,
+        f32::from(top == reference_top),
+    ]
+}
+
+/// The first largest value with its position.
+fn top(values: impl Iterator<Item = f32>) -> (usize, f32) {
+    values
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (index, value)| {
+            if value > best.1 { (index, value) } else { best }
+        })
+}
+
+fn top_of(reference: &[[u8; 4]]) -> (usize, f32) {
+    top(reference.iter().map(|&bytes| f32::from_le_bytes(bytes)))
+}
+
+/// The sum of `term` over pairs of values: the terms in `f32`, their sum in `f64`, in lanes so that
+/// the compiler may use vector instructions.
+#[inline(always)]
+fn sum_in_lanes<A: Copy, B: Copy>(left: &[A], right: &[B], term: impl Fn(A, B) -> f32) -> f64 {
+    const LANES: usize = 8;
+    let (left_chunks, left_rest) = left.as_chunks::<LANES>();
+    let (right_chunks, right_rest) = right.as_chunks::<LANES>();
+    let mut lanes = [0.0f64; LANES];
+    for (left, right) in left_chunks.iter().zip(right_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += f64::from(term(left[lane], right[lane]));
+        }
+    }
+    let rest = left_rest.iter().zip(right_rest);
+    let rest = rest.map(|(&left, &right)| f64::from(term(left, right)));
+    lanes.iter().sum::<f64>() + rest.sum::<f64>()
+}

@@ -1,0 +1,162 @@
+//! What can go wrong between a plan and its figures.
+
+use std::path::PathBuf;
+
+use bitfront_model::Digest;
+
+use crate::error::{ImatrixError, SourceError, TextError, TokenizerError};
+use crate::ggml_quantize::QuantizeError;
+
+/// A plan or a subject could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The plan cannot be executed by this engine; a result, not a failure.
+    #[error("infeasible: {reason}")]
+    Infeasible {
+        /// Why, for people.
+        reason: String,
+    },
+    /// An environment variable makes the engine execute something else than the plan says.
+    #[error(
+        "{name}={value} makes candle replace every quantized matrix by a float one, so that no \
+         plan would be measured as it is; unset it and start again"
+    )]
+    Switch {
+        /// The variable.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// The engine computes with another number of threads than was asked for.
+    #[error(
+        "{asked} threads were asked for but candle computes with {used}: set CANDLE_NUM_THREADS \
+         and RAYON_NUM_THREADS to {asked} before starting (unset CANDLE_CPU_MASK if it is set)"
+    )]
+    Threads {
+        /// What the settings ask for.
+        asked: u32,
+        /// What the engine says.
+        used: u32,
+    },
+    /// A subject must be opened first.
+    #[error("no subject is open: open one before measuring")]
+    NotOpen,
+    /// The path holds another model than the one that was submitted.
+    #[error(
+        "`{}` holds model {found}, the search is about model {expected}: the file was changed \
+         or differs between machines", path.display()
+    )]
+    OtherModel {
+        /// The model's path.
+        path: PathBuf,
+        /// The digest in the subject.
+        expected: Digest,
+        /// The digest of what was read.
+        found: Digest,
+    },
+    /// A text gives other windows than the ones that were submitted.
+    #[error(
+        "the {part} windows have digest {found}, the search is about {expected}: the text or the \
+         tokenizer was changed or differs between machines"
+    )]
+    OtherData {
+        /// `evaluation` or `calibration`.
+        part: &'static str,
+        /// The digest in the subject.
+        expected: Digest,
+        /// The digest of what was read.
+        found: Digest,
+    },
+    /// The imatrix file is another one than was submitted.
+    #[error("`{}` has digest {found}, the search is about {expected}", path.display())]
+    OtherImatrix {
+        /// The file.
+        path: PathBuf,
+        /// The digest in the subject.
+        expected: Digest,
+        /// The digest of what was read.
+        found: Digest,
+    },
+    /// The plan was made for another model.
+    #[error("the plan has {found} layers, the open model has {expected}")]
+    OtherPlan {
+        /// Layers of the model.
+        expected: usize,
+        /// Precisions of the plan.
+        found: usize,
+    },
+    /// A workload does not fit the context or the text.
+    #[error("workload {workload} {reason}")]
+    Workload {
+        /// The workload's name.
+        workload: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The unquantized model itself gives values that are not finite.
+    #[error(
+        "the unquantized model gives {value} at position {position} of window {window}: its \
+         weights or its configuration are damaged"
+    )]
+    ReferenceNotFinite {
+        /// The window, counted from zero.
+        window: usize,
+        /// The scored position, counted from zero.
+        position: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A file of the cache could not be read or written.
+    #[error("cannot {action} `{}`: {error}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+    /// The model file cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The tokenizer cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A text cannot be used.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// An imatrix file cannot be used.
+    #[error(transparent)]
+    Imatrix(#[from] ImatrixError),
+    /// A layer could not be quantized.
+    #[error("layer `{layer}`: {error}")]
+    Quantize {
+        /// The layer.
+        layer: String,
+        /// Why.
+        error: QuantizeError,
+    },
+    /// The engine failed, or was asked for something impossible.
+    #[error("candle: {0}")]
+    Engine(String),
+}
+
+impl From<candle_core::Error> for RuntimeError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+impl RuntimeError {
+    /// An operating system error with what was tried.
+    pub(crate) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::Io {
+            action,
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
