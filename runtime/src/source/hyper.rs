@@ -80,7 +80,7 @@ impl RopeScaling {
                 .collect(),
             Self::Llama3 { .. } => base
                 .iter()
-                .map(|&frequency| frequency / self.llama3_factor(frequency))
+                .map(|&frequency| frequency / f64::from(self.llama3_factor(frequency)))
                 .collect(),
         }
     }
@@ -95,7 +95,7 @@ impl RopeScaling {
                 Self::Default
                     .frequencies(head_size, theta)
                     .into_iter()
-                    .map(|frequency| self.llama3_factor(frequency) as f32)
+                    .map(|frequency| self.llama3_factor(frequency))
                     .collect(),
             ),
         }
@@ -106,7 +106,9 @@ impl RopeScaling {
         matches!(self, Self::Llama3 { .. } | Self::Factors { .. })
     }
 
-    fn llama3_factor(&self, frequency: f64) -> f64 {
+    /// In single precision step by step, as `transformers` and llama.cpp's converter compute it:
+    /// the factors in a file are theirs to the last bit.
+    fn llama3_factor(&self, frequency: f64) -> f32 {
         let &Self::Llama3 {
             factor,
             low_frequency_factor,
@@ -116,15 +118,16 @@ impl RopeScaling {
         else {
             return 1.0;
         };
-        let original_context = original_context as f64;
-        let wavelength = 2.0 * std::f64::consts::PI / frequency;
-        if wavelength < original_context / high_frequency_factor {
+        let [factor, low, high] =
+            [factor, low_frequency_factor, high_frequency_factor].map(|number| number as f32);
+        let original_context = original_context as f32;
+        let wavelength = 2.0 * std::f32::consts::PI / frequency as f32;
+        if wavelength < original_context / high {
             1.0
-        } else if wavelength > original_context / low_frequency_factor {
+        } else if wavelength > original_context / low {
             factor
         } else {
-            let smooth = (original_context / wavelength - low_frequency_factor)
-                / (high_frequency_factor - low_frequency_factor);
+            let smooth = (original_context / wavelength - low) / (high - low);
             1.0 / ((1.0 - smooth) / factor + smooth)
         }
     }

@@ -60,11 +60,6 @@ impl Sizes {
     pub(crate) fn key_value_width(&self) -> u64 {
         u64::from(self.key_value_heads) * self.head_size
     }
-
-    /// True where GGUF files hold the rows of query and key in another order.
-    pub(crate) fn permutes(&self) -> bool {
-        permutes(self.architecture)
-    }
 }
 
 /// True where GGUF files of the architecture hold the rows of query and key in the order of

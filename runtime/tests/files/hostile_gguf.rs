@@ -270,7 +270,7 @@ fn damaged_model_files_never_panic() {
 
 /// Calls `check` with copies in which a few bytes of the header are changed, and of some of which
 /// the end is cut off; the same copies every time.
-pub fn for_damaged(cases: u32, sound: &[u8], header_length: usize, mut check: impl FnMut(&[u8])) {
+pub(crate) fn for_damaged(cases: u32, sound: &[u8], header_length: usize, mut check: impl FnMut(&[u8])) {
     let byte = prop_oneof![Just(0), Just(0xff), any::<u8>()];
     let changes = prop::collection::vec((0..header_length, byte), 1..4);
     let cut = prop_oneof![3 => Just(sound.len()), 1 => 0..sound.len()];

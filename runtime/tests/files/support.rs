@@ -16,35 +16,35 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-pub const MODELS: [&str; 5] = ["llama", "llama-linear", "mistral", "qwen2", "qwen3"];
+pub(crate) const MODELS: [&str; 5] = ["llama", "llama-linear", "mistral", "qwen2", "qwen3"];
 
-pub fn golden(model: &str) -> PathBuf {
+pub(crate) fn golden(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/models")
         .join(model)
 }
 
-pub fn json(path: &Path) -> Json {
+pub(crate) fn json(path: &Path) -> Json {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// A copy of a golden model that may be changed.
-pub struct Copy {
+pub(crate) struct Copy {
     directory: TempDir,
 }
 
 /// A tensor of a safetensors file.
 #[derive(Clone)]
-pub struct Stored {
+pub(crate) struct Stored {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
 }
 
-pub type Tensors = BTreeMap<String, Stored>;
+pub(crate) type Tensors = BTreeMap<String, Stored>;
 
 impl Copy {
-    pub fn of(model: &str) -> Self {
+    pub(crate) fn of(model: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for entry in std::fs::read_dir(golden(model)).unwrap() {
             let entry = entry.unwrap();
@@ -53,22 +53,22 @@ impl Copy {
         Self { directory }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub fn open(&self) -> Result<Box<dyn Source>, SourceError> {
+    pub(crate) fn open(&self) -> Result<Box<dyn Source>, SourceError> {
         source::open(self.path())
     }
 
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self.open() {
             Ok(_) => "it was opened".to_owned(),
             Err(error) => error.to_string(),
         }
     }
 
-    pub fn edit_json(&self, file: &str, edit: impl FnOnce(&mut Json)) {
+    pub(crate) fn edit_json(&self, file: &str, edit: impl FnOnce(&mut Json)) {
         let path = self.path().join(file);
         let mut value = json(&path);
         edit(&mut value);
@@ -76,7 +76,7 @@ impl Copy {
     }
 
     /// Changes the tensors of a model that is in one file.
-    pub fn edit_tensors(&self, edit: impl FnOnce(&mut Tensors)) {
+    pub(crate) fn edit_tensors(&self, edit: impl FnOnce(&mut Tensors)) {
         let path = self.path().join("model.safetensors");
         let mut tensors = read_tensors(&path);
         edit(&mut tensors);
@@ -84,7 +84,7 @@ impl Copy {
     }
 }
 
-pub fn read_tensors(path: &Path) -> Tensors {
+pub(crate) fn read_tensors(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let stored = file.tensors().into_iter().map(|(name, view)| {
@@ -98,7 +98,7 @@ pub fn read_tensors(path: &Path) -> Tensors {
     stored.collect()
 }
 
-pub fn write_tensors(path: &Path, tensors: &Tensors) {
+pub(crate) fn write_tensors(path: &Path, tensors: &Tensors) {
     let views = tensors.iter().map(|(name, stored)| {
         let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes).unwrap();
         (name.clone(), view)
@@ -107,7 +107,7 @@ pub fn write_tensors(path: &Path, tensors: &Tensors) {
 }
 
 /// Layers quantized by candle, without an imatrix.
-pub struct Plain<'a> {
+pub(crate) struct Plain<'a> {
     pub source: &'a dyn Source,
     pub plan: &'a Plan,
 }
@@ -137,7 +137,7 @@ fn ggml_type(precision: Precision) -> GgmlDType {
 }
 
 /// Exports a source in one precision.
-pub fn export(source: &dyn Source, precision: Precision, to: &Path) -> u64 {
+pub(crate) fn export(source: &dyn Source, precision: Precision, to: &Path) -> u64 {
     let plan = Plan::uniform(source.spec(), precision).unwrap();
     let layers = Plain {
         source,
@@ -147,7 +147,7 @@ pub fn export(source: &dyn Source, precision: Precision, to: &Path) -> u64 {
 }
 
 /// A golden model as a GGUF file.
-pub fn exported(model: &str, precision: Precision) -> (TempDir, PathBuf) {
+pub(crate) fn exported(model: &str, precision: Precision) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
     export(&*source::open(&golden(model)).unwrap(), precision, &path);
