@@ -4,13 +4,16 @@
 //! and search fewer scales: on the demo model their mean squared errors are between 4 % smaller
 //! (`q2_k`) and 9 % larger (`q4_k`) than llama.cpp's, weighted by an imatrix between 1 % smaller
 //! and 9 % larger (`q6_k`). candle's 32-weight types have llama.cpp's bytes for ordinary weights
-//! but panic when given an imatrix, without which their weighted errors are 13 to 27 % larger.
+//! but panic when given an imatrix, without which the weighted errors of all but `q8_0` are 13 to
+//! 27 % larger.
+//!
 //! These quantizers give the bytes of llama.cpp's `ggml/src/ggml-quants.c` (0c1e570, ggml 0.25.3)
 //! with and without an imatrix; `benches/ggml_quantize.rs` compares their speed with candle's.
 //!
 //! What is promised: the bytes of a llama.cpp that was compiled without fused multiply-adds, which
 //! is every ordinary build for x86-64, where `ggml-base` gets baseline instructions alone. Where
-//! the compiler does fuse them (as gcc does for Arm), rounding decides otherwise between nearly
+//! the compiler does fuse them (gcc does by default where it may use them, as for Arm), rounding
+//! decides otherwise between nearly
 //! equal fits. With `bf16` weights, whose ties are many, that changes up to a third of the blocks
 //! (`q5_k`) and the mean squared error by less than 1 % in either direction.
 //!
