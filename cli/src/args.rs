@@ -1,0 +1,420 @@
+//! What was typed. Nothing here is understood yet; [`crate::settings`] does that.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::ENVIRONMENT;
+use crate::problem::EXIT_CODES;
+
+/// Finds the per-layer precisions that give the most speed for the least loss, measured on the
+/// device in the runtime that will be deployed.
+///
+/// Every verb talks to the coordinator that --coordinator names. Without one it talks to a
+/// coordinator inside this very process, whose database lies in the user's data directory.
+#[derive(Debug, Parser)]
+#[command(name = "bitfront", version, after_help = after_help(), max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// URL of the coordinator, such as http://host:7311; the embedded one when not given
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) coordinator: Option<String>,
+
+    /// Only data on stdout and errors on stderr, no talk
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+fn after_help() -> String {
+    format!("{EXIT_CODES}\n\n{ENVIRONMENT}")
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Search the embedded demo model for a bounded time and show what came out
+    #[cfg(feature = "demo")]
+    Demo(DemoArguments),
+    /// Search a model of yours on this machine and show the front
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArguments),
+    /// Start a search and return its number
+    #[command(after_help = EXIT_CODES)]
+    Submit(SearchArguments),
+    /// Follow a search until it ends
+    #[command(after_help = EXIT_CODES)]
+    Watch(OneSearchArguments),
+    /// Go on with a search that was interrupted, or give an ended one more budget
+    #[command(after_help = EXIT_CODES)]
+    Continue(ContinueArguments),
+    /// Stop a search; what it measured stays
+    #[command(after_help = EXIT_CODES)]
+    Cancel(OneSearchArguments),
+    /// List the searches
+    #[command(after_help = EXIT_CODES)]
+    Searches(ListingArguments),
+    /// List the devices that have served
+    #[command(after_help = EXIT_CODES)]
+    Devices(ListingArguments),
+    /// Show what a search measured: the front, and the baselines beside it
+    #[command(after_help = EXIT_CODES)]
+    Front(FrontArguments),
+    /// The plan to ship: the best one of a model within limits, over all searches
+    #[command(after_help = EXIT_CODES)]
+    Best(BestArguments),
+    /// Write a plan as a GGUF file, as a file for llama-quantize, or as a plan file
+    #[command(after_help = EXIT_CODES)]
+    Export(ExportArguments),
+    /// Write a search as a web page that needs nothing else
+    #[command(after_help = EXIT_CODES)]
+    Report(ReportArguments),
+    /// Show a model: layers, shapes, which precisions fit, sizes of presets and uniform plans
+    #[command(after_help = EXIT_CODES)]
+    Inspect(InspectArguments),
+    /// Run a coordinator
+    #[cfg(feature = "local")]
+    #[command(after_help = EXIT_CODES)]
+    Serve(ServeArguments),
+    /// Run an agent: measure on this machine for a coordinator
+    #[cfg(feature = "local")]
+    #[command(after_help = EXIT_CODES)]
+    Agent(AgentArguments),
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct DemoArguments {
+    /// How long to search, at most
+    #[arg(long, value_name = "DURATION", default_value = "90s")]
+    pub(crate) budget: String,
+
+    /// Where everything is kept; running again with the same place continues
+    #[arg(long, value_name = "FOLDER", default_value = "bitfront-demo")]
+    pub(crate) directory: PathBuf,
+}
+
+/// What to search, and how.
+#[derive(Debug, Args)]
+pub(crate) struct SearchArguments {
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a GGUF file
+    pub(crate) model: PathBuf,
+
+    /// Text that quality is measured on: UTF-8, or JSON lines with a `text` field (.jsonl)
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) data: PathBuf,
+
+    /// Text for activation statistics; the first part of --data is set aside when not given
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) calibration: Option<PathBuf>,
+
+    /// A tokenizer.json in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+
+    /// How long to search, such as 10m; 10m when neither this nor --evaluations is given
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) budget: Option<String>,
+
+    /// How many candidates to evaluate, baselines included
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluations: Option<u64>,
+
+    /// What to make small: two or three of kld, decode, prefill, size
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "kld,decode,size"
+    )]
+    pub(crate) objective: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
+
+    /// Precisions to choose from [default: q8_0,q6_k,q5_k,q4_k,q3_k,q2_k; where rows are not a
+    /// multiple of 256 also q5_1,q5_0,q4_1,q4_0; where they are not one of 32 also f16]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) precisions: Option<Vec<String>>,
+
+    /// Which layers share a precision: tensor, block or kind
+    #[arg(long, value_name = "NAME", default_value = "tensor")]
+    pub(crate) group: String,
+
+    /// How candidates are proposed: nsga2 or random
+    #[arg(long, value_name = "NAME", default_value = "nsga2")]
+    pub(crate) strategy: String,
+
+    /// The seed of everything that is drawn
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Importance matrix: `calibration` collects one, `none` goes without, a file is llama.cpp's
+    #[arg(long, value_name = "FILE", default_value = "calibration")]
+    pub(crate) imatrix: String,
+
+    /// Tokens in a window [default: 512, or the model's context where that is shorter]
+    #[arg(long, value_name = "TOKENS")]
+    pub(crate) context: Option<u32>,
+
+    /// Windows that quality is measured on
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) windows: u32,
+
+    /// Windows that activation statistics come from
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) calibration_windows: u32,
+
+    /// What is timed: one prefill and one decode [default: prefill@128,decode@64x16, cut down to
+    /// the context]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) workloads: Option<Vec<String>>,
+
+    /// The device to search for; the first one that serves when not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) search: SearchArguments,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+/// What may be shipped.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LimitArguments {
+    /// Largest mean KL divergence to the unquantized model, in nats
+    #[arg(long, value_name = "NATS")]
+    pub(crate) max_kld: Option<f64>,
+
+    /// Largest size of the weights, such as 1.2GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+
+    /// Longest median time for one decoded token, such as 5ms
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_latency: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneSearchArguments {
+    /// The search's number
+    pub(crate) search: i64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ContinueArguments {
+    /// The search's number
+    pub(crate) search: i64,
+
+    /// Time to add, such as 10m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) budget: Option<String>,
+
+    /// Candidates to add
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluations: Option<u64>,
+}
+
+/// How a listing is written.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ListingArguments {
+    /// How to write it
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: Format,
+}
+
+/// A form that every listing has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// One array of objects
+    Json,
+    /// With a header line
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FrontArguments {
+    /// The search's number
+    pub(crate) search: i64,
+
+    /// The device whose measurements to show
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+
+    /// Every candidate, not only front and baselines
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Draw a scatter plot below the table
+    #[arg(long)]
+    pub(crate) plot: bool,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+/// Which of the plans within the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Shortest median time for one decoded token
+    Decode,
+    /// Shortest median time for one prompt
+    Prefill,
+    /// Fewest bytes
+    Size,
+    /// Smallest divergence
+    Kld,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BestArguments {
+    /// The model: its name or the first characters of its digest
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: String,
+
+    /// The device to ship to; the only one when not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
+
+    /// What counts among the plans within the limits
+    #[arg(long, value_name = "NAME", default_value = "decode")]
+    pub(crate) by: By,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+/// What an export writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportAs {
+    /// A model file that llama.cpp runs
+    Gguf,
+    /// For `llama-quantize --tensor-type-file`
+    TensorTypeFile,
+    /// The precision of every layer as JSON
+    Plan,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// A search's number, or a plan file (.json)
+    pub(crate) source: String,
+
+    /// The file to write; it appears under this name only when it is whole
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+
+    /// What to write
+    #[arg(long = "as", value_name = "KIND", default_value = "gguf")]
+    pub(crate) kind: ExportAs,
+
+    /// The candidate to export [default: the best one within the limits]
+    #[arg(long, value_name = "N")]
+    pub(crate) candidate: Option<i64>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
+
+    /// What counts among the plans within the limits [default: the knee of the front where no
+    /// limit is given, else size]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<By>,
+
+    /// llama.cpp's name of the pre-tokenizer, where the tokenizer's own regex is not recognised
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pre: Option<String>,
+
+    /// Where the model lies, if not where the search read it
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+
+    /// A tokenizer.json in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokenizer: Option<PathBuf>,
+
+    /// Importance matrix to quantize with: a file of llama.cpp's, or `none` [default: as measured]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) imatrix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// The search's number
+    pub(crate) search: i64,
+
+    /// The device whose measurements to show
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+
+    /// The page to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+
+    /// The divergence that the page names the best plan under
+    #[arg(long, value_name = "NATS", default_value_t = crate::settings::USUAL_MAX_KLD)]
+    pub(crate) max_kld: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// A Hugging Face folder or a GGUF file
+    pub(crate) model: PathBuf,
+
+    /// What to list: layers, or the baselines with their sizes
+    #[arg(long, value_name = "WHAT", default_value = "all")]
+    pub(crate) show: Show,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+/// Which listings of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Show {
+    /// Both; one after the other in a table, layers alone in the other forms
+    All,
+    /// One row a layer
+    Layers,
+    /// One row a preset or uniform plan
+    Baselines,
+}
+
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7311")]
+    pub(crate) listen: String,
+
+    /// The SQLite database [default: bitfront.sqlite in the user's data directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) database: Option<PathBuf>,
+}
+
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub(crate) struct AgentArguments {
+    /// The device's name in the fleet [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Where quantized tensors and reference log-probabilities are kept [default: cache in the
+    /// user's data directory]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Threads to compute with [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u32>,
+}

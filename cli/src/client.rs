@@ -1,0 +1,196 @@
+//! The connection to a coordinator, in the words of the domain. Wire types stop here.
+
+use std::time::Duration;
+
+use bitfront_model::{Best, Budget, Device, Front, Limits, SearchRequest, SearchStatus};
+use bitfront_proto::v1::searches_client::SearchesClient;
+use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::args::By;
+use crate::problem::{ExitStatus, Problem};
+
+/// How long a coordinator may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a submission whose answer was lost is sent again.
+const RESUBMISSIONS: u32 = 3;
+const RESUBMISSION_PAUSE: Duration = Duration::from_millis(300);
+
+/// A connection to a coordinator.
+#[derive(Clone)]
+pub(crate) struct Client {
+    url: String,
+    searches: SearchesClient<Channel>,
+}
+
+impl Client {
+    /// Connects to the coordinator at `url`.
+    pub(crate) async fn connect(url: &str) -> Result<Self, Problem> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|error| Problem::usage(format!("`{url}` is not a URL: {error}")))?
+            .connect_timeout(CONNECT_TIMEOUT);
+        let channel = endpoint.connect().await.map_err(|error| {
+            unreachable(url, &innermost(&error)).with_hint(
+                "start one with `bitfront serve`, or leave --coordinator away to use the \
+                 embedded one",
+            )
+        })?;
+        let searches = SearchesClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self {
+            url: url.to_owned(),
+            searches,
+        })
+    }
+
+    /// Starts a search and returns its number. Sent again where the answer is lost: the key makes
+    /// it count once.
+    pub(crate) async fn submit(&mut self, request: &SearchRequest) -> anyhow::Result<i64> {
+        let request = v1::SubmitRequest {
+            request: Some(request.into()),
+            idempotency_key: uuid::Uuid::new_v4().to_string(),
+        };
+        let mut answer = self.searches.submit(request.clone()).await;
+        for _ in 0..RESUBMISSIONS {
+            match &answer {
+                Err(status) if matches!(status.code(), Code::Unavailable | Code::Unknown) => {
+                    tokio::time::sleep(RESUBMISSION_PAUSE).await;
+                    answer = self.searches.submit(request.clone()).await;
+                }
+                _ => break,
+            }
+        }
+        Ok(self.answer(answer)?.search)
+    }
+
+    /// Where a search stands.
+    pub(crate) async fn get(&mut self, search: i64) -> anyhow::Result<SearchStatus> {
+        let answer = self.searches.get(v1::GetRequest { search }).await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// Every search.
+    pub(crate) async fn list(&mut self) -> anyhow::Result<Vec<SearchStatus>> {
+        let answer = self.searches.list(v1::ListRequest {}).await;
+        let searches = self.answer(answer)?.searches.into_iter();
+        Ok(searches
+            .map(SearchStatus::try_from)
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// Where a search stands, now and after every change, until it has ended.
+    pub(crate) async fn watch(
+        &mut self,
+        search: i64,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<SearchStatus>> + use<>> {
+        let answer = self.searches.watch(v1::WatchRequest { search }).await;
+        let url = self.url.clone();
+        Ok(self.answer(answer)?.map(move |status| {
+            let status = status.map_err(|error| problem(&url, &error))?;
+            Ok(SearchStatus::try_from(status)?)
+        }))
+    }
+
+    /// Stops a search; false where it had ended before.
+    pub(crate) async fn cancel(&mut self, search: i64) -> anyhow::Result<bool> {
+        let answer = self.searches.cancel(v1::CancelRequest { search }).await;
+        Ok(self.answer(answer)?.cancelled)
+    }
+
+    /// Adds to the budget of a search and continues it.
+    pub(crate) async fn extend(
+        &mut self,
+        search: i64,
+        budget: Budget,
+    ) -> anyhow::Result<SearchStatus> {
+        let request = v1::ContinueRequest {
+            search,
+            budget: Some((&budget).into()),
+        };
+        let answer = self.searches.r#continue(request).await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// Everything measured in one search.
+    pub(crate) async fn front(
+        &mut self,
+        search: i64,
+        device: Option<String>,
+    ) -> anyhow::Result<Front> {
+        let answer = self
+            .searches
+            .front(v1::FrontRequest { search, device })
+            .await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// The best plan for a model over all searches.
+    pub(crate) async fn best(
+        &mut self,
+        model: String,
+        device: Option<String>,
+        limits: Limits,
+        by: By,
+    ) -> anyhow::Result<Best> {
+        let by = match by {
+            By::Decode => "decode",
+            By::Prefill => "prefill",
+            By::Size => "size",
+            By::Kld => "kld",
+        };
+        let request = v1::BestRequest {
+            model,
+            device,
+            limits: Some((&limits).into()),
+            by: by.to_owned(),
+        };
+        let answer = self.searches.best(request).await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// Every device that has served.
+    pub(crate) async fn devices(&mut self) -> anyhow::Result<Vec<Device>> {
+        let answer = self.searches.devices(v1::DevicesRequest {}).await;
+        let devices = self.answer(answer)?.devices.into_iter();
+        Ok(devices.map(Device::try_from).collect::<Result<_, _>>()?)
+    }
+
+    fn answer<T>(&self, answer: Result<tonic::Response<T>, Status>) -> Result<T, Problem> {
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| problem(&self.url, &status))
+    }
+}
+
+/// A refusal is passed on as it is: the coordinator names the field and what to do.
+fn problem(url: &str, status: &Status) -> Problem {
+    match status.code() {
+        Code::Unavailable => unreachable(url, status.message()),
+        Code::NotFound => Problem::nothing_found(status.message()),
+        Code::InvalidArgument => Problem::new(ExitStatus::Usage, status.message()),
+        _ => Problem::failure(match status.message() {
+            "" => format!("the coordinator at {url} failed: {}", status.code()),
+            message => message.to_owned(),
+        }),
+    }
+}
+
+fn unreachable(url: &str, reason: &str) -> Problem {
+    Problem::new(
+        ExitStatus::Unreachable,
+        format!("cannot reach the coordinator at {url}: {reason}"),
+    )
+}
+
+/// The cause that says most: transport errors are wrapped in layers that only say "error".
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,256 @@
+//! `bitfront demo`: the whole job on a small model that is part of this program.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bitfront_model::{
+    Budget, Front, Grouping, Limits, Objective, SearchRequest, SearchStatus, StrategyName,
+};
+
+use crate::args::{DemoArguments, Format, ListingArguments};
+use crate::client::Client;
+use crate::figures::{bytes, span};
+use crate::local::{Local, Place};
+use crate::problem::{ExitStatus, Problem};
+use crate::progress::{self, Ending};
+use crate::report::Summary;
+use crate::settings::{Coordinator, ImatrixChoice, SearchSettings, USUAL_MAX_KLD, duration};
+use crate::{durable, report, request};
+
+use super::export::{Exported, Target};
+use super::front::{conclusion, draw, listing};
+use super::session::Session;
+
+/// The model and its texts, as they are in the folder `demo` of the sources.
+const FILES: [(&str, &[u8]); 6] = [
+    (
+        "model/config.json",
+        include_bytes!("../../../demo/model/config.json"),
+    ),
+    (
+        "model/model.safetensors",
+        include_bytes!("../../../demo/model/model.safetensors"),
+    ),
+    (
+        "model/tokenizer.json",
+        include_bytes!("../../../demo/model/tokenizer.json"),
+    ),
+    (
+        "model/tokenizer_config.json",
+        include_bytes!("../../../demo/model/tokenizer_config.json"),
+    ),
+    (
+        "calibration.txt",
+        include_bytes!("../../../demo/calibration.txt"),
+    ),
+    (
+        "evaluation.txt",
+        include_bytes!("../../../demo/evaluation.txt"),
+    ),
+];
+
+/// Windows that the demo measures quality on: enough to tell plans apart, few enough to try many.
+const WINDOWS: u32 = 16;
+/// Windows that activation statistics come from.
+const CALIBRATION_WINDOWS: u32 = 60;
+
+/// Searches, shows, and writes what came out.
+pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Result<ExitStatus> {
+    let started = Instant::now();
+    let budget = duration("--budget", &typed.budget)?;
+    if let Coordinator::Remote(url) = &session.coordinator {
+        return Err(Problem::usage(format!(
+            "the demo runs on a coordinator of its own, not on {url}"
+        ))
+        .with_hint("`bitfront run` searches a model of yours there")
+        .into());
+    }
+    let folder = request::absolute(&typed.directory)?;
+    extract(&folder)?;
+    let wanted = settings(&folder, budget);
+    let request = tokio::task::spawn_blocking(move || request::build(&wanted)).await??;
+    let place = Place {
+        database: folder.join("bitfront.sqlite"),
+        cache: folder.join("cache"),
+    };
+    let mut local = Local::start(&place, true).await?;
+    let mut client = local.client().await?;
+    let (search, until) = start_or_go_on(&mut client, &request, budget, &session).await?;
+    let ending = tokio::select! {
+        ending = progress::follow(client.clone(), search, until, &session.printer) => ending?,
+        failure = local.failure() => return Err(failure),
+    };
+    let front = client.front(search, None).await?;
+    local.stop().await?;
+    if front.points.iter().all(|point| point.kld().is_none()) {
+        return match ending {
+            Ending::Ended(status) => super::watch::status_of(&status),
+            Ending::Interrupted => Ok(ExitStatus::Interrupted),
+            Ending::Paused => Ok(ExitStatus::Success),
+        };
+    }
+    show(&front, &session)?;
+    write(front, &folder, &session).await?;
+    session.printer.say(format_args!(
+        "{} altogether; run it again to go on from here",
+        span(started.elapsed())
+    ));
+    match ending {
+        Ending::Interrupted => Ok(ExitStatus::Interrupted),
+        Ending::Paused => Ok(ExitStatus::Success),
+        Ending::Ended(status) => super::watch::status_of(&status),
+    }
+}
+
+/// Puts the model and its texts where a runtime can read them.
+fn extract(folder: &Path) -> anyhow::Result<()> {
+    let model = folder.join("model");
+    std::fs::create_dir_all(&model)
+        .with_context(|| format!("cannot create `{}`", model.display()))?;
+    for (name, content) in FILES {
+        let path = folder.join(name);
+        let same = std::fs::read(&path).is_ok_and(|found| found == content);
+        if !same {
+            durable::write(&path, content)?;
+        }
+    }
+    Ok(())
+}
+
+fn settings(folder: &Path, budget: Duration) -> SearchSettings {
+    SearchSettings {
+        model: folder.join("model"),
+        data: folder.join("evaluation.txt"),
+        calibration: Some(folder.join("calibration.txt")),
+        tokenizer: None,
+        budget: Budget {
+            evaluations: None,
+            time: Some(budget),
+        },
+        objectives: vec![Objective::Kld, Objective::Decode, Objective::Size],
+        limits: Limits::default(),
+        precisions: None,
+        grouping: Grouping::Tensor,
+        strategy: StrategyName::Nsga2,
+        seed: 0,
+        imatrix: ImatrixChoice::Calibration,
+        context: None,
+        windows: WINDOWS,
+        calibration_windows: CALIBRATION_WINDOWS,
+        workloads: None,
+        device: None,
+    }
+}
+
+/// Starts a search, or goes on with the one that is stored; its number, and the active time at
+/// which this run of the demo is over where that is before the search is.
+async fn start_or_go_on(
+    client: &mut Client,
+    request: &SearchRequest,
+    budget: Duration,
+    session: &Session,
+) -> anyhow::Result<(i64, Option<Duration>)> {
+    let printer = &session.printer;
+    let stored = client.list().await?;
+    let same = |status: &&SearchStatus| {
+        let mut stored = status.request.clone();
+        stored.budget = request.budget;
+        stored == *request
+    };
+    let Some(status) = stored
+        .iter()
+        .filter(same)
+        .max_by_key(|status| status.search)
+    else {
+        let search = client.submit(request).await?;
+        printer.say(format_args!(
+            "searching {} for {}: {} layers, precisions {}",
+            request.spec.name,
+            span(budget),
+            request.spec.layers.len(),
+            request::names(request.precisions.iter().copied())
+        ));
+        return Ok((search, None));
+    };
+    let search = status.search;
+    if status.state.has_ended() {
+        let more = Budget {
+            evaluations: None,
+            time: Some(budget),
+        };
+        client.extend(search, more).await?;
+        printer.say(format_args!(
+            "going on with search {search} for another {}: {} candidates so far",
+            span(budget),
+            status.evaluated
+        ));
+        return Ok((search, None));
+    }
+    let stored = status.request.budget.time.unwrap_or(budget);
+    let left = stored.saturating_sub(status.active);
+    printer.say(format_args!(
+        "going on with search {search}, which was interrupted: {} candidates so far, {} left",
+        status.evaluated,
+        span(left.min(budget))
+    ));
+    Ok((search, (left > budget).then(|| status.active + budget)))
+}
+
+fn show(front: &Front, session: &Session) -> anyhow::Result<()> {
+    let form = ListingArguments {
+        format: Format::Table,
+    };
+    session.list(&listing(front, false), form)?;
+    draw(front, session)?;
+    session.printer.data(conclusion(front, USUAL_MAX_KLD))
+}
+
+/// Writes the report and the chosen plan: the smallest under the usual divergence, else the knee.
+async fn write(front: Front, folder: &Path, session: &Session) -> anyhow::Result<()> {
+    let printer = &session.printer;
+    let wrote = |path: &Path| {
+        let size = std::fs::metadata(path).map_or(0, |found| found.len());
+        printer.say(format_args!("wrote {} ({})", path.display(), bytes(size)));
+    };
+    let page = folder.join("report.html");
+    durable::write(&page, report::html(&front, USUAL_MAX_KLD)?.as_bytes())?;
+    wrote(&page);
+    let Some(point) = Summary::new(&front, USUAL_MAX_KLD).chosen() else {
+        return Ok(());
+    };
+    let exported = Exported::of_point(&front, point);
+    let plan = folder.join("best.plan.json");
+    durable::write(&plan, exported.plan_file()?.as_bytes())?;
+    wrote(&plan);
+    let gguf = folder.join("best.gguf");
+    let target = Target {
+        to: gguf.clone(),
+        pre: None,
+        model: Some(folder.join("model")),
+        tokenizer: None,
+        imatrix: None,
+        cache: folder.join("cache"),
+    };
+    let talker = printer.clone();
+    tokio::task::spawn_blocking(move || exported.write_gguf(&target, &mut |line| talker.say(line)))
+        .await??;
+    wrote(&gguf);
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extracting_again_mends_what_was_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        extract(folder.path()).unwrap();
+        let path = folder.path().join("evaluation.txt");
+        std::fs::write(&path, "other").unwrap();
+        extract(folder.path()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), FILES[5].1);
+    }
+}

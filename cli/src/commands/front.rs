@@ -1,0 +1,214 @@
+//! `bitfront front`: what a search measured.
+
+use bitfront_model::{Front, FrontPoint, Latency};
+
+use crate::args::{Format, FrontArguments};
+use crate::figures::{self, bytes, kld, moment, percent};
+use crate::listing::{Cell, Column, Listing};
+use crate::plot::terminal;
+use crate::problem::ExitStatus;
+use crate::report::Summary;
+use crate::settings::USUAL_MAX_KLD;
+use crate::view::{PointView as _, time};
+
+use super::session::{Agent, Session};
+
+/// Shows it as a listing and, for people, in words.
+pub(super) async fn front(typed: FrontArguments, session: Session) -> anyhow::Result<ExitStatus> {
+    let mut connection = session.connect(Agent::NotNeeded).await?;
+    let front = connection.client.front(typed.search, typed.device).await?;
+    connection.close().await?;
+    session.list(&listing(&front, typed.all), typed.listing)?;
+    if typed.listing.format == Format::Table {
+        if typed.plot {
+            draw(&front, &session)?;
+        }
+        session.printer.data(conclusion(&front, USUAL_MAX_KLD))?;
+    }
+    Ok(ExitStatus::Success)
+}
+
+/// Draws the scatter plot.
+pub(super) fn draw(front: &Front, session: &Session) -> anyhow::Result<()> {
+    let printer = &session.printer;
+    let columns = printer.width().clamp(60, 120);
+    match terminal::draw(front, columns, 30, printer.is_seen()) {
+        Some(plot) => printer.data(format_args!("\n{plot}\n")),
+        None => Ok(()),
+    }
+}
+
+/// Front and baselines from small to large, or every candidate.
+pub(super) fn listing(front: &Front, all: bool) -> Listing {
+    let mut points: Vec<_> = front
+        .points
+        .iter()
+        .filter(|point| all || point.on_front || point.baseline.is_some())
+        .collect();
+    points.sort_by_key(|point| (point.size_bytes, point.candidate));
+    let mut listing = Listing::new(&[
+        Column::text("mark", "").for_people(),
+        Column::number("candidate", "candidate"),
+        Column::text("baseline", "baseline"),
+        Column::number("size_bytes", "size"),
+        Column::number("bits_per_weight", "bits/weight"),
+        Column::number("kld", "KLD ± error"),
+        Column::for_programs("kld_standard_error"),
+        Column::number("perplexity_ratio", "perplexity ratio"),
+        Column::number("same_top_rate", "same top"),
+        Column::number("decode_ns", "decode [95 %]"),
+        Column::for_programs("decode_low_ns"),
+        Column::for_programs("decode_high_ns"),
+        Column::number("prefill_ns", "prefill [95 %]"),
+        Column::for_programs("prefill_low_ns"),
+        Column::for_programs("prefill_high_ns"),
+        Column::for_programs("on_front"),
+        Column::for_programs("is_knee"),
+        Column::for_programs("within_limits"),
+        Column::for_programs("executed_as_planned"),
+        Column::for_programs("infeasible"),
+        Column::for_programs("plan_digest"),
+        Column::for_programs("device"),
+        Column::for_programs("measured_at"),
+    ]);
+    for point in points {
+        listing.row(row(point));
+    }
+    listing
+}
+
+fn row(point: &FrontPoint) -> Vec<Cell> {
+    let quality = point.quality.as_ref().map(|figure| &figure.value);
+    let kld_cell = match (&point.infeasible, quality) {
+        (Some(_), _) => Cell::people("infeasible"),
+        (None, Some(quality)) => Cell::new(kld(quality), quality.kld),
+        (None, None) => Cell::empty(),
+    };
+    let ratio = quality.map(|quality| quality.perplexity / quality.reference_perplexity);
+    let number = |value: Option<f64>| Cell::from(value);
+    let median = |latency: Option<&Latency>| {
+        latency.map_or_else(Cell::empty, |latency| {
+            Cell::new(figures::latency(latency), latency.median_ns)
+        })
+    };
+    let low = |latency: Option<&Latency>| number(latency.map(|it| it.interval.low));
+    let high = |latency: Option<&Latency>| number(latency.map(|it| it.interval.high));
+    let (decode, prefill) = (point.decode(), point.prefill());
+    let latency = point.latency.as_ref();
+    let baseline = point.baseline.as_deref();
+    vec![
+        Cell::people(mark(point)),
+        Cell::plain(point.candidate),
+        Cell::new(baseline.unwrap_or_default(), baseline.map(str::to_owned)),
+        Cell::new(bytes(point.size_bytes), point.size_bytes),
+        Cell::new(
+            format!("{:.2}", point.bits_per_weight),
+            point.bits_per_weight,
+        ),
+        kld_cell,
+        number(quality.map(|quality| quality.kld_standard_error)),
+        ratio.map_or_else(Cell::empty, |ratio| Cell::new(format!("{ratio:.4}"), ratio)),
+        quality.map_or_else(Cell::empty, |quality| {
+            Cell::new(percent(quality.same_top_rate), quality.same_top_rate)
+        }),
+        median(decode),
+        low(decode),
+        high(decode),
+        median(prefill),
+        low(prefill),
+        high(prefill),
+        Cell::plain(point.on_front),
+        Cell::plain(point.is_knee),
+        Cell::plain(point.within_limits),
+        Cell::plain(point.executed_as_planned),
+        Cell::from(point.infeasible.clone()),
+        Cell::plain(point.plan.digest().to_string()),
+        Cell::from(latency.map(|figure| figure.device.clone())),
+        Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
+    ]
+}
+
+fn mark(point: &FrontPoint) -> &'static str {
+    match (point.is_knee, point.on_front) {
+        (true, _) => "★",
+        (false, true) => "●",
+        (false, false) => "",
+    }
+}
+
+/// The answer in words: the knee, and the best plans under a divergence.
+pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
+    let summary = Summary::new(front, max_kld);
+    let mut text = String::from("● on the front, ★ its knee\n");
+    let line = |point: &FrontPoint| {
+        let mut figures = vec![
+            bytes(point.size_bytes),
+            format!("{:.2} bits per weight", point.bits_per_weight),
+        ];
+        if let Some(quality) = &point.quality {
+            figures.push(format!("KLD {}", kld(&quality.value)));
+        }
+        if let Some(decode) = point.decode() {
+            figures.push(format!("{} a token", figures::latency(decode)));
+        }
+        format!("{} ({})", point.name(), figures.join(", "))
+    };
+    if let Some(knee) = summary.knee {
+        text += &format!("knee: {}\n", line(knee));
+    }
+    match summary.smallest {
+        Some(smallest) => {
+            text += &format!("smallest with KLD ≤ {max_kld}: {}\n", line(smallest));
+            if let Some((share, preset)) = summary.saving() {
+                text += &format!(
+                    "  {} smaller than {preset}, the smallest preset that is as good\n",
+                    percent(share)
+                );
+            }
+        }
+        None => text += &format!("no plan keeps KLD ≤ {max_kld}\n"),
+    }
+    if let Some(fastest) = summary.fastest {
+        text += &format!("fastest with KLD ≤ {max_kld}: {}\n", line(fastest));
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::front;
+
+    #[test]
+    fn the_table_marks_front_knee_and_baselines() {
+        let front = front();
+        let table = listing(&front, false).render(Format::Table, 150).unwrap();
+        insta::assert_snapshot!(table + &conclusion(&front, 0.01));
+    }
+
+    #[test]
+    fn programs_get_every_figure() {
+        let csv = listing(&front(), true).render(Format::Csv, 100).unwrap();
+        assert_eq!(csv.lines().count(), front().points.len() + 1);
+        insta::assert_snapshot!(csv.lines().take(2).collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn an_infeasible_candidate_says_so() {
+        let mut front = front();
+        let point = &mut front.points[0];
+        point.quality = None;
+        point.latency = None;
+        point.infeasible = Some("not enough memory".into());
+        let json = listing(&front, true).render(Format::Json, 100).unwrap();
+        assert!(json.contains("not enough memory"));
+        let table = listing(&front, true).render(Format::Table, 150).unwrap();
+        assert!(table.contains("infeasible"));
+    }
+
+    #[test]
+    fn an_unreachable_divergence_is_said() {
+        assert!(conclusion(&front(), 1e-9).contains("no plan keeps KLD ≤ 0.000000001"));
+    }
+}

@@ -1,0 +1,59 @@
+//! One file a verb; each returns how the program ends.
+
+#[cfg(feature = "local")]
+mod agent;
+mod best;
+mod cancel;
+mod r#continue;
+#[cfg(feature = "demo")]
+mod demo;
+mod devices;
+mod export;
+mod front;
+mod inspect;
+mod report;
+mod run;
+mod searches;
+#[cfg(feature = "local")]
+mod serve;
+mod session;
+mod submit;
+mod watch;
+
+use crate::args::{Arguments, Verb};
+use crate::config::Config;
+use crate::printer::Printer;
+use crate::problem::ExitStatus;
+use crate::settings::Coordinator;
+
+use session::Session;
+
+/// Runs the verb that was typed.
+pub(crate) async fn dispatch(
+    arguments: Arguments,
+    config: Config,
+    printer: Printer,
+) -> anyhow::Result<ExitStatus> {
+    let coordinator = Coordinator::new(arguments.coordinator, config.coordinator.clone())?;
+    let session = Session::new(coordinator, config, printer);
+    match arguments.verb {
+        #[cfg(feature = "demo")]
+        Verb::Demo(arguments) => demo::demo(arguments, session).await,
+        Verb::Run(arguments) => run::run(arguments, session).await,
+        Verb::Submit(arguments) => submit::submit(arguments, session).await,
+        Verb::Watch(arguments) => watch::watch(arguments, session).await,
+        Verb::Continue(arguments) => r#continue::r#continue(arguments, session).await,
+        Verb::Cancel(arguments) => cancel::cancel(arguments, session).await,
+        Verb::Searches(arguments) => searches::searches(arguments, session).await,
+        Verb::Devices(arguments) => devices::devices(arguments, session).await,
+        Verb::Front(arguments) => front::front(arguments, session).await,
+        Verb::Best(arguments) => best::best(arguments, session).await,
+        Verb::Export(arguments) => export::export(arguments, session).await,
+        Verb::Report(arguments) => report::report(arguments, session).await,
+        Verb::Inspect(arguments) => inspect::inspect(&arguments, &session),
+        #[cfg(feature = "local")]
+        Verb::Serve(arguments) => serve::serve(arguments, session).await,
+        #[cfg(feature = "local")]
+        Verb::Agent(arguments) => agent::agent(arguments, session).await,
+    }
+}

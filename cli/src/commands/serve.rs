@@ -1,0 +1,47 @@
+//! `bitfront serve`: runs a coordinator.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use bitfront_coordinator::SystemClock;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::ServeArguments;
+use crate::local::Place;
+use crate::problem::ExitStatus;
+use crate::signals::interrupted;
+
+use super::session::Session;
+
+/// Serves until it is told to stop.
+pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Result<ExitStatus> {
+    let database = typed
+        .database
+        .unwrap_or_else(|| Place::in_data_dir(&session.config.data_dir).database);
+    if let Some(folder) = database.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create `{}`", folder.display()))?;
+    }
+    let listener = TcpListener::bind(&typed.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", typed.listen))?;
+    let address = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    let config = bitfront_coordinator::Config::new(database);
+    let clock = Arc::new(SystemClock::new());
+    let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
+    session
+        .printer
+        .say(format_args!("listening on http://{address}"));
+    tokio::pin!(life);
+    tokio::select! {
+        ended = &mut life => ended?,
+        () = interrupted() => {
+            session.printer.say("stopping");
+            stop.cancel();
+            life.await?;
+        }
+    }
+    Ok(ExitStatus::Success)
+}

@@ -1,0 +1,132 @@
+//! What every verb is given, and how it comes by a coordinator.
+
+use std::path::PathBuf;
+
+use crate::args::ListingArguments;
+use crate::client::Client;
+use crate::config::Config;
+use crate::listing::Listing;
+use crate::printer::Printer;
+use crate::settings::Coordinator;
+
+#[cfg(feature = "local")]
+use crate::local::{Local, Place};
+#[cfg(not(feature = "local"))]
+use crate::problem::Problem;
+
+/// What every verb is given.
+pub(super) struct Session {
+    pub(super) coordinator: Coordinator,
+    pub(super) config: Config,
+    pub(super) printer: Printer,
+}
+
+/// A coordinator that can be asked, for as long as this lives.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    #[cfg(feature = "local")]
+    local: Option<Local>,
+}
+
+/// Whether an embedded coordinator needs somebody who measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Agent {
+    /// The verb only asks and tells.
+    NotNeeded,
+    /// The verb waits for measurements.
+    Needed,
+}
+
+impl Session {
+    /// What every verb is given.
+    pub(super) fn new(coordinator: Coordinator, config: Config, printer: Printer) -> Self {
+        Self {
+            coordinator,
+            config,
+            printer,
+        }
+    }
+
+    /// Connects to the coordinator; an embedded one is started first.
+    #[cfg(feature = "local")]
+    pub(super) async fn connect(&self, agent: Agent) -> anyhow::Result<Connection> {
+        match &self.coordinator {
+            Coordinator::Remote(url) => Ok(Connection {
+                client: Client::connect(url).await?,
+                local: None,
+            }),
+            Coordinator::Embedded => {
+                let place = Place::in_data_dir(&self.config.data_dir);
+                let local = Local::start(&place, agent == Agent::Needed).await?;
+                Ok(Connection {
+                    client: local.client().await?,
+                    local: Some(local),
+                })
+            }
+        }
+    }
+
+    /// Connects to the coordinator.
+    #[cfg(not(feature = "local"))]
+    pub(super) async fn connect(&self, _agent: Agent) -> anyhow::Result<Connection> {
+        match &self.coordinator {
+            Coordinator::Remote(url) => Ok(Connection {
+                client: Client::connect(url).await?,
+            }),
+            Coordinator::Embedded => Err(Problem::usage(
+                "this build of bitfront is a client only and has no coordinator of its own",
+            )
+            .with_hint("name one with --coordinator http://host:7311")
+            .into()),
+        }
+    }
+
+    /// True where the coordinator of this session lives in this process.
+    pub(super) fn is_embedded(&self) -> bool {
+        self.coordinator == Coordinator::Embedded
+    }
+
+    /// Where quantized tensors and the like are kept on this machine.
+    pub(super) fn cache_dir(&self) -> PathBuf {
+        self.config.data_dir.join("cache")
+    }
+
+    /// Writes a listing in the form that was asked for.
+    pub(super) fn list(&self, listing: &Listing, typed: ListingArguments) -> anyhow::Result<()> {
+        self.printer
+            .data(listing.render(typed.format, self.printer.width())?)
+    }
+}
+
+impl Connection {
+    /// Stops what was started for this connection, after it has put away what it holds; the
+    /// failure that ended it early, if one did.
+    #[cfg(feature = "local")]
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        match self.local {
+            Some(local) => local.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing was started for this connection.
+    #[cfg(not(feature = "local"))]
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Waits until something that was started for this connection fails; for ever otherwise.
+    #[cfg(feature = "local")]
+    pub(super) async fn failure(&mut self) -> anyhow::Error {
+        match &mut self.local {
+            Some(local) => local.failure().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Nothing was started for this connection, so nothing of it fails.
+    #[cfg(not(feature = "local"))]
+    pub(super) async fn failure(&mut self) -> anyhow::Error {
+        std::future::pending().await
+    }
+}

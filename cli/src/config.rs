@@ -1,0 +1,118 @@
+//! The environment, read once. No other file of this program looks at it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy as _;
+
+use crate::problem::Problem;
+
+/// What the environment says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// `BITFRONT_COORDINATOR`: the coordinator to talk to where `--coordinator` names none.
+    pub(crate) coordinator: Option<String>,
+    /// `BITFRONT_LOG`: what is logged to stderr; only warnings of the program itself by default.
+    pub(crate) log: String,
+    /// `BITFRONT_DATA_DIR`: where the embedded coordinator and agent keep their files; the
+    /// platform's own place for user data by default.
+    pub(crate) data_dir: PathBuf,
+}
+
+/// The environment variables, as `--help` shows them.
+pub(crate) const ENVIRONMENT: &str = "\
+Environment:
+  BITFRONT_COORDINATOR  URL of the coordinator where --coordinator is not given
+  BITFRONT_DATA_DIR     where the embedded coordinator and agent keep their files
+  BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug";
+
+const PREFIX: &str = "BITFRONT_";
+const KNOWN: [&str; 3] = ["BITFRONT_COORDINATOR", "BITFRONT_DATA_DIR", "BITFRONT_LOG"];
+
+impl Config {
+    /// Reads the environment of the process.
+    pub(crate) fn from_environment() -> anyhow::Result<Self> {
+        let home = etcetera::choose_base_strategy()
+            .ok()
+            .map(|base| base.data_dir().join("bitfront"));
+        Self::from_variables(std::env::vars_os(), home)
+    }
+
+    /// Reads `variables`; `default_data_dir` is the platform's own place, where it has one.
+    fn from_variables(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        default_data_dir: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let mut coordinator = None;
+        let mut log = "off,bitfront=warn".to_owned();
+        let mut data_dir = None;
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+                continue;
+            };
+            let text = || {
+                value
+                    .to_str()
+                    .map(str::to_owned)
+                    .ok_or_else(|| Problem::usage(format!("{name} is not UTF-8")))
+            };
+            match name {
+                "BITFRONT_COORDINATOR" => coordinator = Some(text()?),
+                "BITFRONT_LOG" => log = text()?,
+                "BITFRONT_DATA_DIR" => data_dir = Some(PathBuf::from(&value)),
+                unknown => {
+                    return Err(Problem::usage(format!(
+                        "unknown environment variable `{unknown}`; known are {}",
+                        KNOWN.join(", ")
+                    ))
+                    .into());
+                }
+            }
+        }
+        let data_dir = data_dir.or(default_data_dir).ok_or_else(|| {
+            Problem::usage("there is no home directory to keep files under")
+                .with_hint("set BITFRONT_DATA_DIR")
+        })?;
+        Ok(Self {
+            coordinator,
+            log,
+            data_dir,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Config::from_variables(variables, Some(PathBuf::from("/home/user/data")))
+    }
+
+    #[test]
+    fn known_variables_are_read_and_others_of_the_prefix_refused() {
+        let config = read(&[
+            ("PATH", "/bin"),
+            ("BITFRONT_COORDINATOR", "http://host:1"),
+            ("BITFRONT_DATA_DIR", "/data"),
+        ])
+        .unwrap();
+        assert_eq!(config.coordinator.as_deref(), Some("http://host:1"));
+        assert_eq!(config.data_dir, PathBuf::from("/data"));
+        assert_eq!(
+            read(&[]).unwrap().data_dir,
+            PathBuf::from("/home/user/data")
+        );
+
+        let error = read(&[("BITFRONT_COORDINATER", "x")]).unwrap_err();
+        assert!(error.to_string().contains("BITFRONT_COORDINATER"));
+        assert_eq!(
+            crate::problem::status_of(&error),
+            crate::problem::ExitStatus::Usage
+        );
+    }
+}

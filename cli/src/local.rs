@@ -1,0 +1,200 @@
+//! A coordinator inside this process, and where needed an agent beside it. They speak to each
+//! other and to the verbs over loopback as they would over a network, so that everything works
+//! the same way on one machine and on many.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use bitfront_agent::AgentError;
+use bitfront_coordinator::{InUse, RunError, SystemClock};
+use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+
+/// How long a coordinator that does not answer may take to say why.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Where an embedded coordinator and agent keep their files.
+pub(crate) struct Place {
+    /// The database.
+    pub(crate) database: PathBuf,
+    /// Quantized tensors, references and imatrices.
+    pub(crate) cache: PathBuf,
+}
+
+impl Place {
+    /// The place for everything that is not told another one.
+    pub(crate) fn in_data_dir(data_dir: &Path) -> Self {
+        Self {
+            database: data_dir.join("bitfront.sqlite"),
+            cache: data_dir.join("cache"),
+        }
+    }
+}
+
+/// A coordinator of this process, or of another one on this machine that serves the same database
+/// already, and perhaps an agent.
+pub(crate) struct Local {
+    url: String,
+    coordinator: Option<Part>,
+    agent: Option<Part>,
+}
+
+/// One of the two: how to stop it, and what became of it.
+struct Part {
+    stop: CancellationToken,
+    task: JoinSet<anyhow::Result<()>>,
+}
+
+impl Part {
+    fn start(
+        life: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+        stop: CancellationToken,
+    ) -> Self {
+        let mut task = JoinSet::new();
+        task.spawn(life);
+        Self { stop, task }
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        match self.task.join_next().await {
+            Some(ended) => ended?,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until it ends, which it should not do by itself.
+    async fn failure(&mut self, name: &str) -> anyhow::Error {
+        match self.task.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => anyhow!(error).context(format!("the {name} broke down")),
+            Some(Ok(Ok(()))) | None => anyhow!("the {name} stopped by itself"),
+        }
+    }
+}
+
+impl Local {
+    /// Starts a coordinator on a port of its own choice and, where asked for, an agent that
+    /// serves it. Where the database is served already, that coordinator is used.
+    pub(crate) async fn start(place: &Place, with_agent: bool) -> anyhow::Result<Self> {
+        if let Some(folder) = place.database.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create `{}`", folder.display()))?;
+        }
+        let mut local = match Self::coordinator(place).await {
+            Ok(local) => local,
+            Err(error) => Self {
+                url: served_at(&error).ok_or(error)?,
+                coordinator: None,
+                agent: None,
+            },
+        };
+        if with_agent && !local.is_served().await? {
+            let stop = CancellationToken::new();
+            let life = agent(&local.url, None, place.cache.clone(), None, stop.clone())?;
+            local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
+        }
+        Ok(local)
+    }
+
+    async fn coordinator(place: &Place) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .context("cannot listen on the loopback address")?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        let config = bitfront_coordinator::Config::new(&place.database);
+        let clock = Arc::new(SystemClock::new());
+        let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
+        let mut part = Part::start(async { Ok(life.await?) }, stop);
+        // A coordinator that cannot open its database ends at once; its own words say more than
+        // a broken connection would.
+        let answer = tokio::select! {
+            failure = part.failure("coordinator") => return Err(failure),
+            answer = async { Client::connect(&url).await?.devices().await } => answer,
+        };
+        if let Err(error) = answer {
+            let failure = part.failure("coordinator");
+            return Err(tokio::time::timeout(GRACE, failure).await.unwrap_or(error));
+        }
+        Ok(Self {
+            url,
+            coordinator: Some(part),
+            agent: None,
+        })
+    }
+
+    /// True where somebody else's coordinator has an agent already: two on one machine would
+    /// disturb each other's timings.
+    async fn is_served(&self) -> anyhow::Result<bool> {
+        if self.coordinator.is_some() {
+            return Ok(false);
+        }
+        let devices = self.client().await?.devices().await?;
+        Ok(devices.iter().any(|device| device.serving))
+    }
+
+    /// A connection to it.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(&self.url).await?)
+    }
+
+    /// Waits until one of the two fails.
+    pub(crate) async fn failure(&mut self) -> anyhow::Error {
+        let wait = async |part: &mut Option<Part>, name| match part {
+            Some(part) => part.failure(name).await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            failure = wait(&mut self.coordinator, "coordinator") => failure,
+            failure = wait(&mut self.agent, "agent") => failure,
+        }
+    }
+
+    /// Stops the agent first, so that it can still hand in what it has measured.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        for part in [self.agent, self.coordinator].into_iter().flatten() {
+            part.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the coordinator listens that holds the database, if that is why ours could not.
+fn served_at(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref()? {
+        RunError::InUse(InUse {
+            address: Some(address),
+            ..
+        }) => Some(format!("http://{address}")),
+        _ => None,
+    }
+}
+
+/// The life of an agent that measures with candle.
+pub(crate) fn agent(
+    url: &str,
+    name: Option<String>,
+    cache: PathBuf,
+    threads: Option<u32>,
+    stop: CancellationToken,
+) -> anyhow::Result<impl Future<Output = Result<(), AgentError>> + Send + use<>> {
+    let url = url
+        .parse()
+        .with_context(|| format!("`{url}` is not a URL"))?;
+    let mut config = bitfront_agent::Config::new(url);
+    config.name = name;
+    let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
+        let mut settings = CandleSettings::new(cache);
+        settings.threads = threads;
+        Ok(Box::new(CandleRuntime::new(settings)?))
+    };
+    Ok(bitfront_agent::run(config, runtime, stop))
+}

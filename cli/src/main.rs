@@ -1,0 +1,63 @@
+//! The `bitfront` command: finds the per-layer precisions of a language model on this machine or
+//! on a fleet.
+//!
+//! In flow order: what was typed ([`args`]) and the environment ([`config`]) become what is meant
+//! ([`settings`]); a verb ([`commands`]) talks to a coordinator ([`client`]), somebody else's or
+//! one of its own ([`local`]), and hands its result to the one [`printer`].
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod durable;
+mod figures;
+mod listing;
+#[cfg(feature = "local")]
+mod local;
+mod plot;
+mod printer;
+mod problem;
+mod progress;
+mod quantized;
+mod report;
+mod request;
+mod settings;
+mod signals;
+#[cfg(test)]
+mod testing;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Arguments;
+use crate::config::Config;
+use crate::printer::Printer;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let printer = Printer::new(arguments.quiet);
+    let outcome = Config::from_environment().and_then(|config| {
+        printer::start_log(&config.log)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        runtime.block_on(commands::dispatch(arguments, config, printer.clone()))
+    });
+    let status = outcome.unwrap_or_else(|error| {
+        printer.error(&error);
+        problem::status_of(&error)
+    });
+    ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        crate::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,96 @@
+//! The one place that writes to stdout and stderr: stdout is data, stderr is talk.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::problem;
+
+/// Writes what the verbs have to say. Cheap to clone; every clone speaks to the same streams.
+#[derive(Clone)]
+pub(crate) struct Printer {
+    quiet: bool,
+    /// Where a progress bar lives, lines of talk are printed above it.
+    bars: Arc<indicatif::MultiProgress>,
+}
+
+impl Printer {
+    /// A printer; a quiet one only passes on data and errors.
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            quiet,
+            bars: Arc::default(),
+        }
+    }
+
+    /// Writes data to stdout. A reader that has gone away is not an error: `| head` is common.
+    pub(crate) fn data(&self, text: impl Display) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.context("cannot write to the standard output"),
+        }
+    }
+
+    /// Writes one line of talk to stderr.
+    pub(crate) fn say(&self, text: impl Display) {
+        if !self.quiet {
+            self.line(&text.to_string());
+        }
+    }
+
+    /// Writes a failure to stderr as one line, and what to do about it as another.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        self.line(&format!("error: {error:#}"));
+        if let Some(hint) = problem::hint_of(error) {
+            self.line(&format!("hint: {hint}"));
+        }
+    }
+
+    /// The place for progress bars; none where nobody would see them.
+    pub(crate) fn bars(&self) -> Option<Arc<indicatif::MultiProgress>> {
+        (!self.quiet && io::stderr().is_terminal()).then(|| self.bars.clone())
+    }
+
+    /// Whether talk is suppressed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether data goes to somebody's eyes, so that colour and plots make sense.
+    pub(crate) fn is_seen(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Columns of the terminal that data goes to; 100 where it is none.
+    pub(crate) fn width(&self) -> usize {
+        if self.is_seen() {
+            comfy_table::Table::new().width().map_or(100, usize::from)
+        } else {
+            100
+        }
+    }
+
+    fn line(&self, text: &str) {
+        self.bars.suspend(|| {
+            // Nobody is left to be told when stderr itself is gone.
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        });
+    }
+}
+
+/// Sends the log to stderr, filtered as `BITFRONT_LOG` says.
+pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+        problem::Problem::usage(format!("BITFRONT_LOG=`{filter}` is not a filter: {error}"))
+            .with_hint("for example BITFRONT_LOG=info or BITFRONT_LOG=bitfront_agent=debug")
+    })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
+}

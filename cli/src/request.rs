@@ -1,0 +1,268 @@
+//! From settings to a search request: the model and the texts are read here, so that everything
+//! that is wrong with them is said before any work starts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use bitfront_model::{
+    DataSpec, Digest, ImatrixSource, ModelSource, ModelSpec, Precision, SearchRequest, Subject,
+    Workload,
+};
+use bitfront_runtime::{imatrix_file, source, text, tokenizer};
+
+use crate::problem::Problem;
+use crate::settings::{ImatrixChoice, SearchSettings};
+
+/// What is chosen from where nobody says, if every row is a multiple of 256.
+const USUAL: [Precision; 6] = [
+    Precision::Q8_0,
+    Precision::Q6K,
+    Precision::Q5K,
+    Precision::Q4K,
+    Precision::Q3K,
+    Precision::Q2K,
+];
+
+/// What joins where a row is not: blocks of 32.
+const SHORT_ROWS: [Precision; 4] = [
+    Precision::Q5_1,
+    Precision::Q5_0,
+    Precision::Q4_1,
+    Precision::Q4_0,
+];
+
+/// The usual context, where the model has so much.
+const USUAL_CONTEXT: u64 = 512;
+
+/// Reads the model and the texts and states the whole request.
+pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> {
+    let model_path = absolute(&settings.model)?;
+    let source = source::open(&model_path)?;
+    let spec = source.spec().clone();
+
+    let tokenizer_path = settings.tokenizer.as_deref().map(absolute).transpose()?;
+    let tokenizer = tokenizer::load(&model_path, tokenizer_path.as_deref(), spec.vocabulary_size)?;
+
+    let context = context(settings.context, &spec)?;
+    let evaluation_path = absolute(&settings.data)?;
+    let calibration_path = settings.calibration.as_deref().map(absolute).transpose()?;
+    let windows = text::read(
+        &tokenizer,
+        &evaluation_path,
+        calibration_path.as_deref(),
+        context,
+        Some(settings.windows),
+        Some(settings.calibration_windows),
+    )?;
+
+    let precisions = settings
+        .precisions
+        .clone()
+        .unwrap_or_else(|| usual_precisions(&spec));
+    check_reachable(settings, &spec, &precisions)?;
+
+    Ok(SearchRequest {
+        subject: Subject {
+            model: ModelSource {
+                path: text_of(&model_path)?,
+                tokenizer_path: tokenizer_path.as_deref().map(text_of).transpose()?,
+                digest: spec.digest,
+            },
+            data: DataSpec {
+                evaluation_path: text_of(&evaluation_path)?,
+                calibration_path: calibration_path.as_deref().map(text_of).transpose()?,
+                context,
+                evaluation_windows: settings.windows,
+                calibration_windows: settings.calibration_windows,
+                evaluation_digest: windows.evaluation_digest,
+                calibration_digest: windows.calibration_digest,
+            },
+            imatrix: imatrix_source(&settings.imatrix, &spec)?,
+        },
+        spec,
+        device: settings.device.clone(),
+        objectives: settings.objectives.clone(),
+        limits: settings.limits,
+        budget: settings.budget,
+        precisions,
+        grouping: settings.grouping,
+        strategy: settings.strategy,
+        workloads: match &settings.workloads {
+            Some(workloads) => workloads.clone(),
+            None => usual_workloads(context),
+        },
+        seed: settings.seed,
+    })
+}
+
+/// The precisions to choose from where nobody says.
+pub(crate) fn usual_precisions(spec: &ModelSpec) -> Vec<Precision> {
+    let all_fit = |block: u64| {
+        spec.layers
+            .iter()
+            .all(|layer| layer.columns.is_multiple_of(block))
+    };
+    let mut precisions = USUAL.to_vec();
+    if !all_fit(256) {
+        precisions.extend(SHORT_ROWS);
+    }
+    if !all_fit(32) {
+        precisions.push(Precision::F16);
+    }
+    precisions.sort();
+    precisions
+}
+
+/// The usual prefill and decode, cut down so that both stay inside the context.
+fn usual_workloads(context: u32) -> Vec<Workload> {
+    vec![
+        Workload::Prefill {
+            tokens: context.min(128),
+        },
+        Workload::Decode {
+            context: (context / 2).clamp(1, 64),
+            tokens: (context / 4).clamp(1, 16),
+        },
+    ]
+}
+
+fn context(asked: Option<u32>, spec: &ModelSpec) -> Result<u32, Problem> {
+    let most = u32::try_from(spec.context_length).unwrap_or(u32::MAX);
+    match asked {
+        Some(context) if context > most => Err(Problem::usage(format!(
+            "--context: {context} is more than the {most} tokens that model `{}` was made for",
+            spec.name
+        ))),
+        Some(context) => Ok(context),
+        None => Ok(spec.context_length.min(USUAL_CONTEXT) as u32),
+    }
+}
+
+/// Refuses what no plan can keep, before anything is measured.
+fn check_reachable(
+    settings: &SearchSettings,
+    spec: &ModelSpec,
+    precisions: &[Precision],
+) -> Result<(), Problem> {
+    let mut smallest = spec.fixed_bytes;
+    for layer in &spec.layers {
+        let fewest = precisions
+            .iter()
+            .filter_map(|precision| precision.bytes(layer.rows, layer.columns))
+            .min();
+        match fewest {
+            Some(bytes) => smallest += bytes,
+            None => {
+                return Err(Problem::usage(format!(
+                    "none of the precisions fits layer `{}`: its rows have {} weights",
+                    layer.name, layer.columns
+                ))
+                .with_hint(format!(
+                    "add one of {} to --precisions",
+                    names(layer.fitting())
+                )));
+            }
+        }
+    }
+    match settings.limits.max_size_bytes {
+        Some(limit) if limit < smallest => Err(Problem::usage(format!(
+            "--max-size: {limit} bytes are too few: the smallest plan of model `{}` with these \
+             precisions has {smallest} bytes",
+            spec.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The names of precisions, for people.
+pub(crate) fn names(precisions: impl IntoIterator<Item = Precision>) -> String {
+    let names: Vec<_> = precisions.into_iter().map(Precision::name).collect();
+    names.join(", ")
+}
+
+fn imatrix_source(choice: &ImatrixChoice, spec: &ModelSpec) -> anyhow::Result<ImatrixSource> {
+    Ok(match choice {
+        ImatrixChoice::None => ImatrixSource::None,
+        ImatrixChoice::Calibration => ImatrixSource::Calibration,
+        ImatrixChoice::File(path) => {
+            let path = absolute(path)?;
+            check_imatrix(&path, spec)?;
+            let bytes = std::fs::read(&path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            ImatrixSource::File {
+                path: text_of(&path)?,
+                digest: Digest::of(bytes),
+            }
+        }
+    })
+}
+
+/// Refuses an imatrix that was made for another model.
+fn check_imatrix(path: &Path, spec: &ModelSpec) -> anyhow::Result<()> {
+    let imatrix = imatrix_file::read(path)?;
+    for layer in &spec.layers {
+        if let Some(entry) = imatrix.entries.get(&layer.tensor_name())
+            && entry.mean_squares.len() as u64 != layer.columns
+        {
+            return Err(Problem::usage(format!(
+                "--imatrix: `{}` does not belong to model `{}`: it has {} values for layer `{}`, \
+                 whose rows have {} weights",
+                path.display(),
+                spec.name,
+                entry.mean_squares.len(),
+                layer.name,
+                layer.columns
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// The path from the root, so that an agent finds it from wherever it was started.
+pub(crate) fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("cannot resolve `{}`", path.display()))
+}
+
+fn text_of(path: &Path) -> Result<String, Problem> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Problem::usage(format!(
+            "`{}` is not UTF-8, but paths travel as text",
+            path.display()
+        ))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_decide_what_is_chosen_from() {
+        let spec = |columns: u64| {
+            let mut spec = crate::testing::spec();
+            spec.layers[1].columns = columns;
+            spec
+        };
+        assert_eq!(
+            names(usual_precisions(&spec(512))),
+            "q8_0, q6_k, q5_k, q4_k, q3_k, q2_k"
+        );
+        assert_eq!(
+            names(usual_precisions(&spec(96))),
+            "q8_0, q6_k, q5_1, q5_0, q5_k, q4_1, q4_0, q4_k, q3_k, q2_k"
+        );
+        assert!(usual_precisions(&spec(33)).contains(&Precision::F16));
+    }
+
+    #[test]
+    fn workloads_stay_inside_the_context() {
+        let names = |context| -> Vec<String> {
+            let workloads = usual_workloads(context);
+            workloads.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(512), ["prefill@128", "decode@64x16"]);
+        assert_eq!(names(32), ["prefill@32", "decode@16x8"]);
+    }
+}

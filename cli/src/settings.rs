@@ -1,0 +1,385 @@
+//! What is meant: typed text understood and checked once. Whatever these types hold can be used
+//! without looking at it again.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bitfront_model::{Budget, Grouping, Limits, Objective, Precision, StrategyName, Workload};
+
+use crate::args::{ContinueArguments, LimitArguments, SearchArguments};
+use crate::problem::Problem;
+
+/// The divergence that a plan is commonly shipped under where nobody names one: about that of
+/// llama.cpp's Q4_K presets on a small model.
+pub(crate) const USUAL_MAX_KLD: f64 = 0.01;
+
+/// How long a search runs where nobody says.
+const USUAL_BUDGET: Duration = Duration::from_secs(600);
+
+/// What to search, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SearchSettings {
+    /// A folder or a GGUF file.
+    pub(crate) model: PathBuf,
+    /// The text that quality is measured on.
+    pub(crate) data: PathBuf,
+    /// The text for activation statistics.
+    pub(crate) calibration: Option<PathBuf>,
+    /// A tokenizer that replaces the model's own.
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// When it ends.
+    pub(crate) budget: Budget,
+    /// What to make small.
+    pub(crate) objectives: Vec<Objective>,
+    /// What may be shipped.
+    pub(crate) limits: Limits,
+    /// What to choose from; none lets the model's shapes decide.
+    pub(crate) precisions: Option<Vec<Precision>>,
+    /// Which layers share a gene.
+    pub(crate) grouping: Grouping,
+    /// How candidates are proposed.
+    pub(crate) strategy: StrategyName,
+    /// The seed of everything that is drawn.
+    pub(crate) seed: u64,
+    /// Where the importance matrix comes from.
+    pub(crate) imatrix: ImatrixChoice,
+    /// Tokens in a window; none lets the model decide.
+    pub(crate) context: Option<u32>,
+    /// Windows that are scored.
+    pub(crate) windows: u32,
+    /// Windows that activation statistics come from.
+    pub(crate) calibration_windows: u32,
+    /// What is timed; none scales the usual pair to the context.
+    pub(crate) workloads: Option<Vec<Workload>>,
+    /// The device to search for.
+    pub(crate) device: Option<String>,
+}
+
+/// Where the importance matrix comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImatrixChoice {
+    /// Quantize without one.
+    None,
+    /// Collect it from the calibration windows.
+    Calibration,
+    /// A file in llama.cpp's format.
+    File(PathBuf),
+}
+
+impl SearchSettings {
+    /// Understands what was typed.
+    pub(crate) fn new(typed: SearchArguments) -> Result<Self, Problem> {
+        let objectives = parse_list::<Objective>("--objective", &typed.objective)?;
+        if !(2..=3).contains(&objectives.len()) {
+            return Err(Problem::usage(format!(
+                "--objective: {} given, but a front is made of two or three",
+                objectives.len()
+            )));
+        }
+        let precisions = typed
+            .precisions
+            .map(|names| parse_list::<Precision>("--precisions", &names))
+            .transpose()?;
+        let workloads = typed
+            .workloads
+            .map(|names| parse_list::<Workload>("--workloads", &names))
+            .transpose()?;
+        if let Some(workloads) = &workloads {
+            let decodes = workloads.iter().filter(|load| load.is_decode()).count();
+            if (workloads.len(), decodes) != (2, 1) {
+                return Err(Problem::usage(
+                    "--workloads: one prefill and one decode are expected, such as \
+                     prefill@128,decode@64x16",
+                ));
+            }
+        }
+        for (flag, value) in [
+            ("--windows", Some(typed.windows)),
+            ("--context", typed.context),
+        ] {
+            if value == Some(0) {
+                return Err(Problem::usage(format!("{flag}: 0 measures nothing")));
+            }
+        }
+        let mut budget = budget(typed.budget.as_deref(), typed.evaluations)?;
+        if budget == Budget::default() {
+            budget.time = Some(USUAL_BUDGET);
+        }
+        Ok(Self {
+            model: typed.model,
+            data: typed.data,
+            calibration: typed.calibration,
+            tokenizer: typed.tokenizer,
+            budget,
+            objectives,
+            limits: limits(&typed.limits)?,
+            precisions,
+            grouping: parse("--group", &typed.group)?,
+            strategy: parse("--strategy", &typed.strategy)?,
+            seed: typed.seed,
+            imatrix: imatrix(&typed.imatrix),
+            context: typed.context,
+            windows: typed.windows,
+            calibration_windows: typed.calibration_windows,
+            workloads,
+            device: typed.device,
+        })
+    }
+}
+
+/// Understands where an importance matrix comes from.
+pub(crate) fn imatrix(typed: &str) -> ImatrixChoice {
+    match typed {
+        "none" => ImatrixChoice::None,
+        "calibration" => ImatrixChoice::Calibration,
+        file => ImatrixChoice::File(PathBuf::from(file)),
+    }
+}
+
+/// Understands what is added to a budget; nothing added continues with what was left.
+pub(crate) fn added_budget(typed: &ContinueArguments) -> Result<Budget, Problem> {
+    budget(typed.budget.as_deref(), typed.evaluations)
+}
+
+fn budget(time: Option<&str>, evaluations: Option<u64>) -> Result<Budget, Problem> {
+    if evaluations == Some(0) {
+        return Err(Problem::usage("--evaluations: 0 searches nothing"));
+    }
+    let time = time.map(|time| duration("--budget", time)).transpose()?;
+    Ok(Budget { evaluations, time })
+}
+
+/// Understands limits.
+pub(crate) fn limits(typed: &LimitArguments) -> Result<Limits, Problem> {
+    if let Some(kld) = typed.max_kld
+        && !(kld.is_finite() && kld > 0.0)
+    {
+        return Err(Problem::usage(format!(
+            "--max-kld: {kld} is not a positive number of nats"
+        )));
+    }
+    Ok(Limits {
+        max_kld: typed.max_kld,
+        max_size_bytes: typed.max_size.as_deref().map(size).transpose()?,
+        max_decode: typed
+            .max_latency
+            .as_deref()
+            .map(|time| duration("--max-latency", time))
+            .transpose()?,
+    })
+}
+
+/// Understands a time that is longer than nothing.
+pub(crate) fn duration(flag: &str, typed: &str) -> Result<Duration, Problem> {
+    match humantime::parse_duration(typed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err(Problem::usage(format!("{flag}: `{typed}` is no time"))),
+        Err(error) => Err(Problem::usage(format!(
+            "{flag}: `{typed}` is not a duration such as 90s, 10m or 5ms: {error}"
+        ))),
+    }
+}
+
+fn size(typed: &str) -> Result<u64, Problem> {
+    match bytesize::ByteSize::from_str(typed) {
+        Ok(size) if size.0 > 0 => Ok(size.0),
+        Ok(_) => Err(Problem::usage(format!("--max-size: `{typed}` is nothing"))),
+        Err(_) => Err(Problem::usage(format!(
+            "--max-size: `{typed}` is not a size such as 1.2GiB or 800MB"
+        ))),
+    }
+}
+
+fn parse<T: FromStr<Err: std::fmt::Display>>(flag: &str, typed: &str) -> Result<T, Problem> {
+    typed
+        .parse()
+        .map_err(|error| Problem::usage(format!("{flag}: {error}")))
+}
+
+fn parse_list<T>(flag: &str, typed: &[String]) -> Result<Vec<T>, Problem>
+where
+    T: FromStr<Err: std::fmt::Display> + Eq + std::hash::Hash + Copy + std::fmt::Display,
+{
+    let mut seen = HashSet::new();
+    let values = typed
+        .iter()
+        .map(|name| parse::<T>(flag, name))
+        .collect::<Result<Vec<_>, _>>()?;
+    match values.iter().find(|&&value| !seen.insert(value)) {
+        Some(twice) => Err(Problem::usage(format!("{flag}: `{twice}` is given twice"))),
+        None => Ok(values),
+    }
+}
+
+/// The coordinator that a verb talks to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Coordinator {
+    /// At this URL.
+    Remote(String),
+    /// In this process.
+    Embedded,
+}
+
+impl Coordinator {
+    /// Understands where the coordinator is: the flag counts more than the environment.
+    pub(crate) fn new(flag: Option<String>, environment: Option<String>) -> Result<Self, Problem> {
+        let (from, url) = match (flag, environment) {
+            (Some(url), _) => ("--coordinator", url),
+            (None, Some(url)) => ("BITFRONT_COORDINATOR", url),
+            (None, None) => return Ok(Self::Embedded),
+        };
+        let authority = url
+            .strip_prefix("http://")
+            .map(|rest| rest.trim_end_matches('/'));
+        match authority {
+            Some(authority) if !authority.is_empty() && !authority.contains('/') => {
+                Ok(Self::Remote(format!("http://{authority}")))
+            }
+            _ => Err(
+                Problem::usage(format!("{from}: `{url}` is not a URL of a coordinator"))
+                    .with_hint("it looks like http://host:7311"),
+            ),
+        }
+    }
+}
+
+/// What an export starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ExportSource {
+    /// A search in the store.
+    Search(i64),
+    /// A plan file.
+    PlanFile(PathBuf),
+}
+
+impl ExportSource {
+    /// Understands a search's number or the name of a plan file.
+    pub(crate) fn new(typed: &str) -> Result<Self, Problem> {
+        if let Ok(search) = typed.parse() {
+            return Ok(Self::Search(search));
+        }
+        if Path::new(typed)
+            .extension()
+            .is_some_and(|end| end == "json")
+        {
+            return Ok(Self::PlanFile(PathBuf::from(typed)));
+        }
+        Err(Problem::usage(format!(
+            "`{typed}` is neither a search's number nor a plan file (.json)"
+        )))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Verb};
+
+    fn settings(extra: &[&str]) -> Result<SearchSettings, Problem> {
+        let typed = ["bitfront", "submit", "model", "--data", "text"];
+        let typed = typed.iter().chain(extra);
+        match Arguments::try_parse_from(typed).unwrap().verb {
+            Verb::Submit(arguments) => SearchSettings::new(arguments),
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_typed_has_a_stated_meaning() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(settings.budget.time, Some(Duration::from_secs(600)));
+        assert_eq!(
+            settings.objectives,
+            [Objective::Kld, Objective::Decode, Objective::Size]
+        );
+        assert_eq!(settings.imatrix, ImatrixChoice::Calibration);
+        assert_eq!(settings.precisions, None);
+    }
+
+    #[test]
+    fn what_is_typed_is_understood() {
+        let settings = settings(&[
+            "--evaluations=40",
+            "--max-size=1.2GiB",
+            "--max-latency=5ms",
+            "--max-kld=0.02",
+            "--precisions=Q4_K,q6_k",
+            "--group=kind",
+            "--imatrix=none",
+            "--workloads=prefill@32,decode@16x8",
+        ])
+        .unwrap();
+        assert_eq!(settings.budget.evaluations, Some(40));
+        assert_eq!(settings.budget.time, None);
+        assert_eq!(settings.limits.max_size_bytes, Some(1_288_490_188));
+        assert_eq!(settings.limits.max_decode, Some(Duration::from_millis(5)));
+        assert_eq!(
+            settings.precisions,
+            Some(vec![Precision::Q4K, Precision::Q6K])
+        );
+        assert_eq!(settings.grouping, Grouping::Kind);
+        assert_eq!(settings.imatrix, ImatrixChoice::None);
+    }
+
+    #[test]
+    fn each_wrong_value_names_its_flag() {
+        let cases = [
+            (
+                "--precisions=q4_z",
+                "--precisions: unknown precision `q4_z`",
+            ),
+            (
+                "--precisions=q4_k,q4_k",
+                "--precisions: `q4_k` is given twice",
+            ),
+            ("--objective=kld", "--objective: 1 given"),
+            (
+                "--objective=kld,speed",
+                "--objective: unknown objective `speed`",
+            ),
+            ("--max-kld=-1", "--max-kld: -1 is not a positive number"),
+            ("--max-kld=NaN", "--max-kld: NaN is not a positive number"),
+            ("--max-size=big", "--max-size: `big` is not a size"),
+            ("--max-size=0", "--max-size: `0` is nothing"),
+            (
+                "--max-latency=fast",
+                "--max-latency: `fast` is not a duration",
+            ),
+            ("--budget=0s", "--budget: `0s` is no time"),
+            ("--evaluations=0", "--evaluations: 0 searches nothing"),
+            ("--group=layer", "--group: unknown grouping `layer`"),
+            ("--strategy=best", "--strategy: unknown strategy `best`"),
+            (
+                "--workloads=prefill@8",
+                "--workloads: one prefill and one decode",
+            ),
+            ("--context=0", "--context: 0 measures nothing"),
+        ];
+        let wrong: Vec<_> = cases
+            .iter()
+            .filter_map(|(flag, expected)| match settings(&[flag]) {
+                Err(problem) if problem.to_string().starts_with(expected) => None,
+                other => Some(format!("{flag}: {other:?}")),
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn a_coordinator_is_a_plain_url() {
+        let remote = |url: &str| Coordinator::new(Some(url.to_owned()), Some("nonsense".into()));
+        assert_eq!(
+            remote("http://host:7311/").unwrap(),
+            Coordinator::Remote("http://host:7311".into())
+        );
+        assert_eq!(Coordinator::new(None, None).unwrap(), Coordinator::Embedded);
+        for wrong in ["host:7311", "https://host", "http://", "http://host/path"] {
+            assert!(remote(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Bad input gets one clear error before work starts.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use support::{bitfront, demo, model_copy};
+
+/// A way to spoil a model or a request, and what must be said about it.
+struct Case {
+    name: &'static str,
+    spoil: fn(&Path),
+    arguments: &'static [&'static str],
+    code: i32,
+    said: &'static [&'static str],
+}
+
+fn nothing(_: &Path) {}
+
+/// Replaces a text in the model's configuration.
+fn reconfigure(model: &Path, from: &str, to: &str) {
+    let path = model.join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    fs::write(&path, text.replace(from, to)).unwrap();
+}
+
+/// Replaces the header of the weights by another of a stated length.
+fn reheader(model: &Path, length: u64, header: &str) {
+    let path = model.join("model.safetensors");
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+/// The weights' own header, changed, before their own data.
+fn change_header(
+    model: &Path,
+    change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+) {
+    let path = model.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    change(header.as_object_mut().unwrap());
+    let header = serde_json::to_vec(&header).unwrap();
+    let mut changed = (header.len() as u64).to_le_bytes().to_vec();
+    changed.extend_from_slice(&header);
+    changed.extend_from_slice(&bytes[8 + length..]);
+    fs::write(&path, changed).unwrap();
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "a file cut in the middle of its data",
+        spoil: |model| {
+            let path = model.join("model.safetensors");
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        },
+        arguments: &[],
+        code: 1,
+        said: &["model.safetensors"],
+    },
+    Case {
+        name: "a header longer than the file",
+        spoil: |model| reheader(model, u64::MAX / 2, "{}"),
+        arguments: &[],
+        code: 1,
+        said: &["model.safetensors"],
+    },
+    Case {
+        name: "tensors that lie over each other",
+        spoil: |model| {
+            change_header(model, |header| {
+                let names: Vec<String> = header
+                    .iter()
+                    .filter(|(_, value)| value["shape"] == serde_json::json!([256]))
+                    .map(|(name, _)| name.clone())
+                    .take(2)
+                    .collect();
+                let place = header[&names[0]]["data_offsets"].clone();
+                header.get_mut(&names[1]).unwrap()["data_offsets"] = place;
+            });
+        },
+        arguments: &[],
+        code: 1,
+        said: &["model.safetensors"],
+    },
+    Case {
+        name: "a shard that is not there",
+        spoil: |model| {
+            fs::remove_file(model.join("model.safetensors")).unwrap();
+            let index = r#"{"weight_map":{"lm_head.weight":"model-00001-of-00002.safetensors"}}"#;
+            fs::write(model.join("model.safetensors.index.json"), index).unwrap();
+        },
+        arguments: &[],
+        code: 1,
+        said: &["model-00001-of-00002.safetensors", "missing"],
+    },
+    Case {
+        name: "an architecture that is not known",
+        spoil: |model| reconfigure(model, "LlamaForCausalLM", "MambaForCausalLM"),
+        arguments: &[],
+        code: 1,
+        said: &["MambaForCausalLM", "known are"],
+    },
+    Case {
+        name: "a weight that is not a number",
+        spoil: |model| {
+            let path = model.join("model.safetensors");
+            let mut bytes = fs::read(&path).unwrap();
+            let end = bytes.len();
+            bytes[end - 2..].copy_from_slice(&[0xc0, 0x7f]);
+            fs::write(&path, bytes).unwrap();
+        },
+        arguments: &[],
+        code: 1,
+        said: &["not finite"],
+    },
+    Case {
+        name: "a tokenizer of another model",
+        spoil: |model| {
+            let path = model.join("tokenizer.json");
+            let mut tokenizer: serde_json::Value =
+                serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            tokenizer["model"]["vocab"]["zzzz"] = 4000.into();
+            fs::write(&path, tokenizer.to_string()).unwrap();
+        },
+        arguments: &[],
+        code: 1,
+        said: &["tokenizer.json", "4000", "2048"],
+    },
+    Case {
+        name: "no tokenizer",
+        spoil: |model| fs::remove_file(model.join("tokenizer.json")).unwrap(),
+        arguments: &[],
+        code: 1,
+        said: &["tokenizer.json", "--tokenizer"],
+    },
+    Case {
+        name: "a text that is too short",
+        spoil: |model| fs::write(model.join("short.txt"), "one two three").unwrap(),
+        arguments: &["--data=short.txt"],
+        code: 1,
+        said: &["short.txt", "too short"],
+    },
+    Case {
+        name: "an empty text",
+        spoil: |model| fs::write(model.join("empty.txt"), "").unwrap(),
+        arguments: &["--data=empty.txt"],
+        code: 1,
+        said: &["empty.txt", "too short"],
+    },
+    Case {
+        name: "a text that is not there",
+        spoil: nothing,
+        arguments: &["--data=nowhere.txt"],
+        code: 1,
+        said: &["nowhere.txt"],
+    },
+    Case {
+        name: "a size that no plan has",
+        spoil: nothing,
+        arguments: &["--max-size=1MB"],
+        code: 2,
+        said: &["--max-size", "smallest plan", "bytes"],
+    },
+    Case {
+        name: "a precision that is not known",
+        spoil: nothing,
+        arguments: &["--precisions=q4_k,q7_k"],
+        code: 2,
+        said: &["--precisions", "q7_k", "known are", "q6_k"],
+    },
+    Case {
+        name: "a context that the model was not made for",
+        spoil: nothing,
+        arguments: &["--context=4096"],
+        code: 2,
+        said: &["--context", "256"],
+    },
+    Case {
+        name: "an imatrix that is none",
+        spoil: |model| fs::write(model.join("bad.imatrix"), "what is this?").unwrap(),
+        arguments: &["--imatrix=bad.imatrix"],
+        code: 1,
+        said: &["bad.imatrix"],
+    },
+    Case {
+        name: "a coordinator that is not there",
+        spoil: nothing,
+        arguments: &["--coordinator=http://127.0.0.1:9"],
+        code: 4,
+        said: &[
+            "cannot reach the coordinator at http://127.0.0.1:9",
+            "hint:",
+        ],
+    },
+];
+
+#[test]
+fn each_mistake_gets_one_error_that_names_it() {
+    let mut wrong = String::new();
+    let data = demo().join("evaluation.txt");
+    for case in CASES {
+        let model = model_copy();
+        (case.spoil)(model.path());
+        let mut arguments = vec!["submit".to_owned(), model.path().display().to_string()];
+        if !case.arguments.iter().any(|it| it.starts_with("--data=")) {
+            arguments.push(format!("--data={}", data.display()));
+        }
+        arguments.extend(case.arguments.iter().map(|argument| {
+            // Files of a case lie in its model's folder.
+            match argument.split_once('=') {
+                Some((flag @ ("--data" | "--imatrix"), file)) => {
+                    format!("{flag}={}", model.path().join(file).display())
+                }
+                _ => (*argument).to_owned(),
+            }
+        }));
+        let run = bitfront(&arguments).finish();
+        let errors = run
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error: "));
+        let is_one = errors.count() == 1 && !run.stderr.contains("panicked");
+        let is_said = case.said.iter().all(|said| run.stderr.contains(said));
+        if run.code != Some(case.code) || !is_one || !is_said || !run.stdout.is_empty() {
+            writeln!(wrong, "{}: {:?}\n{}", case.name, run.code, run.stderr).unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_refused() {
+    let run = bitfront(["searches"])
+        .env("BITFRONT_COORDINATER", "x")
+        .finish();
+    assert_eq!(run.code, Some(2));
+    assert!(
+        run.stderr.contains("BITFRONT_COORDINATER"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_plan_for_nobody_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.json");
+    fs::write(&plan, "{}").unwrap();
+    let to = folder.path().join("out.gguf");
+    let run = bitfront([
+        "export".as_ref(),
+        plan.as_os_str(),
+        "--to".as_ref(),
+        to.as_os_str(),
+    ])
+    .finish();
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("not a plan"), "{}", run.stderr);
+    assert!(!to.exists());
+}

@@ -1,0 +1,33 @@
+//! The help texts are part of the interface: a change to them is a decision.
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::bitfront;
+
+#[test]
+fn help_texts_are_pinned() {
+    let verbs = [
+        "", "demo", "run", "submit", "watch", "continue", "cancel", "searches", "devices", "front",
+        "best", "export", "report", "inspect", "serve", "agent",
+    ];
+    for verb in verbs {
+        let arguments = [verb, "--help"].into_iter().filter(|it| !it.is_empty());
+        let run = bitfront(arguments).finish();
+        assert_eq!(run.code, Some(0));
+        let name = if verb.is_empty() { "bitfront" } else { verb };
+        insta::assert_snapshot!(format!("help-{name}"), run.stdout);
+    }
+}
+
+#[test]
+fn every_verb_documents_its_exit_codes() {
+    let help = bitfront(["--help"]).finish().stdout;
+    assert!(help.contains("Exit codes:"));
+    assert!(help.contains("BITFRONT_COORDINATOR"));
+    for verb in ["run", "front", "serve", "demo"] {
+        let help = bitfront([verb, "--help"]).finish().stdout;
+        assert!(help.contains("Exit codes:"), "{verb}");
+    }
+}

@@ -1,0 +1,187 @@
+//! The verbs on an embedded coordinator and on one over the network.
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use support::{bitfront, demo};
+
+/// A process that ends with the test.
+struct Background(Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().display().to_string()
+}
+
+#[test]
+fn a_fresh_machine_has_no_searches_and_no_devices() {
+    let data = tempfile::tempdir().unwrap();
+    for (verb, columns) in [("searches", "search,model"), ("devices", "device,serving")] {
+        let run = bitfront([verb, "--format", "csv"])
+            .in_data_dir(data.path())
+            .finish();
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(run.stdout.starts_with(columns), "{}", run.stdout);
+        assert_eq!(run.stdout.lines().count(), 1);
+    }
+    let run = bitfront(["front", "7"]).in_data_dir(data.path()).finish();
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    let run = bitfront(["best", "--model", "nobody"])
+        .in_data_dir(data.path())
+        .finish();
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(run.stderr.contains("nobody"), "{}", run.stderr);
+}
+
+/// One small search, and every verb that reads from it.
+#[test]
+fn a_search_goes_from_a_model_to_a_file() {
+    let data = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let run = bitfront([
+        "run".to_owned(),
+        text(demo().join("model")),
+        format!("--data={}", text(demo().join("evaluation.txt"))),
+        format!("--calibration={}", text(demo().join("calibration.txt"))),
+        "--evaluations=14".into(),
+        "--windows=2".into(),
+        "--calibration-windows=2".into(),
+        "--context=64".into(),
+        "--precisions=q8_0,q4_k,q2_k".into(),
+        "--format=csv".into(),
+    ])
+    .in_data_dir(data.path())
+    .finish();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.contains("Q4_K_M") && run.stdout.contains("uniform q4_k"));
+
+    let ask = |arguments: &[&str]| {
+        let run = bitfront(arguments).in_data_dir(data.path()).finish();
+        assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.stderr);
+        run.stdout
+    };
+    let searches = ask(&["searches", "--format", "json"]);
+    let searches: serde_json::Value = serde_json::from_str(&searches).unwrap();
+    assert_eq!(searches[0]["state"], "done");
+    assert_eq!(searches[0]["evaluated"], 14);
+    assert!(ask(&["devices"]).contains("candle"));
+    assert!(ask(&["front", "1", "--all", "--plot"]).contains("size of the weights"));
+
+    let best = ask(&[
+        "best", "--model", "model", "--by", "size", "--format", "json",
+    ]);
+    let best: serde_json::Value = serde_json::from_str(&best).unwrap();
+    let smallest = best[0]["size_bytes"].as_u64().unwrap();
+    assert!(best[0]["quality_measurement"].is_i64());
+
+    let plan = text(out.path().join("best.plan.json"));
+    let gguf = text(out.path().join("best.gguf"));
+    let again = text(out.path().join("again.gguf"));
+    let types = text(out.path().join("types.txt"));
+    let page = text(out.path().join("report.html"));
+    ask(&["export", "1", "--by", "size", "--as", "plan", "--to", &plan]);
+    ask(&["export", "1", "--by", "size", "--to", &gguf]);
+    ask(&["export", &plan, "--to", &again]);
+    ask(&["export", &plan, "--as", "tensor-type-file", "--to", &types]);
+    ask(&["report", "1", "--to", &page]);
+    let bytes = fs::read(&gguf).unwrap();
+    assert!(bytes.starts_with(b"GGUF") && bytes.len() as u64 > smallest);
+    assert_eq!(bytes, fs::read(&again).unwrap(), "one plan, one file");
+    assert!(fs::read_to_string(&types).unwrap().contains("="));
+    assert!(fs::read_to_string(&page).unwrap().contains("Q4_K_M"));
+
+    // What was exported is a model again.
+    let inspected = bitfront(["inspect", &gguf]).finish();
+    assert_eq!(inspected.code, Some(0), "{}", inspected.stderr);
+
+    let run = bitfront(["export", "1", "--max-kld", "1e-9", "--to", "x.gguf"])
+        .in_data_dir(data.path())
+        .finish();
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+}
+
+#[test]
+fn a_coordinator_says_where_it_listens_and_is_asked_there() {
+    let (mut command, _data) = bitfront(["serve", "--listen", "127.0.0.1:0"]).command();
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Background(child);
+    let stderr = BufReader::new(child.0.stderr.take().unwrap());
+    let line = stderr.lines().next().unwrap().unwrap();
+    let url = line.strip_prefix("listening on ").unwrap();
+    let run = bitfront(["devices", "--format", "json", "--coordinator", url]).finish();
+    assert_eq!((run.code, run.stdout.trim()), (Some(0), "[]"));
+    let run = bitfront(["searches", "--format", "json"])
+        .env("BITFRONT_COORDINATOR", url)
+        .finish();
+    assert_eq!((run.code, run.stdout.trim()), (Some(0), "[]"));
+}
+
+#[test]
+fn an_agent_without_a_coordinator_says_what_it_needs() {
+    let run = bitfront(["agent"]).finish();
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("hint: "), "{}", run.stderr);
+}
+
+/// A limit on the size of files stands for a full disk: both end a write in the middle.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_no_half_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let inspect = bitfront([
+        "inspect".to_owned(),
+        text(demo().join("model")),
+        "--format=json".into(),
+    ]);
+    let layers: serde_json::Value = serde_json::from_str(&inspect.finish().stdout).unwrap();
+    let layers: serde_json::Map<_, _> = layers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| (layer["layer"].as_str().unwrap().to_owned(), "q8_0".into()))
+        .collect();
+    let digest = {
+        let run = bitfront(["inspect".to_owned(), text(demo().join("model"))]).finish();
+        let line = run.stdout.lines().nth(1).unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let plan = folder.path().join("plan.json");
+    let file = serde_json::json!({
+        "model": "model", "model_digest": digest, "plan_digest": digest, "size_bytes": 0,
+        "imatrix_digest": null, "layers": layers,
+    });
+    fs::write(&plan, file.to_string()).unwrap();
+    let to = folder.path().join("out.gguf");
+    let script =
+        "trap '' XFSZ; ulimit -f 1000; exec \"$0\" export \"$1\" --model \"$2\" --to \"$3\"";
+    let output = Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_bitfront")])
+        .args([&plan, &demo().join("model"), &to])
+        .env("BITFRONT_DATA_DIR", folder.path().join("data"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("error: cannot write") && stderr.contains("out.gguf"),
+        "{stderr}"
+    );
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().starts_with("out"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
