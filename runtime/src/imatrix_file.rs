@@ -52,7 +52,10 @@ impl Imatrix {
         for (name, entry) in &self.entries {
             digest.add(name);
             digest.add(entry.count.to_le_bytes());
-            let bytes = entry.mean_squares.iter().flat_map(|value| value.to_le_bytes());
+            let bytes = entry
+                .mean_squares
+                .iter()
+                .flat_map(|value| value.to_le_bytes());
             digest.add(bytes.collect::<Vec<_>>());
         }
         digest.finish()
@@ -144,7 +147,10 @@ fn read_gguf(path: &Path) -> Result<Imatrix, ImatrixError> {
             let entry = entry(&file, name, tensor)?;
             imatrix.entries.insert(name.to_owned(), entry);
         } else if !tensor.name.ends_with(COUNTS_SUFFIX) {
-            return Err(invalid(path, format!("unexpected tensor `{}`", tensor.name)));
+            return Err(invalid(
+                path,
+                format!("unexpected tensor `{}`", tensor.name),
+            ));
         }
     }
     Ok(imatrix)
@@ -161,7 +167,10 @@ fn entry(file: &GgufFile, name: &str, sums: &TensorInfo) -> Result<ImatrixEntry,
     let &[count] = counts.as_slice() else {
         return Err(invalid(
             path,
-            format!("`{name}` has {} counts: experts are not supported", counts.len()),
+            format!(
+                "`{name}` has {} counts: experts are not supported",
+                counts.len()
+            ),
         ));
     };
     if !(count.is_finite() && count >= 1.0) {
@@ -179,14 +188,20 @@ fn floats(file: &GgufFile, tensor: &TensorInfo) -> Result<Vec<f32>, ImatrixError
         return Err(invalid(file.path(), reason));
     }
     let (values, _) = file.bytes(tensor).as_chunks();
-    Ok(values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    Ok(values
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect())
 }
 
 /// Writes an imatrix in llama.cpp's GGUF form; the file is there as a whole or not at all.
 pub fn write(imatrix: &Imatrix, path: &Path) -> Result<(), ImatrixError> {
     let metadata = [
         (TYPE_KEY.to_owned(), Value::String(TYPE.to_owned())),
-        (DATASETS_KEY.to_owned(), Value::strings(imatrix.datasets.clone())),
+        (
+            DATASETS_KEY.to_owned(),
+            Value::strings(imatrix.datasets.clone()),
+        ),
         (CHUNK_COUNT_KEY.to_owned(), Value::U32(imatrix.chunk_count)),
         (CHUNK_SIZE_KEY.to_owned(), Value::U32(imatrix.chunk_size)),
     ];

@@ -77,9 +77,12 @@ pub fn read(
     })
 }
 
+/// Windows of token ids.
+type Tokens = Vec<Vec<u32>>;
+
 /// All windows of one text.
 struct Cut<'a> {
-    windows: Vec<Vec<u32>>,
+    windows: Tokens,
     /// Tokens of the text, those that fill no window included.
     tokens: usize,
     path: &'a Path,
@@ -88,7 +91,7 @@ struct Cut<'a> {
 
 impl Cut<'_> {
     /// The first `count` windows, or all, which must be one at least.
-    fn first(mut self, count: Option<usize>) -> Result<Vec<Vec<u32>>, TextError> {
+    fn first(mut self, count: Option<usize>) -> Result<Tokens, TextError> {
         self.require(count.unwrap_or(1))?;
         self.windows.truncate(count.unwrap_or(self.windows.len()));
         Ok(self.windows)
@@ -99,7 +102,7 @@ impl Cut<'_> {
         mut self,
         calibration: Option<usize>,
         evaluation: Option<usize>,
-    ) -> Result<(Vec<Vec<u32>>, Vec<Vec<u32>>), TextError> {
+    ) -> Result<(Tokens, Tokens), TextError> {
         let least = calibration.unwrap_or(1) + evaluation.unwrap_or(1);
         self.require(least)?;
         let total = self.windows.len();

@@ -26,7 +26,9 @@ pub(crate) fn replace<T>(
     let temporary = builder.tempfile_in(directory)?;
     let mut output = BufWriter::with_capacity(1 << 20, temporary);
     let result = write(&mut output)?;
-    let temporary = output.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let temporary = output
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     // The name is in the directory, which must reach the disk as well; systems that cannot open

@@ -45,10 +45,7 @@ pub fn write(
     let export = Export::prepare(source, plan, layers, options)?;
     let mut failure = None;
     let written = atomic::replace(to, |output| {
-        let mut output = Counted {
-            output,
-            written: 0,
-        };
+        let mut output = Counted { output, written: 0 };
         match export.write(&mut output) {
             Ok(()) => Ok(output.written),
             // What went wrong with a layer is kept beside the way of the IO errors.
@@ -139,12 +136,14 @@ impl<'a> Export<'a> {
         let layers = |keep: &dyn Fn(Option<u32>, LayerKind) -> bool| {
             let kept = spec.layers.iter().enumerate();
             let kept = kept.filter(|(_, layer)| keep(layer.block, layer.kind));
-            kept.map(|(index, _)| Content::Layer(index)).collect::<Vec<_>>()
+            kept.map(|(index, _)| Content::Layer(index))
+                .collect::<Vec<_>>()
         };
         let small = |keep: &dyn Fn(&str) -> bool| {
             let kept = fixed.iter().enumerate();
             let kept = kept.filter(|(_, tensor)| keep(&tensor.name));
-            kept.map(|(index, _)| Content::Fixed(index)).collect::<Vec<_>>()
+            kept.map(|(index, _)| Content::Fixed(index))
+                .collect::<Vec<_>>()
         };
         order.extend(layers(&|_, kind| kind == LayerKind::TokenEmbedding));
         for block in 0..spec.blocks {
@@ -185,9 +184,7 @@ impl<'a> Export<'a> {
         let tensors = self.tensors.iter().map(|(tensor, _)| tensor.clone());
         let mut writer = Writer::new(output, &self.metadata, tensors.collect())?;
         for (tensor, content) in &self.tensors {
-            let bytes = self
-                .bytes(tensor, *content)
-                .map_err(WriteError::Export)?;
+            let bytes = self.bytes(tensor, *content).map_err(WriteError::Export)?;
             writer.tensor(&bytes)?;
         }
         writer.finish()?;
@@ -200,10 +197,13 @@ impl<'a> Export<'a> {
         match content {
             Content::Layer(index) => {
                 let layer = &spec.layers[index];
-                let bytes = self.layers.layer(index).map_err(|error| ExportError::Tensor {
-                    layer: layer.name.clone(),
-                    error,
-                })?;
+                let bytes = self
+                    .layers
+                    .layer(index)
+                    .map_err(|error| ExportError::Tensor {
+                        layer: layer.name.clone(),
+                        error,
+                    })?;
                 if bytes.len() as u64 != tensor.bytes {
                     return Err(ExportError::Length {
                         layer: layer.name.clone(),

@@ -27,7 +27,11 @@ pub(crate) fn copied(
     let mut metadata = header.metadata.clone();
     metadata.retain(|(key, _)| !stale(key));
     set(&mut metadata, FILE_TYPE, Value::U32(file_type(spec, plan)));
-    set(&mut metadata, QUANTIZATION_VERSION, Value::U32(QUANTIZATION));
+    set(
+        &mut metadata,
+        QUANTIZATION_VERSION,
+        Value::U32(QUANTIZATION),
+    );
     if let Some(name) = pre_tokenizer {
         let name = Value::String(name.to_owned());
         set(&mut metadata, "tokenizer.ggml.pre", name);
@@ -58,10 +62,16 @@ pub(crate) fn made(
     let mut entries = Entries {
         architecture: name,
         metadata: vec![
-            ("general.architecture".to_owned(), Value::String(name.to_owned())),
+            (
+                "general.architecture".to_owned(),
+                Value::String(name.to_owned()),
+            ),
             ("general.type".to_owned(), Value::String("model".to_owned())),
             ("general.name".to_owned(), Value::String(title(&spec.name))),
-            ("general.size_label".to_owned(), Value::String(size_label(parameters))),
+            (
+                "general.size_label".to_owned(),
+                Value::String(size_label(parameters)),
+            ),
         ],
     };
     // The spec's context may be limited by a window, which llama.cpp does not know of.
@@ -91,7 +101,9 @@ pub(crate) fn made(
         entries.number("rope.dimension_count", spec.head_size);
     }
     let version = Value::U32(QUANTIZATION);
-    entries.metadata.push((QUANTIZATION_VERSION.to_owned(), version));
+    entries
+        .metadata
+        .push((QUANTIZATION_VERSION.to_owned(), version));
     entries.metadata
 }
 
@@ -190,11 +202,30 @@ mod tests {
 
     #[test]
     fn names_and_sizes_are_written_as_the_converter_writes_them() {
-        let titles = ["llama-linear", "qwen3", "Llama-3.2-1B", "tiny v1.5", "rustdoc-llama"];
+        let titles = [
+            "llama-linear",
+            "qwen3",
+            "Llama-3.2-1B",
+            "tiny v1.5",
+            "rustdoc-llama",
+        ];
         let titles = titles.map(title);
-        let expected = ["Llama Linear", "Qwen3", "Llama 3.2 1B", "Tiny v1.5", "Rustdoc Llama"];
+        let expected = [
+            "Llama Linear",
+            "Qwen3",
+            "Llama 3.2 1B",
+            "Tiny v1.5",
+            "Rustdoc Llama",
+        ];
         assert_eq!(titles, expected);
-        let sizes = [377_000, 1_400_000, 999, 5_770_000, 7_241_732_096, 12_345_678];
+        let sizes = [
+            377_000,
+            1_400_000,
+            999,
+            5_770_000,
+            7_241_732_096,
+            12_345_678,
+        ];
         let labels = ["377K", "1.4M", "1.0K", "5.8M", "7.2B", "12M"];
         assert_eq!(sizes.map(size_label), labels);
     }

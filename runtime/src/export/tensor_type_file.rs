@@ -52,7 +52,11 @@ mod tests {
         };
         let mut layers = vec![layer(LayerKind::TokenEmbedding, None)];
         for block in 0..blocks {
-            layers.extend(LayerKind::ALL[1..8].iter().map(|&kind| layer(kind, Some(block))));
+            layers.extend(
+                LayerKind::ALL[1..8]
+                    .iter()
+                    .map(|&kind| layer(kind, Some(block))),
+            );
         }
         layers.push(layer(LayerKind::Output, None));
         ModelSpec {
@@ -85,13 +89,18 @@ mod tests {
             .lines()
             .map(|line| {
                 let (pattern, name) = line.rsplit_once('=').unwrap();
-                (Regex::new(pattern).unwrap(), name.parse::<Precision>().unwrap())
+                (
+                    Regex::new(pattern).unwrap(),
+                    name.parse::<Precision>().unwrap(),
+                )
             })
             .collect::<Vec<_>>();
         for (layer, &precision) in spec.layers.iter().zip(plan.precisions()) {
             let name = layer.tensor_name();
             let matching = lines.iter().filter(|(pattern, _)| pattern.is_match(&name));
-            let matching = matching.map(|(_, precision)| *precision).collect::<Vec<_>>();
+            let matching = matching
+                .map(|(_, precision)| *precision)
+                .collect::<Vec<_>>();
             assert_eq!(matching, [precision], "{name}");
         }
         assert!(!text.contains(' ') && !text.contains('#'));
@@ -103,7 +112,10 @@ mod tests {
         let plan = Plan::uniform(&spec, Precision::Q4K).unwrap();
         let text = text(&spec, &plan);
         assert_eq!(text.lines().count(), 9);
-        assert!(text.contains("^blk\\.(0|1)\\.ffn_down\\.weight$=q4_k\n"), "{text}");
+        assert!(
+            text.contains("^blk\\.(0|1)\\.ffn_down\\.weight$=q4_k\n"),
+            "{text}"
+        );
         assert!(text.contains("^token_embd\\.weight$=q4_k\n"), "{text}");
     }
 }

@@ -25,11 +25,9 @@ pub(crate) fn metadata(
     } else {
         vocabulary.byte_level(pre_tokenizer)?
     };
-    if let Some(template) = files.tokenizer_config.get("chat_template") {
-        if let Some(template) = template.as_str() {
-            let value = Value::String(template.to_owned());
-            metadata.push(("tokenizer.chat_template".to_owned(), value));
-        }
+    let template = files.tokenizer_config.get("chat_template");
+    if let Some(template) = template.and_then(Json::as_str) {
+        metadata.push(text("tokenizer.chat_template", template));
     }
     Ok(metadata)
 }
@@ -55,7 +53,9 @@ impl<'a> Vocabulary<'a> {
             None if model.get("merges").is_some() => {}
             other => {
                 let kind = other.unwrap_or("unknown");
-                return Err(wrong(&format!("its model is {kind}; only BPE is supported")));
+                return Err(wrong(&format!(
+                    "its model is {kind}; only BPE is supported"
+                )));
             }
         }
         let vocabulary = model
@@ -98,25 +98,23 @@ impl<'a> Vocabulary<'a> {
             }
             None => Err(unsupported(
                 self.files,
-                &format!("token `{token}` has an id beyond the {} rows", self.tokens.len()),
+                &format!(
+                    "token `{token}` has an id beyond the {} rows",
+                    self.tokens.len()
+                ),
             )),
         }
     }
 
-    fn byte_level(
-        &self,
-        pre_tokenizer: Option<&str>,
-    ) -> Result<Vec<(String, Value)>, ExportError> {
+    fn byte_level(&self, pre_tokenizer: Option<&str>) -> Result<Vec<(String, Value)>, ExportError> {
         self.require_no_normalizer()?;
         let name = match pre_tokenizer {
             Some(name) => name.to_owned(),
             None => {
                 let steps = self.files.tokenizer.get("pre_tokenizer");
                 let ignore_merges = self.model.get("ignore_merges").and_then(Json::as_bool);
-                let found = pre::recognise(
-                    steps.unwrap_or(&Json::Null),
-                    ignore_merges.unwrap_or(false),
-                );
+                let found =
+                    pre::recognise(steps.unwrap_or(&Json::Null), ignore_merges.unwrap_or(false));
                 let found = found.map_err(|regex| ExportError::UnknownPreTokenizer {
                     path: self.files.path.clone(),
                     regex,
@@ -192,18 +190,28 @@ impl<'a> Vocabulary<'a> {
                 TokenType::Unknown | TokenType::Control | TokenType::Byte => score.insert(0.0),
             };
         }
-        Ok(scores.into_iter().map(|score| score.unwrap_or(ADDED_SCORE)).collect())
+        Ok(scores
+            .into_iter()
+            .map(|score| score.unwrap_or(ADDED_SCORE))
+            .collect())
     }
 
     /// Whether texts begin with a space; an error where the tokenizer does more than
     /// SentencePiece's marking of spaces.
     fn adds_space_prefix(&self) -> Result<bool, ExportError> {
-        let normalizer = self.files.tokenizer.get("normalizer").unwrap_or(&Json::Null);
+        let normalizer = self
+            .files
+            .tokenizer
+            .get("normalizer")
+            .unwrap_or(&Json::Null);
         let mut prefix = false;
         let mut marks_spaces = false;
         for step in steps(normalizer, "normalizers") {
-            let is = |field: &str, value: &str| step.get(field).and_then(Json::as_str) == Some(value);
-            let pattern = step.get("pattern").and_then(|pattern| pattern.get("String"));
+            let is =
+                |field: &str, value: &str| step.get(field).and_then(Json::as_str) == Some(value);
+            let pattern = step
+                .get("pattern")
+                .and_then(|pattern| pattern.get("String"));
             if is("type", "Prepend") && is("prepend", SPACE) {
                 prefix = true;
             } else if is("type", "Replace")
@@ -212,7 +220,10 @@ impl<'a> Vocabulary<'a> {
             {
                 marks_spaces = true;
             } else {
-                return Err(unsupported(self.files, &format!("its normalizer is {step}")));
+                return Err(unsupported(
+                    self.files,
+                    &format!("its normalizer is {step}"),
+                ));
             }
         }
         let pre_tokenizer = self.files.tokenizer.get("pre_tokenizer");
@@ -225,11 +236,19 @@ impl<'a> Vocabulary<'a> {
                     marks_spaces = true;
                     prefix |= scheme != Some("never");
                 }
-                _ => return Err(unsupported(self.files, &format!("its pre-tokenizer is {step}"))),
+                _ => {
+                    return Err(unsupported(
+                        self.files,
+                        &format!("its pre-tokenizer is {step}"),
+                    ));
+                }
             }
         }
         if !marks_spaces {
-            return Err(unsupported(self.files, "it falls back to bytes but does not mark spaces"));
+            return Err(unsupported(
+                self.files,
+                "it falls back to bytes but does not mark spaces",
+            ));
         }
         Ok(prefix)
     }
@@ -237,10 +256,17 @@ impl<'a> Vocabulary<'a> {
     /// llama.cpp does not normalise text for byte-level tokenizers. Normal form C is accepted, as
     /// by its converter, since almost all text is in that form already.
     fn require_no_normalizer(&self) -> Result<(), ExportError> {
-        let normalizer = self.files.tokenizer.get("normalizer").unwrap_or(&Json::Null);
+        let normalizer = self
+            .files
+            .tokenizer
+            .get("normalizer")
+            .unwrap_or(&Json::Null);
         for step in steps(normalizer, "normalizers") {
             if step.get("type").and_then(Json::as_str) != Some("NFC") {
-                return Err(unsupported(self.files, &format!("its normalizer is {step}")));
+                return Err(unsupported(
+                    self.files,
+                    &format!("its normalizer is {step}"),
+                ));
             }
         }
         Ok(())

@@ -84,7 +84,8 @@ pub enum GgufError {
     },
     /// The tensor's type is not one that is read.
     #[error(
-        "tensor `{tensor}` is of type {type_name}; supported are {}", supported()
+        "tensor `{tensor}` is of type {type_name}; supported are {}",
+        supported()
     )]
     TensorType {
         /// The tensor.
@@ -93,7 +94,9 @@ pub enum GgufError {
         type_name: String,
     },
     /// A row is not a whole number of blocks.
-    #[error("tensor `{tensor}` has rows of {columns}, which do not divide into blocks of {precision}")]
+    #[error(
+        "tensor `{tensor}` has rows of {columns}, which do not divide into blocks of {precision}"
+    )]
     Blocks {
         /// The tensor.
         tensor: String,

@@ -103,7 +103,9 @@ pub fn parse(file: &[u8]) -> Result<Header, GgufError> {
     let alignment = alignment(keys.get(ALIGNMENT_KEY).map(|&index| &metadata[index].1))?;
 
     // The smallest description: an empty name, one dimension, a type and an offset.
-    cursor.check_count(tensor_count, 8 + 4 + 8 + 4 + 8, || "the tensor list".to_owned())?;
+    cursor.check_count(tensor_count, 8 + 4 + 8 + 4 + 8, || {
+        "the tensor list".to_owned()
+    })?;
     let mut described = Vec::with_capacity(tensor_count as usize);
     let mut names = HashSet::with_capacity(tensor_count as usize);
     for index in 0..tensor_count {
@@ -136,7 +138,9 @@ fn alignment(value: Option<&Value>) -> Result<u64, GgufError> {
         return Ok(DEFAULT_ALIGNMENT);
     };
     match value.as_u64() {
-        Some(alignment) if alignment.is_power_of_two() && (8..=1 << 20).contains(&alignment) => Ok(alignment),
+        Some(alignment) if alignment.is_power_of_two() && (8..=1 << 20).contains(&alignment) => {
+            Ok(alignment)
+        }
         _ => Err(GgufError::Alignment(format!("{value:?}"))),
     }
 }

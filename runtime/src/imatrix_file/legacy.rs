@@ -107,7 +107,10 @@ mod tests {
         let imatrix = parse(&file()).unwrap_or_default();
         let entry = &imatrix.entries["blk.0.attn_q.weight"];
         assert_eq!(entry.mean_squares, [1.5, 4.0]);
-        assert_eq!((imatrix.chunk_count, imatrix.datasets), (2, vec!["text".to_owned()]));
+        assert_eq!(
+            (imatrix.chunk_count, imatrix.datasets),
+            (2, vec!["text".to_owned()])
+        );
     }
 
     #[test]

@@ -60,13 +60,12 @@ impl Gguf {
             })
         });
         let stored = stored.collect::<Vec<_>>();
-        let digest = content::digest(&sizes, &hyper, &stored).map_err(|error| {
-            SourceError::NotFinite {
+        let digest =
+            content::digest(&sizes, &hyper, &stored).map_err(|error| SourceError::NotFinite {
                 path: path.to_owned(),
                 tensor: error.tensor,
                 index: error.index,
-            }
-        })?;
+            })?;
         let spec = spec(path, name, &sizes, layers, &fixed, digest)?;
         Ok(Self {
             file,
@@ -250,19 +249,17 @@ impl<'a> Keys<'a> {
     }
 
     fn read(&self) -> Result<(Sizes, HyperParameters), SourceError> {
-        if let Some(count) = self.file.header().value("split.count") {
-            if count.as_u64() != Some(1) {
-                return Err(self.unsupported(
-                    "a model split over several GGUF files (merge them with \
-                     `llama-gguf-split --merge`)",
-                ));
-            }
+        let parts = self.file.header().value("split.count");
+        if parts.is_some_and(|count| count.as_u64() != Some(1)) {
+            return Err(self.unsupported(
+                "a model split over several GGUF files (merge them with \
+                 `llama-gguf-split --merge`)",
+            ));
         }
         for key in ["expert_count", "attention.causal"] {
             let value = self.value(key);
-            let harmless = value.is_none_or(|value| {
-                value.as_u64() == Some(0) || value.as_bool() == Some(true)
-            });
+            let harmless = value
+                .is_none_or(|value| value.as_u64() == Some(0) || value.as_bool() == Some(true));
             if !harmless {
                 return Err(self.unsupported(format!("{}.{key}", self.prefix)));
             }
@@ -368,9 +365,9 @@ impl<'a> Keys<'a> {
                 factor: self.positive("rope.scaling.factor", None)?,
             },
             Some(other) => {
-                return Err(self.unsupported(format!(
-                    "RoPE scaling `{other}` (known are none, linear)"
-                )));
+                return Err(
+                    self.unsupported(format!("RoPE scaling `{other}` (known are none, linear)"))
+                );
             }
         };
         if self.architecture != Architecture::Llama {

@@ -102,9 +102,7 @@ fn layer(sizes: &Sizes, kind: LayerKind, block: Option<u32>) -> LayerShape {
             (sizes.key_value_width(), sizes.hidden)
         }
         LayerKind::AttentionOutput => (sizes.hidden, sizes.query_width()),
-        LayerKind::FeedForwardGate | LayerKind::FeedForwardUp => {
-            (sizes.intermediate, sizes.hidden)
-        }
+        LayerKind::FeedForwardGate | LayerKind::FeedForwardUp => (sizes.intermediate, sizes.hidden),
         LayerKind::FeedForwardDown => (sizes.hidden, sizes.intermediate),
     };
     let name = match block {

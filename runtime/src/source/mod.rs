@@ -112,7 +112,10 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, SourceError> {
                 path: path.to_owned(),
             });
         }
-        return Ok(Box::new(HuggingFace::open(path, display_name(real.file_name()))?));
+        return Ok(Box::new(HuggingFace::open(
+            path,
+            display_name(real.file_name()),
+        )?));
     }
     let mut magic = Vec::new();
     let file = std::fs::File::open(path).map_err(io)?;

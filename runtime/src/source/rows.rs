@@ -69,7 +69,11 @@ mod tests {
         for head_size in [2, 4, 6, 64, 128] {
             let rows = (0..head_size * 3).collect::<Vec<_>>();
             let there = to_file_order(&rows, 1, head_size);
-            assert_eq!(to_hugging_face_order(&there, 1, head_size), rows, "{head_size}");
+            assert_eq!(
+                to_hugging_face_order(&there, 1, head_size),
+                rows,
+                "{head_size}"
+            );
         }
     }
 }

@@ -119,8 +119,16 @@ mod tests {
             let expected = quantized.dequantize(&Device::Cpu).unwrap();
             let expected = expected.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             let bytes = quantized.data().unwrap();
-            assert_eq!(Some(bytes.len() as u64), precision.bytes(2, 256), "{precision}");
-            assert_eq!(to_f32(&bytes, precision, 2, 256).unwrap(), expected, "{precision}");
+            assert_eq!(
+                Some(bytes.len() as u64),
+                precision.bytes(2, 256),
+                "{precision}"
+            );
+            assert_eq!(
+                to_f32(&bytes, precision, 2, 256).unwrap(),
+                expected,
+                "{precision}"
+            );
             assert_eq!(first_not_finite(&bytes, precision), None, "{precision}");
         }
     }
@@ -128,7 +136,10 @@ mod tests {
     #[test]
     fn a_scale_that_is_not_finite_gives_values_that_are_not_and_is_found() {
         let tensor = Tensor::ones((2, 256), candle_core::DType::F32, &Device::Cpu).unwrap();
-        for precision in Precision::ALL.into_iter().filter(|precision| !precision.is_float()) {
+        for precision in Precision::ALL
+            .into_iter()
+            .filter(|precision| !precision.is_float())
+        {
             for &offset in scale_offsets(precision) {
                 let quantized = QTensor::quantize(&tensor, ggml_type(precision)).unwrap();
                 let mut bytes = quantized.data().unwrap().into_owned();
@@ -137,9 +148,16 @@ mod tests {
                 let at = last * block + offset;
                 bytes[at..at + 2].copy_from_slice(&f16::INFINITY.to_le_bytes());
                 let expected = last as u64 * precision.block_size();
-                assert_eq!(first_not_finite(&bytes, precision), Some(expected), "{precision}");
+                assert_eq!(
+                    first_not_finite(&bytes, precision),
+                    Some(expected),
+                    "{precision}"
+                );
                 let values = to_f32(&bytes, precision, 2, 256).unwrap();
-                assert!(values.iter().any(|value| !value.is_finite()), "{precision} {offset}");
+                assert!(
+                    values.iter().any(|value| !value.is_finite()),
+                    "{precision} {offset}"
+                );
             }
         }
     }

@@ -75,10 +75,12 @@ impl<'a> Metadata<'a> {
         let mut inner = tokenizers::Tokenizer::new(model);
         let steps = split_steps(pre_tokenizer).map_err(|error| self.invalid(error.to_string()))?;
         inner.with_pre_tokenizer(Some(Sequence::new(steps)));
-        let added = tokens.iter().zip(types).filter_map(|(&token, kind)| {
-            (*kind == TokenType::UserDefined && !token.is_empty())
-                .then(|| AddedToken::from(token, false).normalized(false))
-        });
+        let user_defined = tokens
+            .iter()
+            .zip(types)
+            .filter(|(token, kind)| **kind == TokenType::UserDefined && !token.is_empty());
+        let added =
+            user_defined.map(|(&token, _)| AddedToken::from(token, false).normalized(false));
         inner
             .add_tokens(added)
             .map_err(|error| self.invalid(error.to_string()))?;
@@ -131,7 +133,9 @@ impl<'a> Metadata<'a> {
             return Ok(vec![TokenType::Normal; length]);
         };
         let types = value.as_array().and_then(|values| {
-            let kinds = values.iter().map(|value| TokenType::from_number(value.as_u64()?));
+            let kinds = values
+                .iter()
+                .map(|value| TokenType::from_number(value.as_u64()?));
             kinds.collect::<Option<Vec<_>>>()
         });
         match types {

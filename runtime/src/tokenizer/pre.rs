@@ -17,8 +17,7 @@ pub(crate) struct PreTokenizer {
     pub(crate) add_bos: bool,
 }
 
-const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN35: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -160,12 +159,7 @@ pub(crate) const KNOWN: &[PreTokenizer] = &[
     },
     PreTokenizer {
         names: &["default"],
-        expressions: &[
-            r"[\p{P}\$\+<=>\^~\|]+",
-            GPT2,
-            r"\p{N}+",
-            "[0-9][0-9][0-9]",
-        ],
+        expressions: &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
         ignore_merges: false,
         add_bos: false,
     },
@@ -347,10 +341,17 @@ mod tests {
 
     #[test]
     fn an_unknown_split_is_described_by_its_expression() {
-        let unknown = recognise(&sequence(&[split("[aeiou]+")]), false).err().unwrap();
+        let unknown = recognise(&sequence(&[split("[aeiou]+")]), false)
+            .err()
+            .unwrap();
         assert_eq!(unknown, "`[aeiou]+`");
         let prefixed = json!({"type": "ByteLevel", "add_prefix_space": true, "use_regex": true});
-        assert!(recognise(&prefixed, false).err().unwrap().contains("add_prefix_space"));
+        assert!(
+            recognise(&prefixed, false)
+                .err()
+                .unwrap()
+                .contains("add_prefix_space")
+        );
     }
 
     #[test]

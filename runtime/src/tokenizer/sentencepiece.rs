@@ -255,7 +255,10 @@ mod tests {
     fn pieces(text: &str, user_defined: &[&str]) -> Vec<String> {
         let (tokenizer, names) = tokenizer(user_defined);
         let tokens = tokenizer.encode(text);
-        tokens.iter().map(|&id| names[id as usize].clone()).collect()
+        tokens
+            .iter()
+            .map(|&id| names[id as usize].clone())
+            .collect()
     }
 
     #[test]

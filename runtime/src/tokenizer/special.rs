@@ -49,10 +49,10 @@ impl SpecialTokens {
     }
 
     fn set_id(&mut self, kind: &'static str, id: Option<u64>) {
-        if let Some(id) = id.and_then(|id| u32::try_from(id).ok()) {
-            if self.id(kind).is_none() {
-                self.ids.push((kind, id));
-            }
+        if let Some(id) = id.and_then(|id| u32::try_from(id).ok())
+            && self.id(kind).is_none()
+        {
+            self.ids.push((kind, id));
         }
     }
 
@@ -143,7 +143,10 @@ mod tests {
         let config = json!({"bos_token": {"content": "<b>"}, "eos_token": "<e>"});
         let special = SpecialTokens::read(&tokenizer, &config, &json!({"eos_token_id": 9}));
         assert_eq!(special.ids, [("bos", 7), ("eos", 8)]);
-        assert_eq!((special.add_bos, special.add_eos), (Some(true), Some(false)));
+        assert_eq!(
+            (special.add_bos, special.add_eos),
+            (Some(true), Some(false))
+        );
     }
 
     #[test]

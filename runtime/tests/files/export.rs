@@ -61,7 +61,10 @@ fn metadata_is_that_of_the_converter() {
             if LEFT_OUT.iter().any(|(left_out, _)| left_out == key) {
                 continue;
             }
-            let found = file.header().value(key).map(|value| describe(value, expected));
+            let found = file
+                .header()
+                .value(key)
+                .map(|value| describe(value, expected));
             if found.as_ref() != Some(expected) {
                 let found = found.unwrap_or_default();
                 wrong.push(format!("{model} {key}: {found} instead of {expected}"));
@@ -126,7 +129,12 @@ fn describe(value: &Value, like: &Json) -> Json {
 fn a_mixed_plan_is_written_layer_by_layer_and_reads_back_in_those_precisions() {
     let source = source::open(&golden("mistral")).unwrap();
     let spec = source.spec();
-    let choice = [Precision::Q8_0, Precision::Q4K, Precision::Q6K, Precision::F16];
+    let choice = [
+        Precision::Q8_0,
+        Precision::Q4K,
+        Precision::Q6K,
+        Precision::F16,
+    ];
     let precisions = (0..spec.layers.len()).map(|index| choice[index % choice.len()]);
     let plan = Plan::new(spec, precisions.collect()).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -145,7 +153,11 @@ fn a_mixed_plan_is_written_layer_by_layer_and_reads_back_in_those_precisions() {
     // those that were given.
     for index in 0..spec.layers.len() {
         let given = layers.layer(index).unwrap();
-        assert!(given == copy.stored(index).unwrap(), "{}", spec.layers[index].name);
+        assert!(
+            given == copy.stored(index).unwrap(),
+            "{}",
+            spec.layers[index].name
+        );
     }
 }
 
@@ -158,14 +170,19 @@ fn a_gguf_source_keeps_its_metadata() {
     let entries = |path| {
         let file = GgufFile::open(path).unwrap();
         let metadata = file.header().metadata.iter().cloned();
-        metadata.collect::<BTreeMap<_, _>>().into_iter().map(|(key, value)| (key, format!("{value:?}")))
+        metadata
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .map(|(key, value)| (key, format!("{value:?}")))
             .collect::<BTreeMap<_, _>>()
     };
     let (mut one, mut other) = (entries(&path), entries(&again));
-    let file_type = |entries: &mut BTreeMap<String, String>| {
-        entries.remove("general.file_type").unwrap()
-    };
-    assert_eq!((file_type(&mut one), file_type(&mut other)), ("U32(1)".into(), "U32(7)".into()));
+    let file_type =
+        |entries: &mut BTreeMap<String, String>| entries.remove("general.file_type").unwrap();
+    assert_eq!(
+        (file_type(&mut one), file_type(&mut other)),
+        ("U32(1)".into(), "U32(7)".into())
+    );
     assert_eq!(one, other);
     let options = Options {
         pre_tokenizer: Some("stablelm2"),
@@ -178,7 +195,10 @@ fn a_gguf_source_keeps_its_metadata() {
     };
     gguf::write(&*source, &plan, &layers, options, &again).unwrap();
     let file = GgufFile::open(&again).unwrap();
-    let name = file.header().value("tokenizer.ggml.pre").and_then(Value::as_str);
+    let name = file
+        .header()
+        .value("tokenizer.ggml.pre")
+        .and_then(Value::as_str);
     assert_eq!(name, Some("stablelm2"));
 }
 
@@ -209,9 +229,24 @@ fn tokenizers_that_llama_cpp_does_not_have_are_refused_by_what_they_do() {
             |it| it["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!("[a-z]+"),
             "no known name for this tokenizer's pre-tokenizer `[a-z]+`",
         ),
-        ("no byte level", "llama", |it| it["pre_tokenizer"] = json!({"type": "Whitespace"}), "Whitespace"),
-        ("a normalizer", "llama", |it| it["normalizer"] = json!({"type": "Lowercase"}), "Lowercase"),
-        ("another model", "llama", |it| it["model"]["type"] = json!("Unigram"), "its model is Unigram"),
+        (
+            "no byte level",
+            "llama",
+            |it| it["pre_tokenizer"] = json!({"type": "Whitespace"}),
+            "Whitespace",
+        ),
+        (
+            "a normalizer",
+            "llama",
+            |it| it["normalizer"] = json!({"type": "Lowercase"}),
+            "Lowercase",
+        ),
+        (
+            "another model",
+            "llama",
+            |it| it["model"]["type"] = json!("Unigram"),
+            "its model is Unigram",
+        ),
         (
             "a token beyond the embedding",
             "llama",
@@ -250,7 +285,10 @@ fn a_pre_tokenizer_that_is_given_by_name_is_written() {
     };
     assert_eq!(export_message(&copy, options), "it was written");
     let file = GgufFile::open(&copy.path().join("export.gguf")).unwrap();
-    let name = file.header().value("tokenizer.ggml.pre").and_then(Value::as_str);
+    let name = file
+        .header()
+        .value("tokenizer.ggml.pre")
+        .and_then(Value::as_str);
     assert_eq!(name, Some("martian"));
 }
 
@@ -271,7 +309,10 @@ fn a_layer_that_cannot_be_had_leaves_no_file() {
     let path = directory.path().join("model.gguf");
     for (failing, expected) in [
         (Failing(None), "layer `token_embd`: no space left on device"),
-        (Failing(Some(7)), "layer `token_embd` in f16 has 7 bytes, 81920 are expected"),
+        (
+            Failing(Some(7)),
+            "layer `token_embd` in f16 has 7 bytes, 81920 are expected",
+        ),
     ] {
         let written = gguf::write(&*source, &plan, &failing, Options::default(), &path);
         assert_eq!(written.unwrap_err().to_string(), expected);

@@ -79,7 +79,10 @@ fn the_header_that_the_attacks_change_is_sound() {
         assert_eq!(parsed.value("a"), Some(&Value::U32(7)));
         assert_eq!(parsed.value("b"), Some(&Value::strings(["x", "é"])));
         let two = parsed.tensor("two").unwrap();
-        assert_eq!((two.precision, two.rows(), two.columns()), (Precision::Q8_0, 2, 32));
+        assert_eq!(
+            (two.precision, two.rows(), two.columns()),
+            (Precision::Q8_0, 2, 32)
+        );
         assert_eq!(two.bytes.end, header.0.len());
     }
 }
@@ -87,17 +90,47 @@ fn the_header_that_the_attacks_change_is_sound() {
 #[test]
 fn every_attack_gets_its_own_error() {
     let one = |shape: &[u64], kind, offset| {
-        Header::new(3, 1, 0).tensor("t", shape, kind, offset).data(4096)
+        Header::new(3, 1, 0)
+            .tensor("t", shape, kind, offset)
+            .data(4096)
     };
     let huge = u64::MAX;
     let rows: Vec<(&str, Header, &[&str])> = vec![
-        ("an empty file", Header(Vec::new()), &["ends at byte 0", "the magic"]),
-        ("another format", Header(b"PK\x03\x04 and more".to_vec()), &["letters GGUF"]),
-        ("a version that is too new", Header::new(4, 0, 0), &["version 4 is not supported"]),
-        ("a version that is too old", Header::new(1, 0, 0), &["version 1 is not supported"]),
-        ("big-endian", Header::new(3u32.swap_bytes(), 0, 0), &["big-endian"]),
-        ("a huge tensor count", Header::new(3, huge, 0), &["the tensor list claims", "elements"]),
-        ("a huge metadata count", Header::new(3, 0, huge), &["the metadata claims"]),
+        (
+            "an empty file",
+            Header(Vec::new()),
+            &["ends at byte 0", "the magic"],
+        ),
+        (
+            "another format",
+            Header(b"PK\x03\x04 and more".to_vec()),
+            &["letters GGUF"],
+        ),
+        (
+            "a version that is too new",
+            Header::new(4, 0, 0),
+            &["version 4 is not supported"],
+        ),
+        (
+            "a version that is too old",
+            Header::new(1, 0, 0),
+            &["version 1 is not supported"],
+        ),
+        (
+            "big-endian",
+            Header::new(3u32.swap_bytes(), 0, 0),
+            &["big-endian"],
+        ),
+        (
+            "a huge tensor count",
+            Header::new(3, huge, 0),
+            &["the tensor list claims", "elements"],
+        ),
+        (
+            "a huge metadata count",
+            Header::new(3, 0, huge),
+            &["the metadata claims"],
+        ),
         (
             "a count just beyond the file",
             Header::new(3, 0, 2).key("a", 0).u32(0),
@@ -110,22 +143,37 @@ fn every_attack_gets_its_own_error() {
         ),
         (
             "a huge string length",
-            Header::new(3, 0, 1).key("name", STRING).u64(1 << 40).data(64),
+            Header::new(3, 0, 1)
+                .key("name", STRING)
+                .u64(1 << 40)
+                .data(64),
             &["metadata key `name` claims 1099511627776 elements"],
         ),
         (
             "a huge array count",
-            Header::new(3, 0, 1).key("list", ARRAY).u32(U32).u64(huge / 4 + 2).data(64),
+            Header::new(3, 0, 1)
+                .key("list", ARRAY)
+                .u32(U32)
+                .u64(huge / 4 + 2)
+                .data(64),
             &["metadata key `list` claims"],
         ),
         (
             "a huge array of strings",
-            Header::new(3, 0, 1).key("list", ARRAY).u32(STRING).u64(1 << 32).data(64),
+            Header::new(3, 0, 1)
+                .key("list", ARRAY)
+                .u32(STRING)
+                .u64(1 << 32)
+                .data(64),
             &["metadata key `list` claims 4294967296 elements"],
         ),
         (
             "arrays in arrays",
-            Header::new(3, 0, 1).key("deep", ARRAY).u32(ARRAY).u64(1).data(64),
+            Header::new(3, 0, 1)
+                .key("deep", ARRAY)
+                .u32(ARRAY)
+                .u64(1)
+                .data(64),
             &["`deep` is an array of arrays"],
         ),
         (
@@ -135,7 +183,11 @@ fn every_attack_gets_its_own_error() {
         ),
         (
             "an unknown element type",
-            Header::new(3, 0, 1).key("odd", ARRAY).u32(99).u64(1).data(64),
+            Header::new(3, 0, 1)
+                .key("odd", ARRAY)
+                .u32(99)
+                .u64(1)
+                .data(64),
             &["`odd` has the unknown value type 99"],
         ),
         (
@@ -150,7 +202,11 @@ fn every_attack_gets_its_own_error() {
         ),
         (
             "a key twice",
-            Header::new(3, 0, 2).key("a", U32).u32(1).key("a", U32).u32(2),
+            Header::new(3, 0, 2)
+                .key("a", U32)
+                .u32(1)
+                .key("a", U32)
+                .u32(2),
             &["key `a` stands twice"],
         ),
         (
@@ -165,31 +221,77 @@ fn every_attack_gets_its_own_error() {
         ),
         (
             "an alignment beyond memory",
-            Header::new(3, 0, 1).key("general.alignment", U32).u32(1 << 31),
+            Header::new(3, 0, 1)
+                .key("general.alignment", U32)
+                .u32(1 << 31),
             &["general.alignment"],
         ),
         ("no dimensions", one(&[], F32, 0), &["`t` has 0 dimensions"]),
-        ("five dimensions", one(&[1, 1, 1, 1, 1], F32, 0), &["`t` has 5 dimensions"]),
+        (
+            "five dimensions",
+            one(&[1, 1, 1, 1, 1], F32, 0),
+            &["`t` has 5 dimensions"],
+        ),
         (
             "a huge number of dimensions",
             Header::new(3, 1, 0).text(b"t").u32(u32::MAX).data(64),
             &["`t` has 4294967295 dimensions"],
         ),
-        ("a dimension of zero", one(&[8, 0], F32, 0), &["impossible shape [8, 0]"]),
-        ("a product that overflows", one(&[1 << 32, 1 << 32], F32, 0), &["impossible shape"]),
-        ("a size in bytes that overflows", one(&[1 << 31, 1 << 31], F32, 0), &["impossible shape"]),
+        (
+            "a dimension of zero",
+            one(&[8, 0], F32, 0),
+            &["impossible shape [8, 0]"],
+        ),
+        (
+            "a product that overflows",
+            one(&[1 << 32, 1 << 32], F32, 0),
+            &["impossible shape"],
+        ),
+        (
+            "a size in bytes that overflows",
+            one(&[1 << 31, 1 << 31], F32, 0),
+            &["impossible shape"],
+        ),
         (
             "elements that cannot be counted",
             one(&[1 << 62, 3], 10, 0),
             &["impossible shape"],
         ),
-        ("an unknown tensor type", one(&[8], 77, 0), &["`t` is of type number 77"]),
-        ("a type that is not supported", one(&[256], 23, 0), &["`t` is of type iq4_xs", "q4_k"]),
-        ("half a block", one(&[48], 8, 0), &["`t` has rows of 48", "q8_0"]),
-        ("an offset beyond the file", one(&[8], F32, 1 << 20), &["`t` takes 32 bytes", "4096"]),
-        ("an offset that overflows", one(&[8], F32, huge - 31), &["`t` takes 32 bytes"]),
-        ("an offset that is not aligned", one(&[8], F32, 4), &["not a multiple of 32"]),
-        ("a tensor beyond the file", one(&[2048], F32, 0), &["`t` takes 8192 bytes"]),
+        (
+            "an unknown tensor type",
+            one(&[8], 77, 0),
+            &["`t` is of type number 77"],
+        ),
+        (
+            "a type that is not supported",
+            one(&[256], 23, 0),
+            &["`t` is of type iq4_xs", "q4_k"],
+        ),
+        (
+            "half a block",
+            one(&[48], 8, 0),
+            &["`t` has rows of 48", "q8_0"],
+        ),
+        (
+            "an offset beyond the file",
+            one(&[8], F32, 1 << 20),
+            &["`t` takes 32 bytes", "4096"],
+        ),
+        (
+            "an offset that overflows",
+            one(&[8], F32, huge - 31),
+            &["`t` takes 32 bytes"],
+        ),
+        (
+            "an offset that is not aligned",
+            one(&[8], F32, 4),
+            &["not a multiple of 32"],
+        ),
+        (
+            "a tensor beyond the file",
+            one(&[2048], F32, 0),
+            &["`t` takes 8192 bytes"],
+        ),
         (
             "a data part that is missing",
             Header::new(3, 1, 0).tensor("t", &[1], F32, 0),
@@ -197,17 +299,26 @@ fn every_attack_gets_its_own_error() {
         ),
         (
             "tensors that overlap",
-            Header::new(3, 2, 0).tensor("a", &[16], F32, 0).tensor("b", &[8], F32, 32).data(96),
+            Header::new(3, 2, 0)
+                .tensor("a", &[16], F32, 0)
+                .tensor("b", &[8], F32, 32)
+                .data(96),
             &["`a` and `b` overlap"],
         ),
         (
             "the same bytes twice",
-            Header::new(3, 2, 0).tensor("a", &[8], F32, 32).tensor("b", &[8], F32, 32).data(96),
+            Header::new(3, 2, 0)
+                .tensor("a", &[8], F32, 32)
+                .tensor("b", &[8], F32, 32)
+                .data(96),
             &["overlap"],
         ),
         (
             "a name twice",
-            Header::new(3, 2, 0).tensor("a", &[8], F32, 0).tensor("a", &[8], F32, 32).data(96),
+            Header::new(3, 2, 0)
+                .tensor("a", &[8], F32, 0)
+                .tensor("a", &[8], F32, 32)
+                .data(96),
             &["tensor `a` stands twice"],
         ),
     ];
@@ -270,7 +381,12 @@ fn damaged_model_files_never_panic() {
 
 /// Calls `check` with copies in which a few bytes of the header are changed, and of some of which
 /// the end is cut off; the same copies every time.
-pub(crate) fn for_damaged(cases: u32, sound: &[u8], header_length: usize, mut check: impl FnMut(&[u8])) {
+pub(crate) fn for_damaged(
+    cases: u32,
+    sound: &[u8],
+    header_length: usize,
+    mut check: impl FnMut(&[u8]),
+) {
     let byte = prop_oneof![Just(0), Just(0xff), any::<u8>()];
     let changes = prop::collection::vec((0..header_length, byte), 1..4);
     let cut = prop_oneof![3 => Just(sound.len()), 1 => 0..sound.len()];

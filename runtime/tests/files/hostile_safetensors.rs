@@ -28,15 +28,23 @@ fn every_attack_gets_an_error_that_names_the_file() {
     let rows: Vec<(&str, Vec<u8>, &str)> = vec![
         ("an empty file", Vec::new(), "header too small"),
         ("a file of seven bytes", vec![0; 7], "header too small"),
-        ("a header beyond the file", length(1000), "invalid header length"),
+        (
+            "a header beyond the file",
+            length(1000),
+            "invalid header length",
+        ),
         ("a huge header", length(u64::MAX), "header too large"),
         ("bad JSON", file("{\"a\":", 0), "invalid JSON"),
         ("JSON of another shape", file("[1, 2]", 0), "invalid JSON"),
-        ("a header that is not UTF-8", {
-            let mut bytes = file("{}", 0);
-            bytes[8] = 0xff;
-            bytes
-        }, "UTF-8"),
+        (
+            "a header that is not UTF-8",
+            {
+                let mut bytes = file("{}", 0);
+                bytes[8] = 0xff;
+                bytes
+            },
+            "UTF-8",
+        ),
         (
             "an offset beyond the file",
             header(json!({"a": tensor(json!([8]), 0, 32)}), 16),
@@ -54,17 +62,26 @@ fn every_attack_gets_an_error_that_names_the_file() {
         ),
         (
             "tensors that overlap",
-            header(json!({"a": tensor(json!([8]), 0, 32), "b": tensor(json!([8]), 16, 48)}), 48),
+            header(
+                json!({"a": tensor(json!([8]), 0, 32), "b": tensor(json!([8]), 16, 48)}),
+                48,
+            ),
             "invalid offset",
         ),
         (
             "the same bytes twice",
-            header(json!({"a": tensor(json!([8]), 0, 32), "b": tensor(json!([8]), 0, 32)}), 32),
+            header(
+                json!({"a": tensor(json!([8]), 0, 32), "b": tensor(json!([8]), 0, 32)}),
+                32,
+            ),
             "invalid offset",
         ),
         (
             "a gap between tensors",
-            header(json!({"a": tensor(json!([8]), 0, 32), "b": tensor(json!([8]), 64, 96)}), 96),
+            header(
+                json!({"a": tensor(json!([8]), 0, 32), "b": tensor(json!([8]), 64, 96)}),
+                96,
+            ),
             "invalid offset",
         ),
         (
@@ -77,14 +94,22 @@ fn every_attack_gets_an_error_that_names_the_file() {
             header(json!({"a": tensor(json!([u64::MAX, u64::MAX]), 0, 32)}), 32),
             "overflow",
         ),
-        ("bytes that belong to nothing", header(json!({}), 32), "not fully covered"),
+        (
+            "bytes that belong to nothing",
+            header(json!({}), 32),
+            "not fully covered",
+        ),
     ];
     let mut wrong = Vec::new();
     let copy = Copy::of("llama");
     for (attack, bytes, expected) in rows {
         std::fs::write(copy.path().join("model.safetensors"), bytes).unwrap();
         let message = copy.message();
-        for part in ["model.safetensors", "not a sound safetensors file", expected] {
+        for part in [
+            "model.safetensors",
+            "not a sound safetensors file",
+            expected,
+        ] {
             if !message.contains(part) {
                 wrong.push(format!("{attack}: `{part}` is not in: {message}"));
             }

@@ -37,6 +37,49 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
+fn both_of_llama_cpps_formats_are_read() {
+    let folder = golden("../imatrix");
+    let current = imatrix_file::read(&folder.join("llama.imatrix.gguf")).unwrap();
+    let older = imatrix_file::read(&folder.join("llama.imatrix.dat")).unwrap();
+    assert_eq!((current.chunk_count, current.chunk_size), (4, 64));
+    assert_eq!((older.chunk_count, older.chunk_size), (4, 0));
+    let source = source::open(&golden("llama")).unwrap();
+    for (imatrix, count) in [(&current, 4 * 64), (&older, 4)] {
+        assert_eq!(imatrix.datasets, ["calibration.txt"]);
+        // Seven layers in two blocks; embedding and head are not collected by default.
+        assert_eq!(imatrix.entries.len(), 14);
+        assert!(imatrix.entries.values().all(|entry| entry.count == count));
+        let layers = source.spec().layers.iter();
+        let found = layers.filter_map(|layer| imatrix.layer(layer).unwrap());
+        assert_eq!(found.count(), 14);
+    }
+    for (name, entry) in &current.entries {
+        let pairs = entry
+            .mean_squares
+            .iter()
+            .zip(&older.entries[name].mean_squares);
+        for (current, older) in pairs {
+            assert!(
+                (current - older).abs() <= 1e-6 * older,
+                "{name}: {current} {older}"
+            );
+        }
+    }
+    // Read from the older file with a few lines of Python.
+    let rows = [
+        ("blk.1.attn_q.weight", 1.310_722, 132.3368),
+        ("blk.1.attn_output.weight", 0.629_149, 50.3303),
+        ("blk.1.ffn_down.weight", 1.525_539, 87.6461),
+    ];
+    for (name, first, sum) in rows {
+        let values = &current.entries[name].mean_squares;
+        assert!((values[0] - first).abs() < 1e-5, "{name}: {}", values[0]);
+        let total = values.iter().sum::<f32>();
+        assert!((total - sum).abs() < 1e-2, "{name}: {total}");
+    }
+}
+
+#[test]
 fn the_digest_is_of_the_numbers() {
     let mut other = imatrix();
     other.datasets.clear();
@@ -57,13 +100,21 @@ fn an_imatrix_of_another_model_is_refused_by_the_layer() {
     assert_eq!(imatrix.layer(layer("blk.1.attn_q")).unwrap(), None);
     let entry = imatrix.entries.get_mut("blk.0.attn_q.weight").unwrap();
     entry.mean_squares.pop();
-    let message = imatrix.layer(layer("blk.0.attn_q")).unwrap_err().to_string();
-    assert!(message.contains("127 columns") && message.contains("which has 128"), "{message}");
+    let message = imatrix
+        .layer(layer("blk.0.attn_q"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("127 columns") && message.contains("which has 128"),
+        "{message}"
+    );
 }
 
 /// A GGUF file of `f32` tensors.
 fn file(path: &Path, metadata: &[(&str, Value)], tensors: &[(&str, &[f32])]) {
-    let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
+    let metadata = metadata
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()));
     let plans = tensors.iter().map(|(name, values)| TensorPlan {
         name: (*name).to_owned(),
         shape: vec![values.len() as u64],
@@ -90,10 +141,22 @@ fn files_that_are_no_imatrix_are_refused() {
     let rows: [(Tensors, &str); 7] = [
         (&[], "no entries"),
         (&[("a.in_sum2", &[1.0, 2.0])], "`a` has sums but no counts"),
-        (&[("a.in_sum2", &[1.0]), ("a.counts", &[1.0, 2.0])], "2 counts"),
-        (&[("a.in_sum2", &[1.0]), ("a.counts", &[0.0])], "`a` has the count 0"),
-        (&[("a.in_sum2", &[f32::NAN]), ("a.counts", &[1.0])], "`a` holds NaN"),
-        (&[("a.in_sum2", &[-1.0]), ("a.counts", &[1.0])], "`a` holds -1"),
+        (
+            &[("a.in_sum2", &[1.0]), ("a.counts", &[1.0, 2.0])],
+            "2 counts",
+        ),
+        (
+            &[("a.in_sum2", &[1.0]), ("a.counts", &[0.0])],
+            "`a` has the count 0",
+        ),
+        (
+            &[("a.in_sum2", &[f32::NAN]), ("a.counts", &[1.0])],
+            "`a` holds NaN",
+        ),
+        (
+            &[("a.in_sum2", &[-1.0]), ("a.counts", &[1.0])],
+            "`a` holds -1",
+        ),
         (&[("a.weight", &[1.0])], "unexpected tensor `a.weight`"),
     ];
     for (tensors, expected) in rows {
@@ -105,10 +168,22 @@ fn files_that_are_no_imatrix_are_refused() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     let (_directory, model) = exported("llama", Precision::F16);
-    assert!(message(&model).contains("general.type is model"), "{}", message(&model));
+    assert!(
+        message(&model).contains("general.type is model"),
+        "{}",
+        message(&model)
+    );
     std::fs::write(&path, b"rubbish that is no file of any kind").unwrap();
-    assert!(message(&path).contains("is not an imatrix"), "{}", message(&path));
+    assert!(
+        message(&path).contains("is not an imatrix"),
+        "{}",
+        message(&path)
+    );
     std::fs::write(&path, b"").unwrap();
-    assert!(message(&path).contains("is not an imatrix"), "{}", message(&path));
+    assert!(
+        message(&path).contains("is not an imatrix"),
+        "{}",
+        message(&path)
+    );
     assert!(message(&directory.path().join("none")).contains("cannot read"));
 }

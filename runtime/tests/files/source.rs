@@ -7,13 +7,21 @@ use bitfront_runtime::source::{self, RopeScaling, Source};
 use safetensors::Dtype;
 use serde_json::json;
 
-use super::support::{Copy, MODELS, Stored, Tensors, exported, golden, read_tensors, write_tensors};
+use super::support::{
+    Copy, MODELS, Stored, Tensors, exported, golden, read_tensors, write_tensors,
+};
 
 #[test]
 fn every_golden_model_is_read_with_its_architecture_and_shapes() {
     let rows = [
         ("llama", Architecture::Llama, Precision::F32, false, 16),
-        ("llama-linear", Architecture::Llama, Precision::F16, true, 15),
+        (
+            "llama-linear",
+            Architecture::Llama,
+            Precision::F16,
+            true,
+            15,
+        ),
         ("mistral", Architecture::Mistral, Precision::Bf16, false, 16),
         ("qwen2", Architecture::Qwen2, Precision::F32, true, 15),
         ("qwen3", Architecture::Qwen3, Precision::F32, false, 16),
@@ -40,7 +48,12 @@ fn every_golden_model_is_read_with_its_architecture_and_shapes() {
         assert_eq!(spec.fixed_bytes, bytes, "{model}");
         for tensor in fixed {
             let values = source.fixed(&tensor.name).unwrap().unwrap();
-            assert_eq!(values.len() as u64, tensor.length, "{model} {}", tensor.name);
+            assert_eq!(
+                values.len() as u64,
+                tensor.length,
+                "{model} {}",
+                tensor.name
+            );
         }
         assert_eq!(source.fixed("blk.0.attn_q.rubbish").unwrap(), None);
         assert!(source.layer(layers).is_err());
@@ -49,7 +62,13 @@ fn every_golden_model_is_read_with_its_architecture_and_shapes() {
 
 #[test]
 fn rope_scaling_is_read_in_both_spellings() {
-    let scaling = |model: &str| source::open(&golden(model)).unwrap().hyper().rope_scaling.clone();
+    let scaling = |model: &str| {
+        source::open(&golden(model))
+            .unwrap()
+            .hyper()
+            .rope_scaling
+            .clone()
+    };
     assert_eq!(
         scaling("llama"),
         RopeScaling::Llama3 {
@@ -77,10 +96,15 @@ fn a_gguf_file_gives_the_values_of_the_directory_that_it_was_made_from() {
         assert_eq!(one.fixed_bytes, other.fixed_bytes, "{model}");
         assert_eq!(one.context_length, other.context_length, "{model}");
         assert_eq!(one.vocabulary_size, other.vocabulary_size, "{model}");
-        assert_eq!(original.hyper().norm_epsilon as f32, copy.hyper().norm_epsilon as f32);
+        assert_eq!(
+            original.hyper().norm_epsilon as f32,
+            copy.hyper().norm_epsilon as f32
+        );
         let frequencies = |source: &dyn Source| {
             let hyper = source.hyper();
-            hyper.rope_scaling.frequencies(hyper.head_size, hyper.rope_theta)
+            hyper
+                .rope_scaling
+                .frequencies(hyper.head_size, hyper.rope_theta)
         };
         let pairs = frequencies(&*original).into_iter().zip(frequencies(&*copy));
         for (one, other) in pairs {
@@ -111,7 +135,10 @@ fn stored_bytes_are_the_layer_in_its_own_precision_and_in_hugging_face_order() {
         for (index, layer) in source.spec().layers.iter().enumerate() {
             assert_eq!(layer.source, precision);
             let stored = source.stored(index).unwrap();
-            assert_eq!(Some(stored.len() as u64), precision.bytes(layer.rows, layer.columns));
+            assert_eq!(
+                Some(stored.len() as u64),
+                precision.bytes(layer.rows, layer.columns)
+            );
         }
         // A copy made of the stored bytes is the same file, so both permutations cancel.
         struct AsStored<'a>(&'a dyn Source);
@@ -119,10 +146,8 @@ fn stored_bytes_are_the_layer_in_its_own_precision_and_in_hugging_face_order() {
             fn layer(
                 &self,
                 index: usize,
-            ) -> Result<
-                std::borrow::Cow<'_, [u8]>,
-                Box<dyn std::error::Error + Send + Sync>,
-            > {
+            ) -> Result<std::borrow::Cow<'_, [u8]>, Box<dyn std::error::Error + Send + Sync>>
+            {
                 Ok(self.0.stored(index)?)
             }
         }
@@ -131,7 +156,10 @@ fn stored_bytes_are_the_layer_in_its_own_precision_and_in_hugging_face_order() {
         let layers = AsStored(&*source);
         let options = Default::default();
         bitfront_runtime::export::gguf::write(&*source, &plan, &layers, options, &again).unwrap();
-        assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap(), "{model}");
+        assert!(
+            std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap(),
+            "{model}"
+        );
     }
 }
 
@@ -143,7 +171,10 @@ fn the_digest_is_of_the_content_not_of_the_place_or_of_the_cut_into_files() {
     let mut all = Tensors::new();
     for entry in std::fs::read_dir(copy.path()).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
             all.extend(read_tensors(&path));
             std::fs::remove_file(path).unwrap();
         }
@@ -162,7 +193,12 @@ fn the_digest_is_of_the_content_not_of_the_place_or_of_the_cut_into_files() {
 }
 
 /// A change to a golden model and what the error must name.
-type Row = (&'static str, &'static str, fn(&Copy), &'static [&'static str]);
+type Row = (
+    &'static str,
+    &'static str,
+    fn(&Copy),
+    &'static [&'static str],
+);
 
 #[test]
 fn each_broken_directory_gets_one_error_that_names_what_is_wrong() {
@@ -236,7 +272,13 @@ fn each_broken_directory_gets_one_error_that_names_what_is_wrong() {
         (
             "another RoPE scaling",
             "llama",
-            |copy| config(copy, "rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
+            |copy| {
+                config(
+                    copy,
+                    "rope_scaling",
+                    json!({"rope_type": "yarn", "factor": 4.0}),
+                )
+            },
             &["`yarn`", "llama3", "not supported"],
         ),
         (
@@ -375,19 +417,31 @@ fn each_broken_directory_gets_one_error_that_names_what_is_wrong() {
 fn what_models_may_leave_out_or_carry_along_is_accepted() {
     let copy = Copy::of("qwen2");
     copy.edit_json("config.json", |config| {
-        config.as_object_mut().unwrap().remove("tie_word_embeddings");
+        config
+            .as_object_mut()
+            .unwrap()
+            .remove("tie_word_embeddings");
     });
-    assert!(copy.open().unwrap().hyper().tied, "a head that is not stored is tied");
+    assert!(
+        copy.open().unwrap().hyper().tied,
+        "a head that is not stored is tied"
+    );
     let copy = Copy::of("qwen2");
     copy.edit_tensors(|tensors| {
         let embedding = tensors["model.embed_tokens.weight"].clone();
         tensors.insert("lm_head.weight".to_owned(), embedding);
     });
-    assert!(copy.open().unwrap().hyper().tied, "tie_word_embeddings overrides a stored head");
+    assert!(
+        copy.open().unwrap().hyper().tied,
+        "tie_word_embeddings overrides a stored head"
+    );
     let copy = Copy::of("llama");
     copy.edit_tensors(|tensors| {
         let norm = tensors["model.norm.weight"].clone();
-        tensors.insert("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), norm);
+        tensors.insert(
+            "model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(),
+            norm,
+        );
     });
     assert!(copy.open().is_ok());
 }
@@ -395,19 +449,31 @@ fn what_models_may_leave_out_or_carry_along_is_accepted() {
 #[test]
 fn a_sliding_window_limits_the_context() {
     let copy = Copy::of("mistral");
-    copy.edit_json("config.json", |config| config["sliding_window"] = json!(128));
+    copy.edit_json("config.json", |config| {
+        config["sliding_window"] = json!(128)
+    });
     assert_eq!(copy.open().unwrap().spec().context_length, 128);
     let copy = Copy::of("qwen2");
-    copy.edit_json("config.json", |config| config["sliding_window"] = json!(128));
-    assert_eq!(copy.open().unwrap().spec().context_length, 512, "it is not in use");
-    copy.edit_json("config.json", |config| config["use_sliding_window"] = json!(true));
+    copy.edit_json("config.json", |config| {
+        config["sliding_window"] = json!(128)
+    });
+    assert_eq!(
+        copy.open().unwrap().spec().context_length,
+        512,
+        "it is not in use"
+    );
+    copy.edit_json("config.json", |config| {
+        config["use_sliding_window"] = json!(true)
+    });
     assert_eq!(copy.open().unwrap().spec().context_length, 128);
 }
 
 #[test]
 fn attention_biases_of_a_llama_are_read_and_permuted_in_files() {
     let copy = Copy::of("llama");
-    copy.edit_json("config.json", |config| config["attention_bias"] = json!(true));
+    copy.edit_json("config.json", |config| {
+        config["attention_bias"] = json!(true)
+    });
     copy.edit_tensors(|tensors| {
         for block in 0..2 {
             for (part, length) in [("q", 128), ("k", 64), ("v", 64), ("o", 128)] {
@@ -432,8 +498,16 @@ fn attention_biases_of_a_llama_are_read_and_permuted_in_files() {
     let opened = bitfront_runtime::gguf::GgufFile::open(&path).unwrap();
     let bias = opened.header().tensor("blk.0.attn_q.bias").unwrap();
     let first = &opened.bytes(bias)[..12];
-    let first = first.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    assert_eq!(first.collect::<Vec<_>>(), [0.0, 16.0, 1.0], "halves of a head are interleaved");
+    let first = first
+        .as_chunks()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes));
+    assert_eq!(
+        first.collect::<Vec<_>>(),
+        [0.0, 16.0, 1.0],
+        "halves of a head are interleaved"
+    );
 }
 
 #[test]

@@ -33,7 +33,11 @@ fn windows_are_the_text_in_order_the_first_quarter_for_calibration() {
     let total = tokens.len() / 32;
     assert_eq!(windows.calibration.len(), total / 4);
     assert_eq!(windows.evaluation.len(), total - total / 4);
-    let joined = windows.calibration.iter().chain(&windows.evaluation).flatten();
+    let joined = windows
+        .calibration
+        .iter()
+        .chain(&windows.evaluation)
+        .flatten();
     assert!(joined.eq(&tokens[..total * 32]));
     // The counts that came out give the same windows again.
     let counts = |windows: &Windows| {
@@ -60,7 +64,10 @@ fn asking_for_few_calibration_windows_leaves_more_to_score() {
     let none = read(None, Some(0));
     assert_eq!((none.calibration.len(), none.evaluation.len()), (0, total));
     let most = read(Some(total as u32 - 1), None);
-    assert_eq!((most.calibration.len(), most.evaluation.len()), (1, total - 1));
+    assert_eq!(
+        (most.calibration.len(), most.evaluation.len()),
+        (1, total - 1)
+    );
 }
 
 #[test]
@@ -88,7 +95,15 @@ fn a_calibration_text_is_used_apart_and_both_digests_are_of_the_tokens() {
     let moved = file(&directory, "moved.txt", prose(40));
     let tokenizer = byte_level();
     let read = |evaluation: &Path, context, count| {
-        text::read(&tokenizer, evaluation, Some(&calibration), context, count, Some(4)).unwrap()
+        text::read(
+            &tokenizer,
+            evaluation,
+            Some(&calibration),
+            context,
+            count,
+            Some(4),
+        )
+        .unwrap()
     };
     let windows = read(&evaluation, 32, None);
     let tokens = tokenizer.encode(&prose(40)).unwrap();
@@ -108,7 +123,9 @@ fn json_lines_are_joined_and_a_wrong_line_is_named_by_its_number() {
     let lines = |lines: &[&str]| file(&directory, "text.jsonl", lines.join("\n"));
     let tokenizer = byte_level();
     let texts = [prose(10), prose(20)];
-    let objects = texts.each_ref().map(|text| serde_json::json!({"text": text, "id": 1}).to_string());
+    let objects = texts
+        .each_ref()
+        .map(|text| serde_json::json!({"text": text, "id": 1}).to_string());
     let path = lines(&[&objects[0], "", &objects[1]]);
     let plain = file(&directory, "text.txt", texts.join("\n"));
     let read = |path: &Path| text::read(&tokenizer, path, None, 16, None, None);
@@ -116,7 +133,10 @@ fn json_lines_are_joined_and_a_wrong_line_is_named_by_its_number() {
     for wrong in ["{\"body\": \"no text\"}", "{\"text\": 5}", "not JSON"] {
         let path = lines(&[&objects[0], "", wrong]);
         let message = read(&path).err().unwrap().to_string();
-        assert!(message.contains("text.jsonl`, line 3") && message.contains("`text`"), "{message}");
+        assert!(
+            message.contains("text.jsonl`, line 3") && message.contains("`text`"),
+            "{message}"
+        );
     }
 }
 
@@ -126,9 +146,16 @@ fn too_short_empty_and_unreadable_texts_say_what_is_needed() {
     let tokenizer = byte_level();
     let long = file(&directory, "long.txt", prose(50));
     let read = |path: &Path, calibration: Option<&Path>, context, evaluation, calibrations| {
-        text::read(&tokenizer, path, calibration, context, evaluation, calibrations)
-            .err()
-            .map_or("it was read".to_owned(), |error| error.to_string())
+        text::read(
+            &tokenizer,
+            path,
+            calibration,
+            context,
+            evaluation,
+            calibrations,
+        )
+        .err()
+        .map_or("it was read".to_owned(), |error| error.to_string())
     };
     let empty = file(&directory, "empty.txt", "");
     let short = file(&directory, "short.txt", "The layers of a model.");
@@ -137,19 +164,50 @@ fn too_short_empty_and_unreadable_texts_say_what_is_needed() {
     let latin = file(&directory, "latin.txt", b"Gr\xfc\xdfe");
     let marked = file(&directory, "marked.txt", format!("\u{feff}{}", prose(50)));
     let rows = [
-        (read(&empty, None, 32, None, None), vec!["empty.txt", "0 tokens", "64 are needed"]),
+        (
+            read(&empty, None, 32, None, None),
+            vec!["empty.txt", "0 tokens", "64 are needed"],
+        ),
         (
             read(&short, None, 32, None, None),
-            vec!["short.txt", &short_tokens, "64 are needed (2 windows of 32)"],
+            vec![
+                "short.txt",
+                &short_tokens,
+                "64 are needed (2 windows of 32)",
+            ],
         ),
-        (read(&short, Some(&long), 32, None, None), vec!["short.txt", "32 are needed"]),
-        (read(&long, Some(&short), 32, None, None), vec!["short.txt", "32 are needed"]),
-        (read(&long, None, 32, Some(1000), Some(10)), vec!["1010 windows", "32320 are needed"]),
-        (read(&long, None, 3, None, None), vec!["context of 3 tokens is too short"]),
-        (read(&long, None, 32, Some(0), None), vec!["at least one evaluation window"]),
-        (read(&long, Some(&long), 32, None, None), vec!["long.txt", "same content"]),
-        (read(&latin, None, 32, None, None), vec!["latin.txt", "not UTF-8: byte 2"]),
-        (read(&directory.path().join("none"), None, 32, None, None), vec!["none", "cannot read"]),
+        (
+            read(&short, Some(&long), 32, None, None),
+            vec!["short.txt", "32 are needed"],
+        ),
+        (
+            read(&long, Some(&short), 32, None, None),
+            vec!["short.txt", "32 are needed"],
+        ),
+        (
+            read(&long, None, 32, Some(1000), Some(10)),
+            vec!["1010 windows", "32320 are needed"],
+        ),
+        (
+            read(&long, None, 3, None, None),
+            vec!["context of 3 tokens is too short"],
+        ),
+        (
+            read(&long, None, 32, Some(0), None),
+            vec!["at least one evaluation window"],
+        ),
+        (
+            read(&long, Some(&long), 32, None, None),
+            vec!["long.txt", "same content"],
+        ),
+        (
+            read(&latin, None, 32, None, None),
+            vec!["latin.txt", "not UTF-8: byte 2"],
+        ),
+        (
+            read(&directory.path().join("none"), None, 32, None, None),
+            vec!["none", "cannot read"],
+        ),
         (read(&marked, None, 32, None, None), vec!["it was read"]),
     ];
     let wrong = rows

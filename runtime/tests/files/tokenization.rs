@@ -24,7 +24,8 @@ fn rows(model: &str) -> Vec<(String, Vec<u32>, Vec<u32>)> {
     let golden = read_json(&golden(model).join("golden.json"));
     let ids = |row: &Json, key: &str| {
         let ids = row[key].as_array().unwrap().iter();
-        ids.map(|id| id.as_u64().unwrap() as u32).collect::<Vec<_>>()
+        ids.map(|id| id.as_u64().unwrap() as u32)
+            .collect::<Vec<_>>()
     };
     let rows = golden["tokenization"].as_array().unwrap().iter();
     let rows = rows.map(|row| {
@@ -45,14 +46,22 @@ fn differing(tokenizer: &Tokenizer, model: &str, skip: impl Fn(&str) -> bool) ->
         compared += 1;
         let found = tokenizer.encode(&text).unwrap();
         if found != expected {
-            wrong.push(format!("{model} {text:?}: {found:?} instead of {expected:?}"));
+            wrong.push(format!(
+                "{model} {text:?}: {found:?} instead of {expected:?}"
+            ));
         }
         let begun = tokenizer.bos().into_iter().chain(found).collect::<Vec<_>>();
         if begun != with_special {
-            wrong.push(format!("{model} {text:?}: begins with {:?}", tokenizer.bos()));
+            wrong.push(format!(
+                "{model} {text:?}: begins with {:?}",
+                tokenizer.bos()
+            ));
         }
     }
-    assert!(compared >= 24, "{model}: only {compared} rows were compared");
+    assert!(
+        compared >= 24,
+        "{model}: only {compared} rows were compared"
+    );
     wrong
 }
 
@@ -102,9 +111,9 @@ fn special_tokens_in_a_text_are_text() {
         for path in [golden(model), path] {
             let tokenizer = tokenizer::load(&path, None, vocabulary_size(model)).unwrap();
             for token in &special {
-                let added = tokenizer_file["added_tokens"].as_array().unwrap().iter();
-                let id = added.filter(|it| it["content"] == **token).map(|it| it["id"].as_u64());
-                let id = id.last().unwrap().unwrap() as u32;
+                let mut added = tokenizer_file["added_tokens"].as_array().unwrap().iter();
+                let added = added.find(|it| it["content"] == **token).unwrap();
+                let id = added["id"].as_u64().unwrap() as u32;
                 let ids = tokenizer.encode(&format!("a {token} b")).unwrap();
                 assert!(!ids.contains(&id), "{model} {token}: {ids:?}");
             }
@@ -120,25 +129,43 @@ fn a_tokenizer_of_another_model_is_refused() {
     };
     assert!(load("llama-linear", 320).is_ok());
     let larger = load("mistral", 320).err().unwrap().to_string();
-    assert!(larger.contains("gives token 383") && larger.contains("ends at 320"), "{larger}");
+    assert!(
+        larger.contains("gives token 383") && larger.contains("ends at 320"),
+        "{larger}"
+    );
     let smaller = load("llama", 1000).err().unwrap().to_string();
-    assert!(smaller.contains("320 tokens") && smaller.contains("1000 rows"), "{smaller}");
+    assert!(
+        smaller.contains("320 tokens") && smaller.contains("1000 rows"),
+        "{smaller}"
+    );
     let (_directory, path) = exported("llama", Precision::F16);
     let other = tokenizer::load(&path, None, 336).err().unwrap().to_string();
-    assert!(other.contains("320 tokens") && other.contains("336 rows"), "{other}");
+    assert!(
+        other.contains("320 tokens") && other.contains("336 rows"),
+        "{other}"
+    );
 }
 
 #[test]
 fn a_missing_or_broken_tokenizer_is_named() {
     let copy = Copy::of("llama");
-    let message = || tokenizer::load(copy.path(), None, 320).err().unwrap().to_string();
+    let message = || {
+        tokenizer::load(copy.path(), None, 320)
+            .err()
+            .unwrap()
+            .to_string()
+    };
     let path = copy.path().join("tokenizer.json");
     std::fs::write(&path, "{}").unwrap();
     assert!(message().contains("tokenizer.json"), "{}", message());
     std::fs::write(&path, "not JSON").unwrap();
     assert!(message().contains("line 1"), "{}", message());
     std::fs::remove_file(&path).unwrap();
-    assert!(message().contains("tokenizer.json` is missing"), "{}", message());
+    assert!(
+        message().contains("tokenizer.json` is missing"),
+        "{}",
+        message()
+    );
     assert!(message().contains("--tokenizer"), "{}", message());
 }
 
@@ -151,7 +178,13 @@ fn a_limit_on_length_that_was_saved_with_a_tokenizer_does_not_cut_texts() {
         });
     });
     let tokenizer = tokenizer::load(copy.path(), None, 320).unwrap();
-    assert!(tokenizer.encode("The layers of a model and more").unwrap().len() > 4);
+    assert!(
+        tokenizer
+            .encode("The layers of a model and more")
+            .unwrap()
+            .len()
+            > 4
+    );
 }
 
 /// The exported file of a model with some of its metadata changed.
@@ -188,16 +221,66 @@ fn metadata_that_is_not_a_tokenizer_is_named() {
     }
     let text = |text: &str| Value::String(text.to_owned());
     let rows = [
-        ("llama", "tokenizer.ggml.pre", text("martian"), vec!["`martian`", "llama-bpe", "qwen2"]),
-        ("llama", "tokenizer.ggml.model", text("bert"), vec!["`bert`", "gpt2, llama"]),
-        ("llama", "tokenizer.ggml.merges", Value::strings(["Ġ", "t"]), vec!["`Ġ` is not a pair"]),
-        ("llama", "tokenizer.ggml.merges", Value::strings(["Ġ ☃"]), vec!["tokenizer.ggml.merges"]),
-        ("llama", "tokenizer.ggml.tokens", Value::strings(["a"]), vec!["1 tokens", "320 rows"]),
-        ("llama", "tokenizer.ggml.tokens", text("a"), vec!["not a list of texts"]),
-        ("llama", "tokenizer.ggml.bos_token_id", Value::U32(320), vec!["bos_token_id", "320"]),
-        ("mistral", "tokenizer.ggml.scores", Value::strings(["a"]), vec!["scores"]),
-        ("mistral", "tokenizer.ggml.token_type", Value::U8(1), vec!["token_type"]),
-        ("mistral", "tokenizer.ggml.add_bos_token", Value::U8(1), vec!["add_bos_token"]),
+        (
+            "llama",
+            "tokenizer.ggml.pre",
+            text("martian"),
+            vec!["`martian`", "llama-bpe", "qwen2"],
+        ),
+        (
+            "llama",
+            "tokenizer.ggml.model",
+            text("bert"),
+            vec!["`bert`", "gpt2, llama"],
+        ),
+        (
+            "llama",
+            "tokenizer.ggml.merges",
+            Value::strings(["Ġ", "t"]),
+            vec!["`Ġ` is not a pair"],
+        ),
+        (
+            "llama",
+            "tokenizer.ggml.merges",
+            Value::strings(["Ġ ☃"]),
+            vec!["tokenizer.ggml.merges"],
+        ),
+        (
+            "llama",
+            "tokenizer.ggml.tokens",
+            Value::strings(["a"]),
+            vec!["1 tokens", "320 rows"],
+        ),
+        (
+            "llama",
+            "tokenizer.ggml.tokens",
+            text("a"),
+            vec!["not a list of texts"],
+        ),
+        (
+            "llama",
+            "tokenizer.ggml.bos_token_id",
+            Value::U32(320),
+            vec!["bos_token_id", "320"],
+        ),
+        (
+            "mistral",
+            "tokenizer.ggml.scores",
+            Value::strings(["a"]),
+            vec!["scores"],
+        ),
+        (
+            "mistral",
+            "tokenizer.ggml.token_type",
+            Value::U8(1),
+            vec!["token_type"],
+        ),
+        (
+            "mistral",
+            "tokenizer.ggml.add_bos_token",
+            Value::U8(1),
+            vec!["add_bos_token"],
+        ),
     ];
     let mut wrong = Vec::new();
     for (model, key, value, expected) in rows {

@@ -108,14 +108,11 @@ fn head_size(fields: &Fields<'_>, hidden: u64, heads: u32) -> Result<u64, Source
     Ok(hidden / heads)
 }
 
-fn refuse_unsupported(
-    fields: &Fields<'_>,
-    architecture: Architecture,
-) -> Result<(), SourceError> {
-    if let Some(activation) = fields.get("hidden_act") {
-        if !matches!(activation.as_str(), Some("silu" | "swish")) {
-            return Err(fields.unsupported(format!("hidden_act {activation}")));
-        }
+fn refuse_unsupported(fields: &Fields<'_>, architecture: Architecture) -> Result<(), SourceError> {
+    if let Some(activation) = fields.get("hidden_act")
+        && !matches!(activation.as_str(), Some("silu" | "swish"))
+    {
+        return Err(fields.unsupported(format!("hidden_act {activation}")));
     }
     if fields.optional_bool("mlp_bias")? == Some(true) {
         return Err(fields.unsupported("mlp_bias true"));
@@ -129,11 +126,7 @@ fn refuse_unsupported(
             "quantization_config (the weights are already quantized; use the unquantized model)",
         ));
     }
-    if let Some(factor) = fields.get("partial_rotary_factor") {
-        if factor.as_f64() != Some(1.0) {
-            return Err(fields.unsupported(format!("partial_rotary_factor {factor}")));
-        }
-    }
+    refuse_partial_rotation(fields)?;
     let kinds = fields.get("layer_types").and_then(Value::as_array);
     for kind in kinds.into_iter().flatten() {
         if !matches!(kind.as_str(), Some("full_attention" | "sliding_attention")) {
@@ -141,6 +134,15 @@ fn refuse_unsupported(
         }
     }
     Ok(())
+}
+
+fn refuse_partial_rotation(fields: &Fields<'_>) -> Result<(), SourceError> {
+    match fields.get("partial_rotary_factor") {
+        Some(factor) if factor.as_f64() != Some(1.0) => {
+            Err(fields.unsupported(format!("partial_rotary_factor {factor}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The window that attention is limited to, where it is.
@@ -181,11 +183,7 @@ fn rope(fields: &Fields<'_>) -> Result<(f64, RopeScaling), SourceError> {
         .or(theta)
         .unwrap_or(DEFAULT_THETA);
     let theta = checked_theta(fields, theta)?;
-    if let Some(factor) = scaling.get("partial_rotary_factor") {
-        if factor.as_f64() != Some(1.0) {
-            return Err(fields.unsupported(format!("partial_rotary_factor {factor}")));
-        }
-    }
+    refuse_partial_rotation(&scaling)?;
     let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
     let Some(kind) = kind.and_then(Value::as_str) else {
         return Err(fields.wrong(name, "has no rope_type"));

@@ -100,13 +100,12 @@ impl HuggingFace {
                 });
             }
         }
-        let digest = content::digest(&sizes, &hyper, &stored).map_err(|error| {
-            SourceError::NotFinite {
+        let digest =
+            content::digest(&sizes, &hyper, &stored).map_err(|error| SourceError::NotFinite {
                 path: directory.to_owned(),
                 tensor: error.tensor,
                 index: error.index,
-            }
-        })?;
+            })?;
         drop(stored);
         let spec = spec(directory, name, &sizes, layers, &fixed, digest)?;
         Ok(Self {
@@ -166,7 +165,9 @@ impl Source for HuggingFace {
         };
         if name == ROPE_FACTORS {
             let hyper = &self.hyper;
-            return Ok(hyper.rope_scaling.factors(hyper.head_size, hyper.rope_theta));
+            return Ok(hyper
+                .rope_scaling
+                .factors(hyper.head_size, hyper.rope_theta));
         }
         let stored = find(&self.directory, &self.shards, name, &[tensor.length])?;
         let precision = precision(&self.shards, name, stored)?;
@@ -232,11 +233,7 @@ fn find<'a>(
     Ok(tensor)
 }
 
-fn precision(
-    shards: &Shards,
-    name: &str,
-    tensor: &StoredTensor,
-) -> Result<Precision, SourceError> {
+fn precision(shards: &Shards, name: &str, tensor: &StoredTensor) -> Result<Precision, SourceError> {
     tensor.precision().ok_or_else(|| SourceError::StoredAs {
         path: shards.path(tensor).to_owned(),
         tensor: name.to_owned(),
