@@ -4,9 +4,11 @@
 //! descriptions, then the tensors' bytes at aligned offsets. Versions 2 and 3 are read, version 3
 //! is written.
 
+mod cursor;
 mod error;
 mod file;
 mod header;
+mod tensor_type;
 mod value;
 mod writer;
 

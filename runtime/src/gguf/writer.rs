@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use bitfront_model::Precision;
 
-use super::header::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, type_of_precision};
+use super::header::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT};
+use super::tensor_type::type_of_precision;
 use super::value::Value;
 
 /// A tensor that is going to be written.

@@ -1,12 +1,13 @@
 //! Token ids, held to those of `transformers` for awkward texts.
 
-use bitfront_model::Precision;
+use bitfront_model::{Plan, Precision};
+use bitfront_runtime::export::gguf::{self, Options};
 use bitfront_runtime::gguf::{GgufFile, TensorPlan, Value, Writer};
 use bitfront_runtime::source;
 use bitfront_runtime::tokenizer::{self, Tokenizer};
 use serde_json::{Value as Json, json};
 
-use super::support::{Copy, MODELS, exported, golden, json as read_json};
+use super::support::{Copy, MODELS, Plain, exported, golden, json as read_json};
 
 /// Names of special tokens, which `transformers` reads as tokens and bitfront as text.
 const SPECIAL: [&str; 8] = [
@@ -185,6 +186,35 @@ fn a_limit_on_length_that_was_saved_with_a_tokenizer_does_not_cut_texts() {
             .len()
             > 4
     );
+}
+
+#[test]
+fn every_pre_tokenizer_cuts_as_llama_cpp_does() {
+    let reference = read_json(&golden("../pre_tokenizers.json"));
+    let text = reference["text"].as_str().unwrap();
+    let demo = golden("../../../../demo/model");
+    let source = source::open(&demo).unwrap();
+    let plan = Plan::uniform(source.spec(), Precision::Q8_0).unwrap();
+    let layers = Plain {
+        source: &*source,
+        plan: &plan,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("demo.gguf");
+    let mut wrong = Vec::new();
+    for (name, ids) in reference["ids"].as_object().unwrap() {
+        let options = Options {
+            pre_tokenizer: Some(name),
+            ..Options::default()
+        };
+        gguf::write(&*source, &plan, &layers, options, &path).unwrap();
+        let tokenizer = tokenizer::load(&path, None, 2048).unwrap();
+        let found = json!(tokenizer.encode(text).unwrap());
+        if found != *ids {
+            wrong.push(format!("{name}: {found} instead of {ids}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// The exported file of a model with some of its metadata changed.
