@@ -25,8 +25,7 @@ pub(crate) fn metadata(
     } else {
         vocabulary.byte_level(pre_tokenizer)?
     };
-    let template = files.tokenizer_config.get("chat_template");
-    if let Some(template) = template.and_then(Json::as_str) {
+    if let Some(template) = &files.chat_template {
         metadata.push(text("tokenizer.chat_template", template));
     }
     Ok(metadata)
@@ -234,7 +233,10 @@ impl<'a> Vocabulary<'a> {
             match (kind, splits) {
                 (Some("Metaspace"), false) => {
                     marks_spaces = true;
-                    prefix |= scheme != Some("never");
+                    // A text that begins with a space gets none from this step, but one from
+                    // llama.cpp: the two differ in the first token of such a text.
+                    let prefixed = step.get("add_prefix_space").and_then(Json::as_bool);
+                    prefix |= scheme != Some("never") && prefixed != Some(false);
                 }
                 _ => {
                     return Err(unsupported(

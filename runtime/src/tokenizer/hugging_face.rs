@@ -12,9 +12,9 @@ use crate::error::TokenizerError;
 pub(crate) struct TokenizerFiles {
     pub(crate) path: PathBuf,
     pub(crate) tokenizer: Value,
-    /// `tokenizer_config.json`, null where there is none.
-    pub(crate) tokenizer_config: Value,
     pub(crate) special: SpecialTokens,
+    /// How a conversation is written as text; a file of its own in newer directories.
+    pub(crate) chat_template: Option<String>,
 }
 
 impl TokenizerFiles {
@@ -26,10 +26,17 @@ impl TokenizerFiles {
         let beside = path.with_file_name("tokenizer_config.json");
         let tokenizer_config = read_json(&beside)?.unwrap_or(Value::Null);
         let special = SpecialTokens::read(&tokenizer, &tokenizer_config, config);
+        let chat_template = match chat_template(&tokenizer_config) {
+            Some(template) => Some(template.to_owned()),
+            None => {
+                let bytes = read_file(&path.with_file_name("chat_template.jinja"))?;
+                bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            }
+        };
         Ok(Self {
+            chat_template,
             path: path.to_owned(),
             tokenizer,
-            tokenizer_config,
             special,
         })
     }
@@ -48,17 +55,35 @@ impl TokenizerFiles {
     }
 }
 
+/// The template in `tokenizer_config.json`: one text, or the one called default of several.
+fn chat_template(tokenizer_config: &Value) -> Option<&str> {
+    match tokenizer_config.get("chat_template")? {
+        Value::String(template) => Some(template),
+        Value::Array(templates) => {
+            let is_default =
+                |template: &&Value| template.get("name").and_then(Value::as_str) == Some("default");
+            templates.iter().find(is_default)?.get("template")?.as_str()
+        }
+        _ => None,
+    }
+}
+
+/// Reads a file; none where it is not there.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TokenizerError::Io {
+            path: path.to_owned(),
+            error,
+        }),
+    }
+}
+
 /// Reads a JSON file; none where it is not there.
 pub(crate) fn read_json(path: &Path) -> Result<Option<Value>, TokenizerError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(TokenizerError::Io {
-                path: path.to_owned(),
-                error,
-            });
-        }
+    let Some(bytes) = read_file(path)? else {
+        return Ok(None);
     };
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),

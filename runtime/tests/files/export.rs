@@ -7,7 +7,7 @@ use std::error::Error;
 use bitfront_model::{Digest, Plan, Precision};
 use bitfront_runtime::export::gguf::{self, Options, QuantizedLayers};
 use bitfront_runtime::gguf::{GgufFile, Value};
-use bitfront_runtime::source;
+use bitfront_runtime::{source, tokenizer};
 use serde_json::{Value as Json, json};
 
 use super::support::{Copy, MODELS, Plain, export, exported, golden, json as read_json};
@@ -200,6 +200,52 @@ fn a_gguf_source_keeps_its_metadata() {
         .value("tokenizer.ggml.pre")
         .and_then(Value::as_str);
     assert_eq!(name, Some("stablelm2"));
+}
+
+#[test]
+fn a_chat_template_is_found_wherever_it_is_kept() {
+    let template = |copy: &Copy| {
+        assert_eq!(export_message(copy, Options::default()), "it was written");
+        let file = GgufFile::open(&copy.path().join("export.gguf")).unwrap();
+        let template = file.header().value("tokenizer.chat_template");
+        template.and_then(Value::as_str).map(str::to_owned)
+    };
+    let copy = Copy::of("llama");
+    assert_eq!(template(&copy), None);
+    std::fs::write(copy.path().join("chat_template.jinja"), "in a file").unwrap();
+    assert_eq!(template(&copy).as_deref(), Some("in a file"));
+    copy.edit_json("tokenizer_config.json", |config| {
+        config["chat_template"] = json!([
+            {"name": "tool_use", "template": "other"},
+            {"name": "default", "template": "in a list"},
+        ]);
+    });
+    assert_eq!(template(&copy).as_deref(), Some("in a list"));
+}
+
+#[test]
+fn newer_sentencepiece_tokenizers_mark_spaces_in_the_pre_tokenizer() {
+    for (scheme, prefix) in [("first", None), ("never", Some(false))] {
+        let copy = Copy::of("mistral");
+        copy.edit_json("tokenizer.json", |tokenizer| {
+            tokenizer["normalizer"] = json!(null);
+            tokenizer["pre_tokenizer"] = json!({
+                "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme,
+                "split": false,
+            });
+        });
+        assert_eq!(export_message(&copy, Options::default()), "it was written");
+        let path = copy.path().join("export.gguf");
+        let file = GgufFile::open(&path).unwrap();
+        let written = file.header().value("tokenizer.ggml.add_space_prefix");
+        assert_eq!(written.and_then(Value::as_bool), prefix, "{scheme}");
+        let original = tokenizer::load(copy.path(), None, 384).unwrap();
+        let exported = tokenizer::load(&path, None, 384).unwrap();
+        for text in ["The layers of a model.", "a  b ", "1é\n"] {
+            let (original, exported) = (original.encode(text), exported.encode(text));
+            assert_eq!(original.unwrap(), exported.unwrap(), "{scheme} {text:?}");
+        }
+    }
 }
 
 fn export_message(copy: &Copy, options: Options<'_>) -> String {

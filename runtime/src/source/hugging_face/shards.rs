@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bitfront_model::Precision;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
 use crate::error::SourceError;
@@ -139,7 +139,7 @@ impl Shards {
             SafeTensors::read_metadata(mapped.bytes()).map_err(|error| {
                 SourceError::Safetensors {
                     path: path.clone(),
-                    reason: error.to_string(),
+                    reason: describe(error),
                 }
             })?;
         let data = 8 + header_length;
@@ -161,5 +161,25 @@ impl Shards {
         }
         self.files.push((path, mapped));
         Ok(())
+    }
+}
+
+/// What is wrong with a header, where the crate's own words leave open what to think of it.
+fn describe(error: SafeTensorError) -> String {
+    match error {
+        SafeTensorError::HeaderTooSmall => "it ends within the first 8 bytes".to_owned(),
+        SafeTensorError::InvalidHeaderLength => "its header ends beyond the file".to_owned(),
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "its tensors do not end where the file ends; it is truncated or has bytes too many"
+                .to_owned()
+        }
+        SafeTensorError::InvalidOffset(name) => format!(
+            "tensor `{name}` does not begin where the one before it ends; there is a gap or an \
+             overlap"
+        ),
+        SafeTensorError::TensorInvalidInfo => {
+            "a tensor's shape does not give the number of its bytes".to_owned()
+        }
+        other => other.to_string(),
     }
 }
