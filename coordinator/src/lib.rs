@@ -102,22 +102,30 @@ impl std::fmt::Display for InUse {
 ///
 /// [`RunError`] where the database cannot be used or the listener fails. Errors after that are
 /// answered to whoever asked, and logged.
-pub async fn run(
+pub fn run(
+    config: Config,
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> impl Future<Output = Result<(), RunError>> + Send + 'static {
+    // Not an `async fn`: that the future may move between threads is checked here, once, instead
+    // of by every caller.
+    open_and_serve(config, listener, clock, shutdown)
+}
+
+async fn open_and_serve(
     config: Config,
     listener: TcpListener,
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let store = Arc::new(SqliteStore::open(&config.database).await?);
+    let store = Arc::new(SqliteStore::open(config.database.clone()).await?);
     if let Ok(address) = listener.local_addr() {
         store.announce(&address.to_string());
     }
     let world = Arc::new(World::new(config, store.clone(), clock));
     let result = serve(world, listener, shutdown).await;
-    // Everything that held the store has ended; what is left of it is ours.
-    if let Some(store) = Arc::into_inner(store) {
-        store.close().await;
-    }
+    store.close().await;
     result
 }
 
@@ -131,9 +139,9 @@ async fn serve(
     let leasing = Arc::new(Leasing::new(world.clone()));
     leasing.recover().await?;
     let drivers = Drivers::new(world.clone(), shutdown.clone());
-    drivers.start_all().await?;
+    drivers.clone().start_all().await?;
     let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
-    let result = rpc::serve(&world, &leasing, &drivers, listener, shutdown.clone()).await;
+    let result = rpc::serve(world, leasing, drivers.clone(), listener, shutdown.clone()).await;
     shutdown.cancel();
     drivers.stop().await;
     if let Err(error) = reaper.await {

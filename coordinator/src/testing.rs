@@ -105,16 +105,23 @@ impl Bench {
     /// Serves a device until the search has ended; `stop_after` reports at the latest.
     pub(crate) async fn serve(&self, device: i64, search: i64, stop_after: usize) -> usize {
         let mut reports = 0;
-        while reports < stop_after && !self.status(search).await.state.has_ended() {
-            let mut changes = self.world.wakeups.on_search(search);
-            tokio::select! {
-                leased = self.lease(device) => {
-                    let hand_out = leased.expect("no error").expect("the clock stands still");
-                    self.report(&hand_out).await.expect("the report is taken");
-                    reports += 1;
+        let mut changes = self.world.wakeups.on_search(search);
+        while reports < stop_after {
+            // The call is kept over changes: one that is dropped gives its task back.
+            let mut call = Box::pin(self.lease(device));
+            let hand_out = loop {
+                if self.status(search).await.state.has_ended() {
+                    return reports;
                 }
-                _ = changes.changed() => {}
-            }
+                tokio::select! {
+                    biased;
+                    leased = &mut call => break leased,
+                    _ = changes.changed() => {}
+                }
+            };
+            let hand_out = hand_out.expect("no error").expect("the clock stands still");
+            self.report(&hand_out).await.expect("the report is taken");
+            reports += 1;
         }
         reports
     }
@@ -122,6 +129,6 @@ impl Bench {
     /// Ends the drivers, as a shutdown does. Sudden ends are tested with real processes.
     pub(crate) async fn stop(&self) {
         self.shutdown.cancel();
-        self.drivers.stop().await;
+        self.drivers.clone().stop().await;
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "../src/fixtures.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod fixtures;
 
 use std::path::Path;

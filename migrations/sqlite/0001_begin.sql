@@ -51,6 +51,8 @@ CREATE TABLE searches (
     model INTEGER NOT NULL REFERENCES models (id),
     -- The request as JSON, without the spec, as it was submitted.
     request TEXT NOT NULL,
+    -- What is measured: model, text and imatrix by content. Qualities are shared by it.
+    subject_digest TEXT NOT NULL,
     -- The submitter's; one sent again finds the search that it started.
     idempotency_key TEXT UNIQUE,
     state TEXT NOT NULL
@@ -93,12 +95,15 @@ CREATE TABLE candidates (
     UNIQUE (search, plan_digest),
     UNIQUE (search, ask_number)
 ) STRICT;
+CREATE INDEX candidates_by_plan ON candidates (plan_digest);
 
 -- One thing to measure.
 --
 -- state      entered by                                         left by
--- queued     its candidate's creation; a lease that ended       claim → leased; a late report →
---            without a result; more budget                      done; cancel or end → cancelled
+-- queued     its candidate's creation; a lease that ended       claim → leased; a late report, or
+--            without a result; more budget                      at once a quality that is known
+--                                                               already → done; cancel or end →
+--                                                               cancelled
 -- leased     a claim                                            report → done; release or expiry →
 --                                                               queued, or failed after too many
 --                                                               attempts; cancel → cancelled
@@ -142,7 +147,7 @@ CREATE INDEX leases_by_device ON leases (device);
 CREATE TABLE measurements (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     task INTEGER NOT NULL REFERENCES tasks (id),
-    -- The hand-out that it was measured under, which may not be the latest one.
+    -- The hand-out that it was measured under, which may not be the latest one; 0 for a reuse.
     epoch INTEGER NOT NULL,
     idempotency_key TEXT NOT NULL UNIQUE,
     -- `abandoned` is written by the coordinator for a task that failed too often.
@@ -161,7 +166,10 @@ CREATE TABLE measurements (
     -- The whole measurement as JSON: raw samples, intervals, evidence.
     payload TEXT NOT NULL,
     device INTEGER NOT NULL REFERENCES devices (id),
-    received_at INTEGER NOT NULL
+    received_at INTEGER NOT NULL,
+    -- The measurement of another search that this one repeats word for word: the quality of the
+    -- same plan of the same subject in the same numerics class is measured once.
+    reused_from INTEGER REFERENCES measurements (id)
 ) STRICT;
 CREATE UNIQUE INDEX measurements_accepted ON measurements (task) WHERE accepted = 1;
 CREATE INDEX measurements_by_device ON measurements (device);

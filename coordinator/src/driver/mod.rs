@@ -46,7 +46,7 @@ impl Drivers {
     }
 
     /// Starts the driver of every search that has not ended.
-    pub(crate) async fn start_all(&self) -> Result<(), StoreError> {
+    pub(crate) async fn start_all(self: Arc<Self>) -> Result<(), StoreError> {
         for search in self.world.store.searches().await? {
             if !search.state.has_ended() {
                 self.start(search.id);
@@ -70,9 +70,11 @@ impl Drivers {
     }
 
     /// Waits for all drivers to end; the shutdown must have been cancelled.
-    pub(crate) async fn stop(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+    pub(crate) async fn stop(self: Arc<Self>) {
+        let tasks = self.tasks.clone();
+        drop(self);
+        tasks.close();
+        tasks.wait().await;
     }
 }
 

@@ -137,7 +137,7 @@ async fn time_counts_while_the_search_is_served_and_a_restart_continues_it() {
     // A day without a device changes nothing.
     let after = Bench::over(bench.world.store.clone(), |_| {}).await;
     after.clock.advance(Duration::from_secs(86_400));
-    after.drivers.start_all().await.unwrap();
+    after.drivers.clone().start_all().await.unwrap();
     moves(&after, 5, false).await;
     assert!(after.status(search).await.active <= used);
     assert!(
@@ -306,7 +306,7 @@ async fn a_search_that_is_stopped_and_started_asks_the_same_candidates() {
     loop {
         let bench = Bench::over(store.clone(), one_at_a_time).await;
         bench.leasing.recover().await.unwrap();
-        bench.drivers.start_all().await.unwrap();
+        bench.drivers.clone().start_all().await.unwrap();
         let device = bench.register("one").await;
         bench.serve(device, search, 1 + rounds * 5 % 7).await;
         bench.stop().await;
@@ -365,7 +365,7 @@ async fn a_store_that_loses_requests_and_replies_loses_no_measurement() {
             acknowledged += agent.await.unwrap();
         }
         reaper.await.unwrap();
-        bench.drivers.stop().await;
+        bench.drivers.clone().stop().await;
         let candidates = reliable.candidates(search, 0).await.unwrap();
         let scores = reliable.scores(search, 0).await.unwrap();
         let mut kinds: Vec<_> = scores

@@ -24,18 +24,22 @@ use crate::world::World;
 /// two of these, and with it the long poll that would be handed a task.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// How long calls may take to end after the shutdown. Nothing is lost by cutting one short: what
+/// was acknowledged is stored, and what was not is sent again.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+
 /// Serves both services until the shutdown.
 pub(crate) async fn serve(
-    world: &Arc<World>,
-    leasing: &Arc<Leasing>,
-    drivers: &Arc<Drivers>,
+    world: Arc<World>,
+    leasing: Arc<Leasing>,
+    drivers: Arc<Drivers>,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let searches = SearchesServer::new(searches::SearchesService {
         world: world.clone(),
         leasing: leasing.clone(),
-        drivers: drivers.clone(),
+        drivers,
         shutdown: shutdown.clone(),
     })
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -47,12 +51,18 @@ pub(crate) async fn serve(
     })
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    Server::builder()
+    let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(searches)
         .add_service(agents)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled())
-        .await
-        .map_err(|error| RunError::Server(error.to_string()))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled());
+    let patience_is_over = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(LAST_CALLS).await;
+    };
+    tokio::select! {
+        ended = server => ended.map_err(|error| RunError::Server(error.to_string())),
+        () = patience_is_over => Ok(()),
+    }
 }

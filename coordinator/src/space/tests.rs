@@ -75,7 +75,7 @@ fn alleles_fit_every_layer_of_their_gene() {
         .genes
         .iter()
         .find(|gene| gene.name == "blk.0.ffn_down");
-    assert_eq!(down.unwrap().alleles, precisions.map(|one| one));
+    assert_eq!(down.unwrap().alleles, [Precision::Q4_0, Precision::Q4K]);
     let error = SearchSpace::new(&spec, &[Precision::Q4K], Grouping::Kind).unwrap_err();
     let message = error.to_string();
     assert!(

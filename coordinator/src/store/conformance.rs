@@ -48,6 +48,7 @@ const CASES: &[(&str, Case)] = cases![
     more_budget_queues_the_cancelled_tasks_again,
     measurements_read_back_whole_and_in_order,
     an_order_that_was_not_executed_is_noted,
+    a_quality_is_measured_once_for_all_searches_over_one_subject,
 ];
 
 /// Runs every case on a store of its own and reports all that fail.
@@ -654,4 +655,54 @@ async fn an_order_that_was_not_executed_is_noted(store: Arc<dyn Store>) {
     report.measurement.evidence.executed[3] = Precision::F16;
     store.record(&report, NOW).await.unwrap();
     assert!(!store.scores(search, 0).await.unwrap()[0].executed_as_planned);
+}
+
+async fn a_quality_is_measured_once_for_all_searches_over_one_subject(store: Arc<dyn Store>) {
+    let (device, first) = running(&store, &[Precision::Q4K]).await;
+    let quality = claim(&store, device).await;
+    let latency = claim(&store, device).await;
+    report(&store, &quality, "quality").await;
+    report(&store, &latency, "latency").await;
+    let mut other_text = new_search();
+    other_text.request.subject.data.evaluation_digest = Digest::of("other text");
+    let second = store.submit(&new_search(), NOW + 1).await.unwrap();
+    let third = store.submit(&other_text, NOW + 1).await.unwrap();
+    for (search, precision) in [
+        (second, Precision::Q4K),
+        (second, Precision::Q8_0),
+        (third, Precision::Q4K),
+    ] {
+        store.bind(search, &binding()).await.unwrap();
+        let ask = u64::from(precision == Precision::Q8_0);
+        let added = store
+            .add_candidate(search, &candidate(ask, precision), NOW)
+            .await;
+        assert!(added.unwrap().is_some());
+    }
+    let known = store.measurements(first, None).await.unwrap();
+    let reused = store.measurements(second, None).await.unwrap();
+    assert_eq!(reused.len(), 1);
+    assert_eq!(reused[0].measurement, known[0].measurement);
+    assert_eq!(
+        (reused[0].device.as_str(), reused[0].received_at_ms),
+        ("one", NOW)
+    );
+    assert_eq!(store.scores(second, 0).await.unwrap().len(), 1);
+    assert!(store.scores(third, 0).await.unwrap().is_empty());
+    assert_eq!(store.devices().await.unwrap()[0].measurements, 2);
+    let mut left = Vec::new();
+    while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
+        left.push((claimed.search, claimed.kind));
+    }
+    use TaskKind::{Latency, Quality};
+    assert_eq!(
+        left,
+        [
+            (second, Latency),
+            (second, Quality),
+            (second, Latency),
+            (third, Quality),
+            (third, Latency)
+        ]
+    );
 }

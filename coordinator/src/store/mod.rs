@@ -63,6 +63,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn resume(&self, search: i64, budget: &Budget) -> Result<bool, StoreError>;
 
     /// Adds a candidate with its tasks to a running search. None where the search does not run.
+    /// The quality task of a plan whose quality is known from another search over the same subject,
+    /// in the same numerics class, is done at once with that measurement.
     async fn add_candidate(
         &self,
         search: i64,

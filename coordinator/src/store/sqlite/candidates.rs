@@ -1,5 +1,6 @@
 //! Candidates and their tasks.
 
+use bitfront_model::TaskKind;
 use bitfront_search::space::Genome;
 use sqlx::{Row, SqliteConnection};
 
@@ -32,16 +33,56 @@ pub(super) async fn add(
         return Ok(None);
     };
     for (kind, target) in &candidate.tasks {
-        sqlx::query(
-            "INSERT INTO tasks (candidate, kind, target, state) VALUES (?, ?, ?, 'queued')",
+        let task: i64 = sqlx::query_scalar(
+            "INSERT INTO tasks (candidate, kind, target, state) VALUES (?, ?, ?, 'queued')
+             RETURNING id",
         )
         .bind(id)
         .bind(kind.name())
         .bind(target)
-        .execute(&mut *connection)
+        .fetch_one(&mut *connection)
         .await?;
+        if *kind == TaskKind::Quality {
+            reuse_quality(connection, search, task).await?;
+        }
     }
     Ok(Some(id))
+}
+
+/// Ends a new quality task at once where another search knows its outcome: the quality of one
+/// plan of one subject is the same wherever the numerics class is. A time never is: it is
+/// measured anew beside the times that it is compared with.
+async fn reuse_quality(
+    connection: &mut SqliteConnection,
+    search: i64,
+    task: i64,
+) -> Result<(), Failure> {
+    let reused = sqlx::query(
+        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld,
+                                   executed_as_planned, payload, device, received_at, reused_from)
+         SELECT new.id, 0, 'reused:' || new.id, m.outcome, 1, m.kld, m.executed_as_planned,
+                m.payload, m.device, m.received_at, m.id
+         FROM tasks new JOIN candidates plan ON plan.id = new.candidate
+              JOIN candidates c ON c.plan_digest = plan.plan_digest AND c.id <> plan.id
+              JOIN searches s ON s.id = c.search
+              JOIN tasks t ON t.candidate = c.id AND t.kind = new.kind AND t.target = new.target
+              JOIN measurements m ON m.task = t.id
+         WHERE new.id = ? AND m.accepted = 1 AND m.outcome = 'quality'
+           AND m.executed_as_planned = 1 AND m.reused_from IS NULL
+           AND s.subject_digest = (SELECT subject_digest FROM searches WHERE id = ?)
+         ORDER BY m.id LIMIT 1",
+    )
+    .bind(task)
+    .bind(search)
+    .execute(&mut *connection)
+    .await?;
+    if reused.rows_affected() == 1 {
+        sqlx::query("UPDATE tasks SET state = 'done' WHERE id = ?")
+            .bind(task)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn after(

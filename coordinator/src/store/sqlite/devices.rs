@@ -45,7 +45,8 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredD
     let rows = sqlx::query(
         "SELECT d.*, p.profile AS profile_json,
                 (SELECT count(*) FROM measurements m
-                 WHERE m.device = d.id AND m.outcome <> 'abandoned') AS measurements
+                 WHERE m.device = d.id AND m.outcome <> 'abandoned'
+                   AND m.reused_from IS NULL) AS measurements
          FROM devices d JOIN hardware_profiles p ON p.digest = d.profile
          ORDER BY d.id",
     )

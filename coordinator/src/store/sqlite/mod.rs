@@ -17,7 +17,8 @@ mod tasks;
 mod tests;
 mod writer;
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,8 +32,9 @@ use writer::Writer;
 pub(crate) struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
-    /// Held for as long as the store lives: it keeps a second coordinator out.
-    lock: open::Lock,
+    /// Held until the store is closed: it keeps a second coordinator out. Behind a std mutex, held
+    /// for a look only.
+    lock: Mutex<Option<open::Lock>>,
 }
 
 /// Why a piece of work on a connection failed.
@@ -70,19 +72,27 @@ impl Failure {
 
 impl SqliteStore {
     /// Opens the file, making it where it does not exist, and brings its schema up to date.
-    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        open::open(path).await
+    pub(crate) async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        open::open(path.into()).await
     }
 
     /// Leaves a note of where this coordinator listens, for others that find the file in use.
     pub(crate) fn announce(&self, address: &str) {
-        self.lock.announce(address);
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = lock.as_ref() {
+            lock.announce(address);
+        }
     }
 
-    /// Ends the writer after what it was given, and closes the file.
-    pub(crate) async fn close(self) {
+    /// Ends the writer after what it was given, closes the file and lets others have it. Whoever
+    /// still asks gets an error.
+    pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        self.lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     async fn reader(&self, doing: &'static str) -> Result<PoolConnection<Sqlite>, StoreError> {

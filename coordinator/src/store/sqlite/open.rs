@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -44,10 +45,14 @@ impl Lock {
             .open(&path)
             .map_err(failed)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self {
-                _file: file,
-                address,
-            }),
+            Ok(()) => {
+                // A holder that was killed left its address behind.
+                let _ = std::fs::remove_file(&address);
+                Ok(Self {
+                    _file: file,
+                    address,
+                })
+            }
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
                 path: database.to_owned(),
                 address: std::fs::read_to_string(&address).ok(),
@@ -66,7 +71,6 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The next holder writes its own; one that is left behind says nothing wrong before.
         let _ = std::fs::remove_file(&self.address);
     }
 }
@@ -78,7 +82,8 @@ fn beside(database: &Path, extension: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
+    let path = path.as_path();
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -104,7 +109,7 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     Ok(SqliteStore {
         writer: Writer::start(connection),
         readers,
-        lock,
+        lock: Mutex::new(Some(lock)),
     })
 }
 
@@ -151,8 +156,10 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), S
         .map(|migration| migration.version)
         .max()
         .unwrap_or(0);
+    // Hidden in sqlx's documentation, but the way around the generic `run`, whose future is not
+    // `Send` for every lifetime of the connection.
     MIGRATIONS
-        .run(&mut *connection)
+        .run_direct(None, connection, false)
         .await
         .map_err(|error| match error {
             MigrateError::VersionMissing(found) if found > known => StoreError::Newer {

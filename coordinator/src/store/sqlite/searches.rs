@@ -36,13 +36,14 @@ pub(super) async fn submit(
     }
     let model = model(connection, request).await?;
     Ok(sqlx::query_scalar(
-        "INSERT INTO searches (model, request, idempotency_key, state, reason, created_at,
-                               budget_evaluations, budget_time_ms)
-         VALUES (?, ?, ?, 'queued', 'waiting for a device', ?, ?, ?)
+        "INSERT INTO searches (model, request, subject_digest, idempotency_key, state, reason,
+                               created_at, budget_evaluations, budget_time_ms)
+         VALUES (?, ?, ?, ?, 'queued', 'waiting for a device', ?, ?, ?)
          RETURNING id",
     )
     .bind(model)
     .bind(document.to_string())
+    .bind(request.subject.digest().to_string())
     .bind(&search.idempotency_key)
     .bind(now_ms)
     .bind(request.budget.evaluations.map(signed))

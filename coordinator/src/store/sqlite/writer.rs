@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +19,11 @@ pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + 
 
 /// Gives work to the task that owns the writing connection.
 pub(super) struct Writer {
+    /// Both are gone once the writer was closed. Behind a std mutex, held for a look only.
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
     jobs: mpsc::Sender<Box<dyn Job>>,
     task: JoinHandle<()>,
 }
@@ -94,7 +100,9 @@ impl Writer {
     pub(super) fn start(connection: SqliteConnection) -> Self {
         let (jobs, queue) = mpsc::channel(8 * LARGEST_GROUP);
         let task = tokio::spawn(serve(connection, queue));
-        Self { jobs, task }
+        Self {
+            open: Mutex::new(Some(Open { jobs, task })),
+        }
     }
 
     /// Does the work in a transaction and answers after its commit. Work that fails leaves no
@@ -116,16 +124,28 @@ impl Writer {
             result: None,
             reply,
         });
-        self.jobs.send(job).await.map_err(|_| failed(false))?;
+        let jobs = self.lock().as_ref().map(|open| open.jobs.clone());
+        let jobs = jobs.ok_or_else(|| failed(false))?;
+        jobs.send(job).await.map_err(|_| failed(false))?;
+        // The writer ends when nobody can give it work any more.
+        drop(jobs);
         answer.await.map_err(|_| failed(true))?
     }
 
-    /// Ends after all work that was given, and closes the connection.
-    pub(super) async fn close(self) {
-        drop(self.jobs);
-        if let Err(error) = self.task.await {
+    /// Ends after all work that was given, and closes the connection. Work that comes later is
+    /// refused.
+    pub(super) async fn close(&self) {
+        let Some(Open { jobs, task }) = self.lock().take() else {
+            return;
+        };
+        drop(jobs);
+        if let Err(error) = task.await {
             tracing::error!(%error, "the writer of the database ended badly");
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
