@@ -180,7 +180,7 @@ async fn tasks_are_measured_and_reported_with_their_evidence() {
     let (world, coordinator) = (World::new(), FakeCoordinator::start());
     world.queue(&coordinator, 1, TaskKind::Quality);
     world.queue(&coordinator, 2, TaskKind::Latency);
-    let runtime = ScriptedRuntime::new().pausing(Duration::from_millis(3));
+    let runtime = ScriptedRuntime::obliging().pausing(Duration::from_millis(3));
     let agent = Agent::start(&coordinator, runtime);
     coordinator
         .wait("two reports", |state| state.reports.len() == 2)
@@ -238,7 +238,7 @@ async fn a_report_whose_answer_is_lost_is_sent_again_unchanged() {
     .into();
     world.queue(&coordinator, 1, TaskKind::Quality);
     world.queue(&coordinator, 2, TaskKind::Quality);
-    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
     coordinator
         .wait("five reports", |state| state.reports.len() == 5)
         .await;
@@ -261,7 +261,7 @@ async fn a_report_that_is_refused_is_dropped_and_the_task_given_back() {
     coordinator.state().report_errors = [refusal].into();
     world.queue(&coordinator, 1, TaskKind::Quality);
     world.queue(&coordinator, 2, TaskKind::Quality);
-    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
     coordinator
         .wait("two reports", |state| state.reports.len() == 2)
         .await;
@@ -326,7 +326,7 @@ async fn a_missing_model_is_named_and_leaves_the_task_to_others() {
         world.queue(&coordinator, task, TaskKind::Quality);
     }
     let begun = Instant::now();
-    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
     coordinator
         .wait("three releases", |state| state.releases.len() == 3)
         .await;
@@ -350,7 +350,7 @@ async fn a_task_that_cannot_be_read_is_given_back_with_the_field() {
     wire.kind = "taste".to_owned();
     coordinator.state().queue.push_back(wire);
     world.queue(&coordinator, 2, TaskKind::Quality);
-    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
     coordinator
         .wait("the second's report", |state| state.reports.len() == 1)
         .await;
@@ -426,7 +426,7 @@ async fn a_lost_lease_is_measured_to_the_end_and_reported() {
 async fn a_coordinator_that_comes_back_without_memory_is_served_again() {
     let (world, first) = (World::new(), FakeCoordinator::start());
     let address = first.address();
-    let agent = Agent::start(&first, ScriptedRuntime::new());
+    let agent = Agent::start(&first, ScriptedRuntime::obliging());
     first
         .wait("the registration", |state| state.registrations.len() == 1)
         .await;
@@ -492,7 +492,7 @@ async fn at_shutdown_a_measurement_is_sent_for_as_long_as_patience_lasts() {
     let away = || Status::unavailable("away");
     coordinator.state().report_errors = std::iter::repeat_with(away).take(1000).collect();
     world.queue(&coordinator, 1, TaskKind::Quality);
-    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
     coordinator
         .wait("a first report", |state| !state.reports.is_empty())
         .await;
@@ -527,7 +527,7 @@ async fn a_coordinator_that_is_not_there_is_one_error_with_its_address() {
     drop(coordinator);
     let begun = Instant::now();
     let shutdown = CancellationToken::new();
-    let error = bitfront_agent::run(config, ScriptedRuntime::new().factory(), shutdown).await;
+    let error = bitfront_agent::run(config, ScriptedRuntime::obliging().factory(), shutdown).await;
     let message = error.unwrap_err().to_string();
     assert!(message.contains(&url.to_string()), "{message}");
     assert!(message.contains("refused"), "{message}");
@@ -543,7 +543,7 @@ async fn something_else_at_the_address_is_an_error_and_not_a_hang() {
         ..Config::new(url.parse().unwrap())
     };
     let shutdown = CancellationToken::new();
-    let error = bitfront_agent::run(config, ScriptedRuntime::new().factory(), shutdown).await;
+    let error = bitfront_agent::run(config, ScriptedRuntime::obliging().factory(), shutdown).await;
     let message = error.unwrap_err().to_string();
     assert!(message.contains(&url), "{message}");
 }
@@ -553,7 +553,7 @@ async fn a_refused_registration_ends_the_agent_with_the_coordinators_words() {
     let coordinator = FakeCoordinator::start();
     let refusal = Status::failed_precondition("agents of version 0.1 are not served");
     coordinator.state().register_error = Some(refusal);
-    let agent = Agent::start(&coordinator, ScriptedRuntime::new());
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
     let error = agent.end().await.unwrap_err();
     assert!(matches!(error, AgentError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("version 0.1"), "{error}");

@@ -145,7 +145,7 @@ async fn measurements(searches: &Searches) -> BTreeMap<String, u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_spends_its_budget_and_keeps_what_nothing_dominates() {
     let world = World::new().await;
-    let agent = world.agent("bench", ScriptedRuntime::new());
+    let agent = world.agent("bench", ScriptedRuntime::obliging());
     let search = world.submit(70).await;
     let statuses = world.searches.watch(search).await.unwrap();
 
@@ -198,7 +198,7 @@ async fn a_search_spends_its_budget_and_keeps_what_nothing_dominates() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_best_plan_keeps_the_limits_and_is_never_worse_than_a_preset() {
     let world = World::new().await;
-    let _agent = world.agent("bench", ScriptedRuntime::new());
+    let _agent = world.agent("bench", ScriptedRuntime::obliging());
     let search = world.submit(60).await;
     world.ended(search).await;
     let front = world.searches.front(search).await.unwrap();
@@ -257,14 +257,14 @@ async fn a_search_waits_for_a_device_and_then_runs() {
         "{}",
         status.reason
     );
-    let _agent = world.agent("late", ScriptedRuntime::new());
+    let _agent = world.agent("late", ScriptedRuntime::obliging());
     assert_eq!(world.ended(search).await.state, SearchState::Done);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_search_stops_and_can_be_continued() {
     let world = World::new().await;
-    let runtime = ScriptedRuntime::new().pausing(Duration::from_millis(5));
+    let runtime = ScriptedRuntime::obliging().pausing(Duration::from_millis(5));
     let _agent = world.agent("bench", runtime);
     let search = world.submit(100_000).await;
     let some = |status: &SearchStatus| status.evaluated >= 25;
@@ -306,7 +306,7 @@ async fn a_cancelled_search_stops_and_can_be_continued() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_agents_share_a_search_and_measure_nothing_twice() {
     let world = World::new().await;
-    let runtime = || ScriptedRuntime::new().pausing(Duration::from_millis(4));
+    let runtime = || ScriptedRuntime::obliging().pausing(Duration::from_millis(4));
     let _first = world.agent("first", runtime());
     let _second = world.agent("second", runtime());
     let both = async {
@@ -344,7 +344,7 @@ async fn a_task_whose_agent_died_goes_to_another_when_its_lease_is_over() {
         .await
         .unwrap();
     dead.kill();
-    let _heir = world.agent("heir", ScriptedRuntime::new());
+    let _heir = world.agent("heir", ScriptedRuntime::obliging());
     let ended = world.ended(search).await;
     assert_eq!((ended.state, ended.evaluated), (SearchState::Done, 20));
     check(&world.searches.front(search).await.unwrap());
@@ -373,7 +373,7 @@ async fn a_measurement_under_a_lease_that_ended_is_kept_as_a_repeat() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     relay.point_to("http://127.0.0.1:9");
-    let _quick = world.agent("quick", ScriptedRuntime::new());
+    let _quick = world.agent("quick", ScriptedRuntime::obliging());
     let ended = world.ended(search).await;
     assert_eq!((ended.state, ended.evaluated), (SearchState::Done, 20));
     let front = world.searches.front(search).await.unwrap();
@@ -401,7 +401,7 @@ async fn lost_answers_and_restarts_of_the_coordinator_lose_nothing_and_double_no
     let relay = Relay::start(3, 4).await;
     let mut coordinator = Coordinator::start(config(&folder)).await;
     relay.point_to(&coordinator.url());
-    let runtime = ScriptedRuntime::new().pausing(Duration::from_millis(2));
+    let runtime = ScriptedRuntime::obliging().pausing(Duration::from_millis(2));
     let agent = Agent::start("bench", &relay.url(), runtime);
     let budget = 80;
     let search = coordinator
@@ -488,7 +488,7 @@ async fn what_cannot_be_executed_is_counted_and_kept_from_the_front() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_without_the_model_fails_the_search_with_the_path() {
     let world = World::new().await;
-    let _agent = world.agent("bench", ScriptedRuntime::new());
+    let _agent = world.agent("bench", ScriptedRuntime::obliging());
     let path = world.folder.path().join("model.gguf");
     std::fs::remove_file(&path).unwrap();
     let search = world.submit(30).await;
@@ -512,7 +512,7 @@ async fn an_agent_without_the_model_leaves_the_work_to_one_that_has_it() {
     while relay.seen(|seen| seen.failed.is_empty()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let _whole = world.agent("whole", ScriptedRuntime::new());
+    let _whole = world.agent("whole", ScriptedRuntime::obliging());
     let ended = world.ended(search).await;
     assert_eq!(ended.state, SearchState::Done, "{}", ended.reason);
     assert_eq!(ended.evaluated, 40);
@@ -526,7 +526,7 @@ async fn hand_outs_raise_the_epoch_and_carry_all_that_is_needed() {
     let world = World::new().await;
     let relay = Relay::start(1, 0).await;
     relay.point_to(&world.coordinator.url());
-    let _agent = Agent::start("bench", &relay.url(), ScriptedRuntime::new());
+    let _agent = Agent::start("bench", &relay.url(), ScriptedRuntime::obliging());
     let search = world.submit(16).await;
     world.ended(search).await;
     let submitted = request(world.folder.path(), 16);

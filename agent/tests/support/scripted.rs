@@ -40,7 +40,7 @@ pub struct ScriptedRuntime {
 
 impl ScriptedRuntime {
     /// A runtime that answers every measurement with figures at once.
-    pub fn new() -> Self {
+    pub fn obliging() -> Self {
         Self::deciding(|_, _| Answer::Figures)
     }
 
