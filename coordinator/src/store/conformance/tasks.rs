@@ -1,0 +1,334 @@
+//! Claims, leases, reports and measurements.
+
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+pub(super) async fn a_claim_goes_by_target_candidate_and_kind(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
+    let other_class = Claimant {
+        numerics_class: NumericsClass("other".to_owned()),
+        ..claimant(device)
+    };
+    let latency = store.claim(&other_class, NOW).await.unwrap().unwrap();
+    assert_eq!(latency.kind, TaskKind::Latency);
+    let stranger = Claimant {
+        hardware_profile: Digest::of("other"),
+        ..other_class
+    };
+    assert!(store.claim(&stranger, NOW).await.unwrap().is_none());
+    let candidates = store.candidates(search, 0).await.unwrap();
+    let mut order = Vec::new();
+    while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
+        assert_eq!(claimed.search, search);
+        order.push((claimed.candidate, claimed.kind));
+    }
+    assert_eq!(latency.candidate, candidates[0].id);
+    assert_eq!(
+        order,
+        [
+            (candidates[0].id, TaskKind::Quality),
+            (candidates[1].id, TaskKind::Quality),
+            (candidates[1].id, TaskKind::Latency),
+        ]
+    );
+}
+
+pub(super) async fn every_hand_out_has_an_epoch_of_its_own(store: Arc<dyn Store>) {
+    let (device, _) = running(&store, &[Precision::Q4K]).await;
+    let first = claim(&store, device).await;
+    assert_eq!(first.token.epoch, 1);
+    assert_eq!(
+        store.leased().await.unwrap(),
+        [HeldLease {
+            token: first.token,
+            device
+        }]
+    );
+    let requeued = store
+        .requeue(first.token, &ending("lost", true), NOW)
+        .await
+        .unwrap();
+    assert_eq!(requeued, Requeued::Queued);
+    assert!(store.leased().await.unwrap().is_empty());
+    let second = claim(&store, device).await;
+    assert_eq!(second.token.task, first.token.task);
+    assert_eq!(second.token.epoch, 2);
+    let facts = store.task(first.token.task).await.unwrap().unwrap();
+    assert_eq!(facts.epoch, 2);
+    assert_eq!(facts.kind, TaskKind::Quality);
+    assert_eq!(facts.layers, fixtures::spec().layers.len());
+    assert_eq!(facts.workloads, fixtures::request().workloads);
+    assert_eq!(store.task(9999).await.unwrap(), None);
+}
+
+pub(super) async fn concurrent_claims_never_share_a_task(store: Arc<dyn Store>) {
+    let precisions = [
+        Precision::Q4K,
+        Precision::Q8_0,
+        Precision::Q6K,
+        Precision::Q2K,
+    ];
+    let (device, _) = running(&store, &precisions).await;
+    let claims: Vec<_> = (0..20)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.claim(&claimant(device), NOW).await.unwrap() })
+        })
+        .collect();
+    let mut tasks = Vec::new();
+    for one in claims {
+        tasks.extend(one.await.unwrap().map(|claimed| claimed.token.task));
+    }
+    tasks.sort_unstable();
+    let handed_out = tasks.len();
+    tasks.dedup();
+    assert_eq!((handed_out, tasks.len()), (8, 8));
+}
+
+pub(super) async fn a_report_counts_once(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K]).await;
+    let claimed = claim(&store, device).await;
+    assert_eq!(report(&store, &claimed, "key").await, Receipt::Recorded);
+    assert_eq!(
+        report(&store, &claimed, "key").await,
+        Receipt::AlreadyReported
+    );
+    assert_eq!(store.scores(search, 0).await.unwrap().len(), 1);
+    assert_eq!(store.devices().await.unwrap()[0].measurements, 1);
+    assert!(store.leased().await.unwrap().is_empty());
+}
+
+pub(super) async fn a_key_of_another_task_is_refused(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K]).await;
+    let quality = claim(&store, device).await;
+    let latency = claim(&store, device).await;
+    report(&store, &quality, "key").await;
+    let reused = store
+        .record(&report_with(&latency, "key", None), NOW)
+        .await
+        .unwrap_err();
+    assert!(matches!(reused, StoreError::KeyReused { .. }), "{reused}");
+    assert_eq!(store.scores(search, 0).await.unwrap().len(), 1);
+    assert_eq!(store.leased().await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_stale_report_ends_a_task_that_nobody_holds(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K]).await;
+    let claimed = claim(&store, device).await;
+    let lost = ending("lost", true);
+    store.requeue(claimed.token, &lost, NOW).await.unwrap();
+    assert_eq!(report(&store, &claimed, "late").await, Receipt::Recorded);
+    assert_eq!(store.scores(search, 0).await.unwrap().len(), 1);
+    assert_eq!(claim(&store, device).await.kind, TaskKind::Latency);
+}
+
+pub(super) async fn a_stale_report_never_ends_a_newer_lease(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K]).await;
+    let stale = claim(&store, device).await;
+    let lost = ending("lost", true);
+    store.requeue(stale.token, &lost, NOW).await.unwrap();
+    let newer = claim(&store, device).await;
+    assert_eq!(newer.token.task, stale.token.task);
+    assert_eq!(report(&store, &stale, "stale").await, Receipt::KeptAsRepeat);
+    assert_eq!(
+        report(&store, &stale, "stale").await,
+        Receipt::AlreadyReported
+    );
+    assert_eq!(store.leased().await.unwrap()[0].token, newer.token);
+    assert!(store.scores(search, 0).await.unwrap().is_empty());
+    assert_eq!(report(&store, &newer, "newer").await, Receipt::Recorded);
+    assert_eq!(store.scores(search, 0).await.unwrap().len(), 1);
+    assert_eq!(store.devices().await.unwrap()[0].measurements, 2);
+}
+
+pub(super) async fn a_report_after_the_end_is_kept_as_a_repeat(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K]).await;
+    let claimed = claim(&store, device).await;
+    report(&store, &claimed, "one").await;
+    assert_eq!(report(&store, &claimed, "two").await, Receipt::KeptAsRepeat);
+    let latency = claim(&store, device).await;
+    store.cancel(search, NOW).await.unwrap();
+    assert_eq!(
+        report(&store, &latency, "three").await,
+        Receipt::KeptAsRepeat
+    );
+    assert_eq!(store.scores(search, 0).await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_lease_that_ends_without_a_result_is_queued_again(store: Arc<dyn Store>) {
+    let (device, _) = running(&store, &[Precision::Q4K]).await;
+    let claimed = claim(&store, device).await;
+    let stale = LeaseToken {
+        epoch: claimed.token.epoch + 1,
+        ..claimed.token
+    };
+    let lost = ending("lost", true);
+    let requeue = async |token| store.requeue(token, &lost, NOW).await.unwrap();
+    assert_eq!(requeue(stale).await, Requeued::NotHeld);
+    assert_eq!(requeue(claimed.token).await, Requeued::Queued);
+    assert_eq!(requeue(claimed.token).await, Requeued::NotHeld);
+    assert_eq!(claim(&store, device).await.token.epoch, 2);
+}
+
+pub(super) async fn too_many_attempts_make_the_candidate_infeasible(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K]).await;
+    for attempt in 1..=3 {
+        let claimed = claim(&store, device).await;
+        let lost = ending("its agent went silent", true);
+        let requeued = store.requeue(claimed.token, &lost, NOW).await.unwrap();
+        let expected = [Requeued::Queued, Requeued::Queued, Requeued::Failed][attempt - 1];
+        assert_eq!(requeued, expected, "attempt {attempt}");
+    }
+    let scores = store.scores(search, 0).await.unwrap();
+    assert_eq!(scores.len(), 1);
+    match &scores[0].outcome {
+        ScoreOutcome::Infeasible { reason, abandoned } => {
+            assert!(*abandoned && reason.contains("3 attempts"), "{reason}");
+            assert!(reason.contains("went silent"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Neither the failed task nor the other one of its candidate is handed out any more, and
+    // what the coordinator wrote is not the device's.
+    assert!(store.claim(&claimant(device), NOW).await.unwrap().is_none());
+    assert_eq!(store.devices().await.unwrap()[0].measurements, 0);
+}
+
+pub(super) async fn an_attempt_that_does_not_count_is_forgotten(store: Arc<dyn Store>) {
+    let (device, _) = running(&store, &[Precision::Q4K]).await;
+    for epoch in 1..=9 {
+        let claimed = claim(&store, device).await;
+        assert_eq!(claimed.token.epoch, epoch);
+        let stopped = ending("the agent stops", false);
+        let requeued = store.requeue(claimed.token, &stopped, NOW).await.unwrap();
+        assert_eq!(requeued, Requeued::Queued);
+    }
+}
+
+pub(super) async fn an_infeasible_outcome_cancels_the_other_task(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
+    let quality = claim(&store, device).await;
+    let infeasible = report_with(&quality, "key", Some(fixtures::infeasible("no kernel")));
+    assert_eq!(
+        store.record(&infeasible, NOW).await.unwrap(),
+        Receipt::Recorded
+    );
+    let next = claim(&store, device).await;
+    assert!(next.candidate > quality.candidate);
+    let scores = store.scores(search, 0).await.unwrap();
+    let expected = ScoreOutcome::Infeasible {
+        reason: "no kernel".to_owned(),
+        abandoned: false,
+    };
+    assert_eq!(scores[0].outcome, expected);
+}
+
+pub(super) async fn measurements_read_back_whole_and_in_order(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
+    let mut reports = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        let claimed = claim(&store, device).await;
+        reports.push((claimed.candidate, report_with(&claimed, key, None)));
+    }
+    // Handed in in another order than they were leased.
+    for (_, report) in reports.iter().rev() {
+        store.record(report, NOW + 9).await.unwrap();
+    }
+    let stored = store.measurements(search, None).await.unwrap();
+    let expected: Vec<_> = reports.iter().rev().collect();
+    assert_eq!(stored.len(), 4);
+    for (stored, (candidate, report)) in stored.iter().zip(expected) {
+        assert_eq!(stored.candidate, *candidate);
+        assert_eq!(stored.measurement, report.measurement);
+        assert_eq!(
+            (stored.device.as_str(), stored.received_at_ms),
+            ("one", NOW + 9)
+        );
+        assert!(stored.executed_as_planned);
+    }
+    let scores = store.scores(search, 0).await.unwrap();
+    let ids: Vec<_> = scores.iter().map(|score| score.measurement).collect();
+    assert_eq!(ids, stored.iter().map(|one| one.id).collect::<Vec<_>>());
+    assert!(ids.is_sorted());
+    assert_eq!(store.scores(search, ids[1]).await.unwrap(), scores[2..]);
+    let one = store
+        .measurements(search, Some(reports[0].0))
+        .await
+        .unwrap();
+    assert_eq!(one.len(), 2);
+    match (&scores[0].outcome, &stored[0].measurement.outcome) {
+        (
+            ScoreOutcome::Latency {
+                decode_ns,
+                prefill_ns,
+            },
+            Outcome::Latency { workloads },
+        ) => {
+            assert_eq!(*prefill_ns, workloads[0].median_ns);
+            assert_eq!(*decode_ns, workloads[1].median_ns);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(super) async fn an_order_that_was_not_executed_is_noted(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K]).await;
+    let claimed = claim(&store, device).await;
+    let mut report = report_with(&claimed, "key", None);
+    report.measurement.evidence.executed[3] = Precision::F16;
+    store.record(&report, NOW).await.unwrap();
+    assert!(!store.scores(search, 0).await.unwrap()[0].executed_as_planned);
+}
+
+pub(super) async fn a_quality_is_measured_once_for_all_searches_over_one_subject(
+    store: Arc<dyn Store>,
+) {
+    let (device, first) = running(&store, &[Precision::Q4K]).await;
+    let quality = claim(&store, device).await;
+    let latency = claim(&store, device).await;
+    report(&store, &quality, "quality").await;
+    report(&store, &latency, "latency").await;
+    let mut other_text = new_search();
+    other_text.request.subject.data.evaluation_digest = Digest::of("other text");
+    let second = store.submit(&new_search(), NOW + 1).await.unwrap();
+    let third = store.submit(&other_text, NOW + 1).await.unwrap();
+    for (search, precision) in [
+        (second, Precision::Q4K),
+        (second, Precision::Q8_0),
+        (third, Precision::Q4K),
+    ] {
+        store.bind(search, &binding()).await.unwrap();
+        let ask = u64::from(precision == Precision::Q8_0);
+        let added = store
+            .add_candidate(search, &candidate(ask, precision), NOW)
+            .await;
+        assert!(added.unwrap().is_some());
+    }
+    let known = store.measurements(first, None).await.unwrap();
+    let reused = store.measurements(second, None).await.unwrap();
+    assert_eq!(reused.len(), 1);
+    assert_eq!(reused[0].measurement, known[0].measurement);
+    assert_eq!(
+        (reused[0].device.as_str(), reused[0].received_at_ms),
+        ("one", NOW)
+    );
+    assert_eq!(store.scores(second, 0).await.unwrap().len(), 1);
+    assert!(store.scores(third, 0).await.unwrap().is_empty());
+    assert_eq!(store.devices().await.unwrap()[0].measurements, 2);
+    let mut left = Vec::new();
+    while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
+        left.push((claimed.search, claimed.kind));
+    }
+    use TaskKind::{Latency, Quality};
+    assert_eq!(
+        left,
+        [
+            (second, Latency),
+            (second, Quality),
+            (second, Latency),
+            (third, Quality),
+            (third, Latency)
+        ]
+    );
+}
