@@ -45,7 +45,10 @@ mod tests {
             Err(std::io::Error::other("no space left"))
         });
         let message = failed.unwrap_err().to_string();
-        assert!(message.contains("deep/file") && message.contains("no space"), "{message}");
+        assert!(
+            message.contains("deep/file") && message.contains("no space"),
+            "{message}"
+        );
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
         write_atomically(&path, |file| file.write_all(b"whole")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");

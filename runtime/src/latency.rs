@@ -61,16 +61,15 @@ pub fn measure(
         Workload::Prefill { tokens } => (0, tokens as usize),
         Workload::Decode { context, tokens } => (context as usize, tokens as usize),
     };
-    let inputs = inputs(text, context + tokens, settings.inputs).ok_or_else(|| {
-        RuntimeError::Workload {
+    let inputs =
+        inputs(text, context + tokens, settings.inputs).ok_or_else(|| RuntimeError::Workload {
             workload: workload.to_string(),
             reason: format!(
                 "needs {} tokens, the evaluation windows have {}",
                 context + tokens,
                 text.len()
             ),
-        }
-    })?;
+        })?;
     match workload {
         Workload::Prefill { .. } => {
             let mut cache = decoder.cache(1, tokens);
@@ -79,7 +78,13 @@ pub fn measure(
                 let input = turn.next().copied().unwrap_or_default();
                 cache.reset();
                 let start = Instant::now();
-                black_box(decoder.forward(matrices, input, &mut cache, Positions::Last, Arithmetic::Kernels)?);
+                black_box(decoder.forward(
+                    matrices,
+                    input,
+                    &mut cache,
+                    Positions::Last,
+                    Arithmetic::Kernels,
+                )?);
                 Ok(start.elapsed())
             };
             collect(workload, 1, settings, &mut sample)
@@ -93,7 +98,13 @@ pub fn measure(
                 cache.truncate(context);
                 let start = Instant::now();
                 for token in next.chunks(1) {
-                    black_box(decoder.forward(matrices, token, cache, Positions::Last, Arithmetic::Kernels)?);
+                    black_box(decoder.forward(
+                        matrices,
+                        token,
+                        cache,
+                        Positions::Last,
+                        Arithmetic::Kernels,
+                    )?);
                 }
                 Ok(start.elapsed())
             };
@@ -111,7 +122,11 @@ fn inputs(text: &[u32], length: usize, count: usize) -> Option<Vec<&[u32]>> {
         1 => 0,
         _ => index * last / (count - 1),
     };
-    Some((0..count).map(|index| &text[start(index)..][..length]).collect())
+    Some(
+        (0..count)
+            .map(|index| &text[start(index)..][..length])
+            .collect(),
+    )
 }
 
 /// A cache that holds the first `context` tokens of each input, and the tokens to decode after
@@ -132,7 +147,13 @@ fn fill<'a>(
         .map(|input| {
             let (before, next) = input.split_at(context);
             let mut cache = decoder.cache(1, context + tokens);
-            decoder.forward(matrices, before, &mut cache, Positions::Last, Arithmetic::Kernels)?;
+            decoder.forward(
+                matrices,
+                before,
+                &mut cache,
+                Positions::Last,
+                Arithmetic::Kernels,
+            )?;
             Ok((cache, next))
         })
         .collect()
@@ -199,7 +220,10 @@ mod tests {
         let text = (0..1000).collect::<Vec<u32>>();
         let found = inputs(&text, 100, 16).unwrap();
         assert_eq!(found.len(), 16);
-        let starts = found.iter().map(|input| input[0]).collect::<std::collections::BTreeSet<_>>();
+        let starts = found
+            .iter()
+            .map(|input| input[0])
+            .collect::<std::collections::BTreeSet<_>>();
         assert_eq!(starts.len(), 16);
         assert!(found.iter().all(|input| input.len() == 100));
         assert_eq!((found[0][0], found[15][99]), (0, 999));
@@ -224,7 +248,9 @@ mod tests {
             least_samples: 9,
             ..LatencySettings::default()
         };
-        let latency = collect(workload(), 4, &settings, &mut || Ok(durations.next().unwrap()));
+        let latency = collect(workload(), 4, &settings, &mut || {
+            Ok(durations.next().unwrap())
+        });
         let latency = latency.unwrap();
         assert_eq!(latency.samples_ns, [8, 4, 12].repeat(3));
         assert_eq!(latency.median_ns, 2.0);

@@ -117,12 +117,18 @@ fn score(logits: &[f32], reference: &[[u8; 4]], target: usize) -> [f32; FIGURES]
     let divergence = sum_in_lanes(logits, reference, |logit, bytes| {
         let expected = f32::from_le_bytes(bytes);
         let term = exp(expected) * (expected - (logit - single));
-        if expected > LEAST_LOG_PROBABILITY { term } else { 0.0 }
+        if expected > LEAST_LOG_PROBABILITY {
+            term
+        } else {
+            0.0
+        }
     });
     let expected = reference
         .get(target)
         .map_or(f32::NAN, |&bytes| f32::from_le_bytes(bytes));
-    let found = logits.get(target).map_or(f64::NAN, |&logit| f64::from(logit));
+    let found = logits
+        .get(target)
+        .map_or(f64::NAN, |&logit| f64::from(logit));
     [
         divergence as f32,
         (shift - found) as f32,
@@ -160,4 +166,110 @@ fn sum_in_lanes<A: Copy, B: Copy>(left: &[A], right: &[B], term: impl Fn(A, B) -
     let rest = left_rest.iter().zip(right_rest);
     let rest = rest.map(|(&left, &right)| f64::from(term(left, right)));
     lanes.iter().sum::<f64>() + rest.sum::<f64>()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bitfront_model::Digest;
+
+    use super::*;
+    use crate::reference::ReferenceShape;
+
+    const SHAPE: ReferenceShape = ReferenceShape {
+        windows: 2,
+        positions: 3,
+        vocabulary: 50,
+    };
+
+    fn logits(window: usize) -> Vec<f32> {
+        (0..SHAPE.positions * SHAPE.vocabulary)
+            .map(|index| ((index * 7 + window * 13) as f32 * 0.37).sin() * 5.0)
+            .collect()
+    }
+
+    fn reference(directory: &tempfile::TempDir) -> Reference {
+        let path = directory.path().join("a.reference");
+        let key = Digest::of("key");
+        Reference::open_or_make(path, key, SHAPE, &mut |_| {}, |window| Ok(logits(window))).unwrap()
+    }
+
+    #[test]
+    fn the_reference_itself_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let reference = reference(&directory);
+        let mut scorer = Scorer::new(&reference);
+        for window in 0..2 {
+            scorer.add(window, &logits(window), &[1, 2, 3]).unwrap();
+        }
+        let quality = scorer.finish();
+        assert!(quality.kld.abs() < 1e-6, "{}", quality.kld);
+        assert_eq!(quality.same_top_rate, 1.0);
+        assert_eq!((quality.positions, quality.kld_windows.len()), (6, 2));
+        let difference = quality.perplexity - quality.reference_perplexity;
+        assert!(difference.abs() < 1e-4 * quality.perplexity);
+    }
+
+    #[test]
+    fn a_known_divergence_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let reference = reference(&directory);
+        let mut scorer = Scorer::new(&reference);
+        // A uniform prediction: the divergence is log n minus the reference's entropy.
+        let flat = vec![3.0; SHAPE.positions * SHAPE.vocabulary];
+        scorer.add(0, &flat, &[0, 0, 0]).unwrap();
+        let found = scorer.finish();
+        let expected = logits(0)
+            .chunks(SHAPE.vocabulary)
+            .map(|row| {
+                let weights = row.iter().map(|&logit| f64::from(logit).exp());
+                let total = weights.clone().sum::<f64>();
+                let probabilities = weights.map(|weight| weight / total);
+                let entropy = probabilities.map(|p| -p * p.ln()).sum::<f64>();
+                (SHAPE.vocabulary as f64).ln() - entropy
+            })
+            .sum::<f64>()
+            / SHAPE.positions as f64;
+        assert!(
+            (found.kld - expected).abs() < 1e-5,
+            "{} {expected}",
+            found.kld
+        );
+        assert!((found.perplexity - SHAPE.vocabulary as f64).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_plan_that_breaks_the_model_is_infeasible_and_says_where() {
+        let directory = tempfile::tempdir().unwrap();
+        let reference = reference(&directory);
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut logits = logits(1);
+            logits[SHAPE.vocabulary + 4] = broken;
+            let error = Scorer::new(&reference)
+                .add(1, &logits, &[0, 0, 0])
+                .unwrap_err();
+            assert!(matches!(error, RuntimeError::Infeasible { .. }), "{error}");
+            assert!(
+                error.to_string().contains("position 1 of window 1"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_reference_that_is_not_finite_is_refused_and_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.reference");
+        let made = Reference::open_or_make(path, Digest::of("key"), SHAPE, &mut |_| {}, |window| {
+            let mut logits = logits(window);
+            logits[7] = if window == 1 { f32::NAN } else { 0.0 };
+            Ok(logits)
+        });
+        let error = made.err().unwrap();
+        assert!(
+            matches!(error, RuntimeError::ReferenceNotFinite { window: 1, .. }),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }

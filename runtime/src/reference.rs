@@ -59,7 +59,9 @@ impl ReferenceShape {
             .windows
             .checked_mul(self.positions)?
             .checked_mul(self.vocabulary)?;
-        (values as u64).checked_mul(4)?.checked_add(HEADER_BYTES as u64)
+        (values as u64)
+            .checked_mul(4)?
+            .checked_add(HEADER_BYTES as u64)
     }
 
     fn header(&self, key: Digest, content: &[u8]) -> Vec<u8> {
@@ -201,7 +203,10 @@ fn window_bytes(
         }
         log_softmax(logits);
     }
-    Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    Ok(values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect())
 }
 
 /// `x − log Σ exp(x)`, in place.

@@ -96,7 +96,13 @@ mod tests {
     /// The ranks of the usual tables of distribution-free intervals of the median at 95 %.
     #[test]
     fn intervals_have_the_ranks_of_the_tables() {
-        for (count, low, high) in [(6, 1, 6), (10, 2, 9), (20, 6, 15), (30, 10, 21), (50, 18, 33)] {
+        for (count, low, high) in [
+            (6, 1, 6),
+            (10, 2, 9),
+            (20, 6, 15),
+            (30, 10, 21),
+            (50, 18, 33),
+        ] {
             let values = (1..=count).map(f64::from).collect::<Vec<_>>();
             let interval = median_interval(&values, 0.95).unwrap();
             assert_eq!(
@@ -113,7 +119,7 @@ mod tests {
         let interval = median_interval(&[2.0, 1.0, 3.0], 0.95).unwrap();
         assert_eq!((interval.low, interval.high), (1.0, 3.0));
         assert!((interval.confidence - 0.75).abs() < 1e-12);
-        assert_eq!(median_interval(&[1.0], 0.95).unwrap().confidence, 0.0);
+        assert!(median_interval(&[1.0], 0.95).unwrap().confidence < 1e-12);
         assert!(median_interval(&[], 0.95).is_none());
     }
 

@@ -114,7 +114,9 @@ impl TensorStore {
         }
         // The source is as quick to read as a copy of it, so floats are not spilled.
         let path = (!key.precision.is_float()).then(|| self.directory.join(key.file_name()));
-        let stored = path.as_deref().and_then(|path| read(path, &key, rows, columns));
+        let stored = path
+            .as_deref()
+            .and_then(|path| read(path, &key, rows, columns));
         let bytes = match stored {
             Some(bytes) => {
                 self.counts.from_disk += 1;

@@ -97,9 +97,9 @@ impl Decoder {
                 })
         };
         let required = |name: &str, length: usize| {
-            let values = source.fixed(name)?.ok_or_else(|| {
-                RuntimeError::Engine(format!("the model has no tensor `{name}`"))
-            })?;
+            let values = source
+                .fixed(name)?
+                .ok_or_else(|| RuntimeError::Engine(format!("the model has no tensor `{name}`")))?;
             if values.len() == length {
                 return Ok(values);
             }

@@ -66,10 +66,14 @@ pub(crate) fn gated(gate: &mut [f32], up: &[f32]) {
     let silu = |gate: &mut f32, up: &f32| *gate = *gate / (1.0 + exp(-*gate)) * up;
     for_costly_rows(head, WIDTH, cost, |row, gate| {
         let up = &up[row * WIDTH..][..WIDTH];
-        gate.iter_mut().zip(up).for_each(|(gate, up)| silu(gate, up));
+        gate.iter_mut()
+            .zip(up)
+            .for_each(|(gate, up)| silu(gate, up));
     });
     let up = &up[whole..];
-    tail.iter_mut().zip(up).for_each(|(gate, up)| silu(gate, up));
+    tail.iter_mut()
+        .zip(up)
+        .for_each(|(gate, up)| silu(gate, up));
 }
 
 /// Adds `delta` to `values`.

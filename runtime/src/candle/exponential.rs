@@ -26,7 +26,13 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = shifted - ROUNDER;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
     let mut polynomial = 1.987_569_1e-4;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_6e-1, 0.5] {
+    for coefficient in [
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_6e-1,
+        0.5,
+    ] {
         polynomial = polynomial * r + coefficient;
     }
     let power = polynomial * (r * r) + r + 1.0;

@@ -269,10 +269,8 @@ pub(crate) fn batch_windows(context: usize) -> usize {
     (BATCH_TOKENS / context.max(1)).max(1)
 }
 
-/// All layers of a source in `f32`.
-pub(crate) fn float_matrices(
-    source: &dyn crate::source::Source,
-) -> Result<Matrices, RuntimeError> {
+/// All layers of a source in `f32`: four bytes for every weight of the model.
+pub fn float_matrices(source: &dyn crate::source::Source) -> Result<Matrices, RuntimeError> {
     (0..source.spec().layers.len())
         .map(|layer| {
             let weights = source.layer(layer)?;

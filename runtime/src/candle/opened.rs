@@ -137,7 +137,12 @@ impl OpenSubject {
         let shape = (layer.rows as usize, layer.columns as usize);
         store.get(key, shape, || {
             let weights = self.source.layer(index)?;
-            quantize(layer, precision, &weights, importance.map(|(values, _)| values))
+            quantize(
+                layer,
+                precision,
+                &weights,
+                importance.map(|(values, _)| values),
+            )
         })
     }
 
@@ -165,7 +170,13 @@ fn scored_logits(
         count: scored.count,
     };
     let mut cache = decoder.cache(windows.len(), context);
-    decoder.forward(matrices, &windows.concat(), &mut cache, positions, arithmetic)
+    decoder.forward(
+        matrices,
+        &windows.concat(),
+        &mut cache,
+        positions,
+        arithmetic,
+    )
 }
 
 fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, RuntimeError> {
@@ -181,8 +192,16 @@ fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, Runt
         Some(data.calibration_windows),
     )?;
     for (part, expected, found) in [
-        ("evaluation", data.evaluation_digest, windows.evaluation_digest),
-        ("calibration", data.calibration_digest, windows.calibration_digest),
+        (
+            "evaluation",
+            data.evaluation_digest,
+            windows.evaluation_digest,
+        ),
+        (
+            "calibration",
+            data.calibration_digest,
+            windows.calibration_digest,
+        ),
     ] {
         if expected != found {
             return Err(RuntimeError::OtherData {
@@ -236,7 +255,9 @@ impl Opening<'_> {
     /// It is always the file's that is used: a mean survives being written as a sum and a count
     /// only up to its last bit, and the digest must be the same before and after a restart.
     fn calibrate(&mut self, progress: &mut dyn FnMut(&str)) -> Result<Imatrix, RuntimeError> {
-        let path = self.cache_directory.join(format!("{}.imatrix.gguf", self.key));
+        let path = self
+            .cache_directory
+            .join(format!("{}.imatrix.gguf", self.key));
         if let Ok(imatrix) = imatrix_file::read(&path)
             && self.check_imatrix(&imatrix).is_ok()
         {
@@ -252,8 +273,7 @@ impl Opening<'_> {
         let float = self.float.as_ref().ok_or(RuntimeError::NotOpen)?;
         let spec = self.source.spec();
         let batch = batch_windows(context);
-        let collected =
-            imatrix::collect(&self.decoder, float, spec, &windows.calibration, batch)?;
+        let collected = imatrix::collect(&self.decoder, float, spec, &windows.calibration, batch)?;
         std::fs::create_dir_all(self.cache_directory)
             .map_err(RuntimeError::io("create", self.cache_directory))?;
         imatrix_file::write(&collected, &path)?;

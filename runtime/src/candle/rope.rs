@@ -20,7 +20,9 @@ impl Rope {
             .frequencies(hyper.head_size, hyper.rope_theta);
         let mut table = Vec::with_capacity(positions * hyper.head_size);
         for position in 0..positions {
-            let angles = frequencies.iter().map(|frequency| position as f64 * frequency);
+            let angles = frequencies
+                .iter()
+                .map(|frequency| position as f64 * frequency);
             table.extend(angles.clone().map(|angle| angle.cos() as f32));
             table.extend(angles.map(|angle| angle.sin() as f32));
         }

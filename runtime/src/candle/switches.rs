@@ -118,7 +118,10 @@ mod tests {
         for name in REFUSED {
             let set = |asked: &str| (asked == name).then(|| "1".to_owned());
             let message = refuse(&set).unwrap_err().to_string();
-            assert!(message.contains(name) && message.contains("unset"), "{message}");
+            assert!(
+                message.contains(name) && message.contains("unset"),
+                "{message}"
+            );
             let off = |asked: &str| (asked == name).then(|| "0".to_owned());
             assert!(refuse(&off).is_ok());
         }
@@ -139,7 +142,10 @@ mod tests {
     fn a_forced_kernel_level_is_another_numerics_class() {
         let set = |asked: &str| (asked == "MISTRALRS_FORCE_AVX2").then(|| "1".to_owned());
         let forced = numerics_class(&set);
-        assert!(forced.0.ends_with("avx2") || forced.0.ends_with("portable"), "{forced}");
+        assert!(
+            forced.0.ends_with("avx2") || forced.0.ends_with("portable"),
+            "{forced}"
+        );
     }
 
     #[test]

@@ -1,0 +1,7 @@
+//! The candle runtime: the forward pass against `transformers`, and measuring on the demo model.
+
+#![allow(clippy::unwrap_used)]
+
+mod golden_logits;
+mod measuring;
+mod support;

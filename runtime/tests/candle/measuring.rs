@@ -1,0 +1,444 @@
+//! The candle runtime on the demo model: what executes, what it costs in quality, what is kept.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bitfront_model::{Digest, ImatrixSource, Plan, Precision, Workload};
+use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions, float_matrices};
+use bitfront_runtime::latency::LatencySettings;
+use bitfront_runtime::reference::ScoredPositions;
+use bitfront_runtime::tensor_store::StoreCounts;
+use bitfront_runtime::{CandleSettings, Runtime, RuntimeError};
+use tempfile::TempDir;
+
+use crate::support::{self, demo, opened, runtime};
+
+fn uniform(runtime: &CandleRuntime, precision: Precision) -> Plan {
+    Plan::uniform(runtime.spec().unwrap(), precision).unwrap()
+}
+
+fn kld(runtime: &mut CandleRuntime, precision: Precision) -> f64 {
+    let plan = uniform(runtime, precision);
+    runtime.quality(&plan).unwrap().value.kld
+}
+
+#[test]
+fn fewer_bits_lose_more_and_the_source_loses_nothing() {
+    let directory = TempDir::new().unwrap();
+    let mut runtime = opened(directory.path(), &demo(ImatrixSource::Calibration));
+    let source = Plan::source(runtime.spec().unwrap()).unwrap();
+    let quality = runtime.quality(&source).unwrap().value;
+    assert!(quality.kld.abs() < 1e-6, "{}", quality.kld);
+    assert!(quality.same_top_rate > 0.999);
+    assert_eq!(quality.positions, 4 * 127);
+    assert_eq!(quality.kld_windows.len(), 4);
+    let ratio = quality.perplexity / quality.reference_perplexity;
+    assert!((ratio - 1.0).abs() < 1e-5, "{ratio}");
+
+    let ladder = [
+        (Precision::F32, 1e-7),
+        (Precision::F16, 1e-5),
+        (Precision::Q8_0, 1.5e-3),
+        (Precision::Q6K, 4e-3),
+        (Precision::Q5K, 1e-2),
+        (Precision::Q4K, 3e-2),
+        (Precision::Q3K, 0.15),
+        (Precision::Q2K, 0.6),
+    ];
+    let found = ladder.map(|(precision, _)| kld(&mut runtime, precision));
+    for ((precision, bound), found) in ladder.iter().zip(&found) {
+        assert!(found.abs() < *bound, "{precision}: {found}");
+    }
+    assert!(found[1..].is_sorted(), "{found:?}");
+}
+
+#[test]
+fn an_imatrix_lowers_the_divergence() {
+    let directory = TempDir::new().unwrap();
+    let mut with = opened(directory.path(), &demo(ImatrixSource::Calibration));
+    let mut without = opened(directory.path(), &demo(ImatrixSource::None));
+    assert!(with.imatrix_digest().is_some() && without.imatrix_digest().is_none());
+    let mut failures = Vec::new();
+    for precision in [Precision::Q2K, Precision::Q3K, Precision::Q4_0] {
+        let (better, worse) = (kld(&mut with, precision), kld(&mut without, precision));
+        if better >= 0.97 * worse {
+            failures.push(format!("{precision}: {better} with, {worse} without"));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn what_executes_is_what_was_asked_for() {
+    let directory = TempDir::new().unwrap();
+    let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
+    for precision in runtime.precisions() {
+        let plan = uniform(&runtime, precision);
+        let assembly = runtime.assemble(&plan).unwrap();
+        assert_eq!(assembly.executed, plan.precisions(), "{precision}");
+    }
+    let spec = runtime.spec().unwrap().clone();
+    let layers = spec.layers.len();
+    let mixed = (0..layers).map(|index| Precision::ALL[index % Precision::ALL.len()]);
+    let mixed = Plan::new(&spec, mixed.collect()).unwrap();
+    let measured = runtime.quality(&mixed).unwrap();
+    assert_eq!(measured.executed, mixed.precisions());
+    assert!(measured.value.kld > 0.0);
+    for (index, &precision) in mixed.precisions().iter().enumerate() {
+        let bytes = runtime.tensor_bytes(index, precision).unwrap();
+        let layer = &spec.layers[index];
+        assert_eq!(
+            Some(bytes.len() as u64),
+            precision.bytes(layer.rows, layer.columns)
+        );
+    }
+}
+
+/// The slow twin: everything in `f64`, one position at a time, from logits of two full passes.
+#[test]
+fn the_divergence_is_that_of_the_definition() {
+    let directory = TempDir::new().unwrap();
+    let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
+    let plan = uniform(&runtime, Precision::Q4K);
+    let fast = runtime.quality(&plan).unwrap().value;
+    let matrices = runtime.assemble(&plan).unwrap().matrices;
+    let opened = runtime.opened().unwrap();
+    let reference = float_matrices(opened.source()).unwrap();
+    let vocabulary = opened.source().spec().vocabulary_size as usize;
+
+    let mut divergences = Vec::new();
+    let (mut loss, mut same) = (0.0, 0);
+    for window in &opened.windows().evaluation {
+        let probabilities = |matrices| {
+            let mut cache = opened.decoder().cache(1, window.len());
+            let (all, kernels) = (Positions::All, Arithmetic::Kernels);
+            let logits = opened
+                .decoder()
+                .forward(matrices, window, &mut cache, all, kernels);
+            let logits = logits.unwrap();
+            let rows = logits.chunks(vocabulary).map(log_softmax);
+            rows.collect::<Vec<_>>()
+        };
+        let (found, expected) = (probabilities(&matrices), probabilities(&reference));
+        let scored = ScoredPositions::of(window.len());
+        for position in scored.first..scored.first + scored.count {
+            let (found, expected) = (&found[position], &expected[position]);
+            let terms = expected.iter().zip(found).map(|(p, q)| p.exp() * (p - q));
+            divergences.push(terms.sum::<f64>());
+            loss -= found[window[position + 1] as usize];
+            same += usize::from(largest(found) == largest(expected));
+        }
+    }
+    let count = divergences.len() as f64;
+    let mean = divergences.iter().sum::<f64>() / count;
+    let squares = divergences
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f64>();
+    let error = (squares / count / (count - 1.0)).sqrt();
+    assert_eq!(fast.positions as f64, count);
+    let close = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-4;
+    assert!(close(fast.kld, mean), "{} {mean}", fast.kld);
+    assert!(
+        close(fast.kld_standard_error, error),
+        "{} {error}",
+        fast.kld_standard_error
+    );
+    assert!(close(fast.perplexity, (loss / count).exp()));
+    assert!((fast.same_top_rate - same as f64 / count).abs() < 1e-9);
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shifted = logits
+        .iter()
+        .map(|&logit| f64::from(logit) - f64::from(largest));
+    let total = shifted.clone().map(f64::exp).sum::<f64>().ln();
+    shifted.map(|logit| logit - total).collect()
+}
+
+fn largest(values: &[f64]) -> usize {
+    (0..values.len()).fold(0, |best, index| {
+        if values[index] > values[best] {
+            index
+        } else {
+            best
+        }
+    })
+}
+
+/// Where candle's kernel is slow, scoring computes the same product in floating point; rounding
+/// differs in the last bit, which later roundings amplify to a share of the divergence.
+#[test]
+fn scoring_agrees_with_the_kernels() {
+    let directory = TempDir::new().unwrap();
+    let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
+    let mut failures = Vec::new();
+    for precision in [
+        Precision::Q2K,
+        Precision::Q5K,
+        Precision::Q4_0,
+        Precision::Q5_1,
+    ] {
+        let plan = uniform(&runtime, precision);
+        let scored = runtime.score(&plan, Arithmetic::Scoring).unwrap().value;
+        let exact = runtime.score(&plan, Arithmetic::Kernels).unwrap().value;
+        let bound = 0.02 * exact.kld + exact.kld_standard_error / 2.0;
+        if (scored.kld - exact.kld).abs() > bound {
+            failures.push(format!("{precision}: {} and {}", scored.kld, exact.kld));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn a_tensor_is_quantized_once_and_survives_a_restart() {
+    let directory = TempDir::new().unwrap();
+    let subject = demo(ImatrixSource::None);
+    let mut first = opened(directory.path(), &subject);
+    let layers = first.spec().unwrap().layers.len() as u64;
+    let plan = uniform(&first, Precision::Q4K);
+    for _ in 0..3 {
+        first.assemble(&plan).unwrap();
+    }
+    let counts = StoreCounts {
+        from_memory: 2 * layers,
+        from_disk: 0,
+        made: layers,
+    };
+    assert_eq!(first.store_counts(), counts);
+
+    let mut second = opened(directory.path(), &subject);
+    second.assemble(&plan).unwrap();
+    assert_eq!(second.store_counts().made, 0);
+    assert_eq!(second.store_counts().from_disk, layers);
+    let same = (0..layers as usize).all(|layer| {
+        let bytes = |runtime: &mut CandleRuntime| runtime.tensor_bytes(layer, Precision::Q4K);
+        bytes(&mut first).unwrap() == bytes(&mut second).unwrap()
+    });
+    assert!(same);
+}
+
+#[test]
+fn without_memory_tensors_come_from_the_disk_and_damaged_ones_are_made_again() {
+    let directory = TempDir::new().unwrap();
+    let settings = CandleSettings {
+        tensor_budget_bytes: 1 << 20,
+        ..CandleSettings::new(directory.path().to_owned())
+    };
+    let mut runtime = CandleRuntime::new(settings).unwrap();
+    runtime
+        .open(&demo(ImatrixSource::None), &mut |_| {})
+        .unwrap();
+    let plan = uniform(&runtime, Precision::Q8_0);
+    runtime.assemble(&plan).unwrap();
+    let made = runtime.store_counts().made;
+    runtime.assemble(&plan).unwrap();
+    assert_eq!(runtime.store_counts().made, made);
+    assert!(runtime.store_counts().from_disk > 0);
+
+    let damaged = damage(&directory.path().join("tensors"));
+    let mut fresh = opened(directory.path(), &demo(ImatrixSource::None));
+    fresh.assemble(&plan).unwrap();
+    assert_eq!(fresh.store_counts().made, damaged);
+}
+
+/// Flips a byte in one file and cuts another short.
+fn damage(directory: &Path) -> u64 {
+    let mut files = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let flipped = files.next().unwrap();
+    let mut bytes = std::fs::read(&flipped).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&flipped, bytes).unwrap();
+    let cut = files.next().unwrap();
+    let bytes = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    2
+}
+
+#[test]
+fn the_reference_is_announced_kept_and_computed_again_when_damaged() {
+    let directory = TempDir::new().unwrap();
+    let subject = demo(ImatrixSource::Calibration);
+    let open = || {
+        let mut lines = Vec::new();
+        let mut runtime = runtime(directory.path());
+        runtime
+            .open(&subject, &mut |line| lines.push(line.to_owned()))
+            .unwrap();
+        (lines.join("\n"), runtime)
+    };
+    let (first, mut before) = open();
+    assert!(first.contains("4 windows, 4.2 MB"), "{first}");
+    assert!(
+        first.contains("activation statistics from 8 windows"),
+        "{first}"
+    );
+    let (second, mut after) = open();
+    assert_eq!(second, "");
+    assert_eq!(before.imatrix_digest(), after.imatrix_digest());
+    let plan = uniform(&before, Precision::Q3K);
+    assert_eq!(
+        before.quality(&plan).unwrap(),
+        after.quality(&plan).unwrap()
+    );
+
+    let reference = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "reference")
+        })
+        .unwrap();
+    let sound = std::fs::read(&reference).unwrap();
+    for damaged in [
+        &sound[..sound.len() - 4],
+        &[&sound[..999], &[!sound[999]], &sound[1000..]].concat(),
+    ] {
+        std::fs::write(&reference, damaged).unwrap();
+        let (lines, _) = open();
+        assert!(
+            lines.contains("damaged") && lines.contains("again"),
+            "{lines}"
+        );
+        assert!(std::fs::read(&reference).unwrap() == sound);
+    }
+}
+
+#[test]
+fn another_model_or_text_than_was_submitted_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let sound = demo(ImatrixSource::None);
+    let refuse = |change: &dyn Fn(&mut bitfront_model::Subject)| {
+        let mut subject = sound.clone();
+        change(&mut subject);
+        runtime(directory.path())
+            .open(&subject, &mut |_| {})
+            .unwrap_err()
+    };
+    let other = Digest::of("another");
+    let error = refuse(&|subject| subject.model.digest = other);
+    assert!(matches!(error, RuntimeError::OtherModel { .. }));
+    let message = error.to_string();
+    assert!(
+        message.contains(&other.to_string()) && message.contains("demo/model"),
+        "{message}"
+    );
+    assert!(message.contains(&sound.model.digest.to_string()));
+    let error = refuse(&|subject| subject.data.evaluation_digest = other);
+    assert!(matches!(
+        error,
+        RuntimeError::OtherData {
+            part: "evaluation",
+            ..
+        }
+    ));
+    let error = refuse(&|subject| subject.data.calibration_windows = 3);
+    assert!(matches!(
+        error,
+        RuntimeError::OtherData {
+            part: "calibration",
+            ..
+        }
+    ));
+    let imatrix = directory.path().join("some.imatrix");
+    std::fs::write(&imatrix, "no imatrix").unwrap();
+    let path = imatrix.to_str().unwrap();
+    let error = refuse(&|subject| {
+        subject.imatrix = ImatrixSource::File {
+            path: path.to_owned(),
+            digest: other,
+        };
+    });
+    assert!(matches!(error, RuntimeError::OtherImatrix { .. }));
+
+    let mut closed = runtime(directory.path());
+    let plan = uniform(&opened(directory.path(), &sound), Precision::Q8_0);
+    assert!(matches!(closed.quality(&plan), Err(RuntimeError::NotOpen)));
+}
+
+#[test]
+fn a_model_with_a_tied_head_and_short_rows_is_measured_like_any_other() {
+    let directory = TempDir::new().unwrap();
+    let windows = support::Windows {
+        context: 64,
+        evaluation: 4,
+        calibration: 4,
+    };
+    for name in ["qwen2", "llama-linear", "qwen3", "mistral"] {
+        let model = support::golden_model(name);
+        let subject = support::subject(&model, &windows, ImatrixSource::Calibration);
+        let mut runtime = opened(directory.path(), &subject);
+        let spec = runtime.spec().unwrap().clone();
+        let imatrix = runtime.opened().unwrap().imatrix().unwrap();
+        // A tied embedding is multiplied too; an untied one is only looked up.
+        assert_eq!(
+            imatrix.entries.contains_key("token_embd.weight"),
+            spec.is_tied(),
+            "{name}"
+        );
+        assert_eq!(
+            imatrix.entries.len(),
+            spec.layers.len() - usize::from(!spec.is_tied())
+        );
+        let coarse = kld(&mut runtime, Precision::Q4_0);
+        let fine = kld(&mut runtime, Precision::Q8_0);
+        assert!(fine > 0.0 && fine < coarse / 4.0, "{name}: {fine} {coarse}");
+    }
+}
+
+#[test]
+fn latency_keeps_its_raw_samples() {
+    let directory = TempDir::new().unwrap();
+    let settings = CandleSettings {
+        latency: LatencySettings {
+            warm_up: Duration::from_millis(1),
+            least_time: Duration::from_millis(1),
+            least_samples: 8,
+            ..LatencySettings::default()
+        },
+        ..CandleSettings::new(directory.path().to_owned())
+    };
+    let mut runtime = CandleRuntime::new(settings).unwrap();
+    runtime
+        .open(&demo(ImatrixSource::None), &mut |_| {})
+        .unwrap();
+    let plan = uniform(&runtime, Precision::Q8_0);
+    let workloads = ["prefill@32", "decode@16x4"].map(|name| name.parse::<Workload>().unwrap());
+    let measured = runtime.latency(&plan, &workloads).unwrap();
+    assert_eq!(measured.executed, plan.precisions());
+    for (latency, workload) in measured.value.iter().zip(workloads) {
+        assert_eq!(latency.workload, workload);
+        assert!(!latency.samples_ns.is_empty() && latency.warm_up_ns > 0);
+        let per = if workload.is_decode() { 4.0 } else { 1.0 };
+        let fastest = *latency.samples_ns.iter().min().unwrap() as f64 / per;
+        let slowest = *latency.samples_ns.iter().max().unwrap() as f64 / per;
+        assert!((fastest..=slowest).contains(&latency.median_ns));
+        assert!(latency.interval.low <= latency.median_ns);
+        assert!(latency.median_ns <= latency.interval.high);
+    }
+    let too_long = runtime
+        .latency(&plan, &["prefill@1000".parse().unwrap()])
+        .unwrap_err();
+    let message = too_long.to_string();
+    assert!(
+        message.contains("prefill@1000") && message.contains("context of 256"),
+        "{message}"
+    );
+}
+
+#[test]
+fn threads_that_candle_does_not_have_are_refused() {
+    let settings = CandleSettings {
+        threads: Some(4096),
+        ..CandleSettings::new("unused".into())
+    };
+    let message = CandleRuntime::new(settings).err().unwrap().to_string();
+    assert!(
+        message.contains("4096") && message.contains("CANDLE_NUM_THREADS"),
+        "{message}"
+    );
+}

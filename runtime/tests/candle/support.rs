@@ -1,0 +1,89 @@
+//! Subjects to measure: the demo model and the golden ones, with few windows.
+
+use std::path::{Path, PathBuf};
+
+use bitfront_model::{DataSpec, ImatrixSource, ModelSource, Subject};
+use bitfront_runtime::candle::CandleRuntime;
+use bitfront_runtime::{CandleSettings, Runtime as _, source, text, tokenizer};
+
+/// The project's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The demo model's folder.
+pub(crate) fn demo_model() -> PathBuf {
+    root().join("demo/model")
+}
+
+/// The folder of a golden model.
+pub(crate) fn golden_model(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/models")
+        .join(name)
+}
+
+/// What to measure on.
+pub(crate) struct Windows {
+    pub(crate) context: u32,
+    pub(crate) evaluation: u32,
+    pub(crate) calibration: u32,
+}
+
+/// A model with the demo's texts.
+pub(crate) fn subject(model: &Path, windows: &Windows, imatrix: ImatrixSource) -> Subject {
+    let spec = source::open(model).unwrap().spec().clone();
+    let tokenizer = tokenizer::load(model, None, spec.vocabulary_size).unwrap();
+    let (evaluation_path, calibration_path) = (
+        root().join("demo/evaluation.txt"),
+        root().join("demo/calibration.txt"),
+    );
+    let read = text::read(
+        &tokenizer,
+        &evaluation_path,
+        Some(&calibration_path),
+        windows.context,
+        Some(windows.evaluation),
+        Some(windows.calibration),
+    );
+    let read = read.unwrap();
+    Subject {
+        model: ModelSource {
+            path: model.to_str().unwrap().to_owned(),
+            tokenizer_path: None,
+            digest: spec.digest,
+        },
+        data: DataSpec {
+            evaluation_path: evaluation_path.to_str().unwrap().to_owned(),
+            calibration_path: Some(calibration_path.to_str().unwrap().to_owned()),
+            context: windows.context,
+            evaluation_windows: windows.evaluation,
+            calibration_windows: windows.calibration,
+            evaluation_digest: read.evaluation_digest,
+            calibration_digest: read.calibration_digest,
+        },
+        imatrix,
+    }
+}
+
+/// The demo model on a few windows.
+pub(crate) fn demo(imatrix: ImatrixSource) -> Subject {
+    let windows = Windows {
+        context: 256,
+        evaluation: 4,
+        calibration: 8,
+    };
+    subject(&demo_model(), &windows, imatrix)
+}
+
+/// A runtime that keeps its caches in `directory`.
+pub(crate) fn runtime(directory: &Path) -> CandleRuntime {
+    CandleRuntime::new(CandleSettings::new(directory.to_owned())).unwrap()
+}
+
+/// A runtime with `subject` open.
+pub(crate) fn opened(directory: &Path, subject: &Subject) -> CandleRuntime {
+    let mut runtime = runtime(directory);
+    runtime.open(subject, &mut |_| {}).unwrap();
+    runtime
+}
