@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::ENVIRONMENT;
 use crate::problem::EXIT_CODES;
 
+/// The heading of what every verb understands.
+const EVERYWHERE: &str = "Options of every verb";
+
 /// Finds the per-layer precisions that give the most speed for the least loss, measured on the
 /// device in the runtime that will be deployed.
 ///
@@ -16,11 +19,11 @@ use crate::problem::EXIT_CODES;
 #[command(name = "bitfront", version, after_help = after_help(), max_term_width = 100)]
 pub(crate) struct Arguments {
     /// URL of the coordinator, such as http://host:7311; the embedded one when not given
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
     pub(crate) coordinator: Option<String>,
 
     /// Only data on stdout and errors on stderr, no talk
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub(crate) quiet: bool,
 
     #[command(subcommand)]

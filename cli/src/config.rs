@@ -12,8 +12,8 @@ use crate::problem::Problem;
 pub(crate) struct Config {
     /// `BITFRONT_COORDINATOR`: the coordinator to talk to where `--coordinator` names none.
     pub(crate) coordinator: Option<String>,
-    /// `BITFRONT_LOG`: what is logged to stderr; only warnings of the program itself by default.
-    pub(crate) log: String,
+    /// `BITFRONT_LOG`: what is logged to stderr.
+    pub(crate) log: Option<String>,
     /// `BITFRONT_DATA_DIR`: where the embedded coordinator and agent keep their files; the
     /// platform's own place for user data by default.
     pub(crate) data_dir: PathBuf,
@@ -44,7 +44,7 @@ impl Config {
         default_data_dir: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let mut coordinator = None;
-        let mut log = "off,bitfront=warn".to_owned();
+        let mut log = None;
         let mut data_dir = None;
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
@@ -58,7 +58,7 @@ impl Config {
             };
             match name {
                 "BITFRONT_COORDINATOR" => coordinator = Some(text()?),
-                "BITFRONT_LOG" => log = text()?,
+                "BITFRONT_LOG" => log = Some(text()?),
                 "BITFRONT_DATA_DIR" => data_dir = Some(PathBuf::from(&value)),
                 unknown => {
                     return Err(Problem::usage(format!(

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let printer = Printer::new(arguments.quiet);
     let outcome = Config::from_environment().and_then(|config| {
-        printer::start_log(&config.log)?;
+        printer.start_log(config.log.as_deref())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -81,16 +81,44 @@ impl Printer {
     }
 }
 
-/// Sends the log to stderr, filtered as `BITFRONT_LOG` says.
-pub(crate) fn start_log(filter: &str) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
-        problem::Problem::usage(format!("BITFRONT_LOG=`{filter}` is not a filter: {error}"))
-            .with_hint("for example BITFRONT_LOG=info or BITFRONT_LOG=bitfront_agent=debug")
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
+/// What is logged where nobody says: warnings, and what an agent is about to do that takes long.
+const USUAL_LOG: &str = "off,bitfront=warn,bitfront_agent::worker=info";
+/// The same for those who want no talk.
+const QUIET_LOG: &str = "off,bitfront=error";
+
+impl Printer {
+    /// Sends the log to stderr: as talk where nobody says, whole where `BITFRONT_LOG` filters it.
+    pub(crate) fn start_log(&self, filter: Option<&str>) -> anyhow::Result<()> {
+        let usual = if self.quiet { QUIET_LOG } else { USUAL_LOG };
+        let filtered = tracing_subscriber::EnvFilter::try_new(filter.unwrap_or(usual));
+        let filtered = filtered.map_err(|error| {
+            let filter = filter.unwrap_or(usual);
+            problem::Problem::usage(format!("BITFRONT_LOG=`{filter}` is not a filter: {error}"))
+                .with_hint("for example BITFRONT_LOG=info or BITFRONT_LOG=bitfront_agent=debug")
+        })?;
+        let printer = self.clone();
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filtered)
+            .with_writer(move || LogLine(printer.clone()))
+            .with_ansi(io::stderr().is_terminal());
+        match filter {
+            Some(_) => log.init(),
+            None => log.with_target(false).without_time().compact().init(),
+        }
+        Ok(())
+    }
+}
+
+/// Takes the log line by line, above a progress bar where there is one.
+struct LogLine(Printer);
+
+impl io::Write for LogLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.line(String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

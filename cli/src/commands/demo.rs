@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bitfront_model::{
-    Budget, Front, Grouping, Limits, Objective, SearchRequest, SearchStatus, StrategyName,
+    Budget, Front, Grouping, Limits, Objective, SearchRequest, SearchState, SearchStatus,
+    StrategyName,
 };
 
 use crate::args::{DemoArguments, Format, ListingArguments};
@@ -16,6 +17,7 @@ use crate::problem::{ExitStatus, Problem};
 use crate::progress::{self, Ending};
 use crate::report::Summary;
 use crate::settings::{Coordinator, ImatrixChoice, SearchSettings, USUAL_MAX_KLD, duration};
+use crate::view::PointView as _;
 use crate::{durable, report, request};
 
 use super::export::{Exported, Target};
@@ -25,19 +27,19 @@ use super::session::Session;
 /// The model and its texts, as they are in the folder `demo` of the sources.
 const FILES: [(&str, &[u8]); 6] = [
     (
-        "model/config.json",
+        "rustdoc-llama/config.json",
         include_bytes!("../../../demo/model/config.json"),
     ),
     (
-        "model/model.safetensors",
+        "rustdoc-llama/model.safetensors",
         include_bytes!("../../../demo/model/model.safetensors"),
     ),
     (
-        "model/tokenizer.json",
+        "rustdoc-llama/tokenizer.json",
         include_bytes!("../../../demo/model/tokenizer.json"),
     ),
     (
-        "model/tokenizer_config.json",
+        "rustdoc-llama/tokenizer_config.json",
         include_bytes!("../../../demo/model/tokenizer_config.json"),
     ),
     (
@@ -49,6 +51,9 @@ const FILES: [(&str, &[u8]); 6] = [
         include_bytes!("../../../demo/evaluation.txt"),
     ),
 ];
+
+/// The model's name, which its folder gives it.
+const MODEL: &str = "rustdoc-llama";
 
 /// Windows that the demo measures quality on: enough to tell plans apart, few enough to try many.
 const WINDOWS: u32 = 16;
@@ -83,11 +88,22 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
     };
     let front = client.front(search, None).await?;
     local.stop().await?;
-    if front.points.iter().all(|point| point.kld().is_none()) {
+    if !front
+        .points
+        .iter()
+        .any(|point| point.keeps(&Limits::default()))
+    {
         return match ending {
-            Ending::Ended(status) => super::watch::status_of(&status),
             Ending::Interrupted => Ok(ExitStatus::Interrupted),
-            Ending::Paused => Ok(ExitStatus::Success),
+            Ending::Ended(status) if status.state == SearchState::Failed => {
+                super::watch::status_of(&status)
+            }
+            Ending::Ended(_) | Ending::Paused => Err(Problem::failure(format!(
+                "nothing was measured in the {} that the search was given",
+                span(budget)
+            ))
+            .with_hint("run it again to go on from here, or give it a longer --budget")
+            .into()),
         };
     }
     show(&front, &session)?;
@@ -105,7 +121,7 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
 
 /// Puts the model and its texts where a runtime can read them.
 fn extract(folder: &Path) -> anyhow::Result<()> {
-    let model = folder.join("model");
+    let model = folder.join(MODEL);
     std::fs::create_dir_all(&model)
         .with_context(|| format!("cannot create `{}`", model.display()))?;
     for (name, content) in FILES {
@@ -120,7 +136,7 @@ fn extract(folder: &Path) -> anyhow::Result<()> {
 
 fn settings(folder: &Path, budget: Duration) -> SearchSettings {
     SearchSettings {
-        model: folder.join("model"),
+        model: folder.join(MODEL),
         data: folder.join("evaluation.txt"),
         calibration: Some(folder.join("calibration.txt")),
         tokenizer: None,
@@ -227,7 +243,7 @@ async fn write(front: Front, folder: &Path, session: &Session) -> anyhow::Result
     let target = Target {
         to: gguf.clone(),
         pre: None,
-        model: Some(folder.join("model")),
+        model: Some(folder.join(MODEL)),
         tokenizer: None,
         imatrix: None,
         cache: folder.join("cache"),

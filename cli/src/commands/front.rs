@@ -48,18 +48,19 @@ pub(super) fn listing(front: &Front, all: bool) -> Listing {
     points.sort_by_key(|point| (point.size_bytes, point.candidate));
     let mut listing = Listing::new(&[
         Column::text("mark", "").for_people(),
-        Column::number("candidate", "candidate"),
-        Column::text("baseline", "baseline"),
+        Column::text("plan", "plan").for_people(),
+        Column::for_programs("candidate"),
+        Column::for_programs("baseline"),
         Column::number("size_bytes", "size"),
-        Column::number("bits_per_weight", "bits/weight"),
+        Column::number("bits_per_weight", "bits"),
         Column::number("kld", "KLD ± error"),
         Column::for_programs("kld_standard_error"),
-        Column::number("perplexity_ratio", "perplexity ratio"),
+        Column::for_programs("perplexity_ratio"),
         Column::number("same_top_rate", "same top"),
         Column::number("decode_ns", "decode [95 %]"),
         Column::for_programs("decode_low_ns"),
         Column::for_programs("decode_high_ns"),
-        Column::number("prefill_ns", "prefill [95 %]"),
+        Column::number("prefill_ns", "prefill"),
         Column::for_programs("prefill_low_ns"),
         Column::for_programs("prefill_high_ns"),
         Column::for_programs("on_front"),
@@ -95,11 +96,11 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
     let high = |latency: Option<&Latency>| number(latency.map(|it| it.interval.high));
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
-    let baseline = point.baseline.as_deref();
     vec![
         Cell::people(mark(point)),
+        Cell::people(plan(point)),
         Cell::plain(point.candidate),
-        Cell::new(baseline.unwrap_or_default(), baseline.map(str::to_owned)),
+        Cell::from(point.baseline.clone()),
         Cell::new(bytes(point.size_bytes), point.size_bytes),
         Cell::new(
             format!("{:.2}", point.bits_per_weight),
@@ -107,14 +108,16 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
         ),
         kld_cell,
         number(quality.map(|quality| quality.kld_standard_error)),
-        ratio.map_or_else(Cell::empty, |ratio| Cell::new(format!("{ratio:.4}"), ratio)),
+        number(ratio),
         quality.map_or_else(Cell::empty, |quality| {
             Cell::new(percent(quality.same_top_rate), quality.same_top_rate)
         }),
         median(decode),
         low(decode),
         high(decode),
-        median(prefill),
+        prefill.map_or_else(Cell::empty, |latency| {
+            Cell::new(figures::nanoseconds(latency.median_ns), latency.median_ns)
+        }),
         low(prefill),
         high(prefill),
         Cell::plain(point.on_front),
@@ -126,6 +129,14 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
         Cell::from(latency.map(|figure| figure.device.clone())),
         Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
     ]
+}
+
+/// The candidate's number, and what it is known as.
+fn plan(point: &FrontPoint) -> String {
+    match &point.baseline {
+        Some(_) => format!("#{} {}", point.candidate, point.name()),
+        None => point.name(),
+    }
 }
 
 fn mark(point: &FrontPoint) -> &'static str {
@@ -183,7 +194,7 @@ mod tests {
     #[test]
     fn the_table_marks_front_knee_and_baselines() {
         let front = front();
-        let table = listing(&front, false).render(Format::Table, 150).unwrap();
+        let table = listing(&front, false).render(Format::Table, 100).unwrap();
         insta::assert_snapshot!(table + &conclusion(&front, 0.01));
     }
 
@@ -203,7 +214,7 @@ mod tests {
         point.infeasible = Some("not enough memory".into());
         let json = listing(&front, true).render(Format::Json, 100).unwrap();
         assert!(json.contains("not enough memory"));
-        let table = listing(&front, true).render(Format::Table, 150).unwrap();
+        let table = listing(&front, true).render(Format::Table, 100).unwrap();
         assert!(table.contains("infeasible"));
     }
 

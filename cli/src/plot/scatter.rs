@@ -82,10 +82,13 @@ pub(super) fn groups(series: &Series) -> Vec<Group<'_>> {
 pub(super) fn chrome(plots: &[Plot], series: &Series, axis: Axis) -> Layout {
     let (least, most) = series.span();
     let room = (most - least).max(most * 0.02) * 0.06;
+    let (lowest, highest) = series.divergences();
     Layout::auto_from_plots(plots)
         .with_log_y()
         .with_x_axis_min((least - room).max(0.0))
         .with_x_axis_max(most + room)
+        .with_y_axis_min(lowest / 1.35)
+        .with_y_axis_max(highest * 1.35)
         .with_x_label(axis.label())
         .with_y_label("KL divergence (nats)")
         .with_y_tick_format(TickFormat::Custom(Arc::new(decimal)))

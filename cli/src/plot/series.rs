@@ -128,6 +128,14 @@ impl Series {
             })
     }
 
+    /// The least and the most divergence.
+    pub(super) fn divergences(&self) -> (f64, f64) {
+        self.all()
+            .fold((f64::INFINITY, 0.0f64), |(least, most), dot| {
+                (least.min(dot.y), most.max(dot.y))
+            })
+    }
+
     fn stairs(&self) -> Vec<(f64, f64)> {
         let mut dots: Vec<_> = self.all().map(|dot| (dot.x, dot.y)).collect();
         dots.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.total_cmp(&other.1)));

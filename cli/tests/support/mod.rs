@@ -9,21 +9,21 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A run of the binary that is being prepared.
-pub struct Bitfront {
+pub(crate) struct Bitfront {
     command: Command,
     /// The user's data directory of this run, unless it shares another's.
     data: TempDir,
 }
 
 /// What a run came to.
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Prepares a run with nothing of the tester's own environment that counts.
-pub fn bitfront<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Bitfront {
+pub(crate) fn bitfront<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Bitfront {
     let data = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitfront"));
     for (name, _) in std::env::vars_os() {
@@ -41,18 +41,18 @@ pub fn bitfront<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Bitf
 
 impl Bitfront {
     /// Sets an environment variable.
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
     /// Shares a data directory with other runs.
-    pub fn in_data_dir(self, folder: &Path) -> Self {
+    pub(crate) fn in_data_dir(self, folder: &Path) -> Self {
         self.env("BITFRONT_DATA_DIR", folder)
     }
 
     /// Runs it to its end.
-    pub fn finish(mut self) -> Run {
+    pub(crate) fn finish(mut self) -> Run {
         let output = self.command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Run {
@@ -63,18 +63,18 @@ impl Bitfront {
     }
 
     /// The command itself, for what goes on while a test does something else.
-    pub fn command(self) -> (Command, TempDir) {
+    pub(crate) fn command(self) -> (Command, TempDir) {
         (self.command, self.data)
     }
 }
 
 /// The folder with the demo model and its texts.
-pub fn demo() -> PathBuf {
+pub(crate) fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo")
 }
 
 /// A copy of the demo model in a folder that a test may spoil.
-pub fn model_copy() -> TempDir {
+pub(crate) fn model_copy() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(demo().join("model")).unwrap() {
         let file = file.unwrap();
