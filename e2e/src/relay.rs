@@ -14,7 +14,7 @@ use bitfront_proto::v1::agents_client::AgentsClient;
 use bitfront_proto::v1::agents_server::{Agents, AgentsServer};
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
@@ -71,7 +71,7 @@ impl Relay {
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(server)
-                .serve_with_incoming(TcpListenerStream::new(listener)),
+                .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))),
         );
         Self { service, address }
     }

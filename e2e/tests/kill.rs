@@ -268,6 +268,16 @@ fn check_acknowledgements(seen: &Seen, front: &Front, stored: u64) -> String {
         .iter()
         .map(|report| report.idempotency_key.as_str())
         .collect();
+    let mut measured = BTreeMap::new();
+    for report in &seen.sent {
+        let key = measured
+            .entry((report.token.task, report.token.epoch))
+            .or_insert(report.idempotency_key.as_str());
+        assert_eq!(
+            *key, report.idempotency_key,
+            "two measurements of one lease"
+        );
+    }
     let (least, most) = (keys.len() as u64, sent.len() as u64);
     assert!(
         (least..=most).contains(&stored),

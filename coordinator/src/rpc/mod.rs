@@ -11,9 +11,9 @@ use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1::agents_server::AgentsServer;
 use bitfront_proto::v1::searches_server::SearchesServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::RunError;
 use crate::driver::Drivers;
@@ -51,12 +51,15 @@ pub(crate) async fn serve(
     })
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    // The builder's own setting does not reach a listener that is handed in, and without it every
+    // answer waits for the other end's delayed acknowledgement, 40 ms a call.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(searches)
         .add_service(agents)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled());
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
     let patience_is_over = async {
         shutdown.cancelled().await;
         tokio::time::sleep(LAST_CALLS).await;
