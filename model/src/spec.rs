@@ -360,7 +360,8 @@ pub(crate) mod tests {
             change(&mut spec);
             spec.check().unwrap_err().to_string()
         };
-        let cases: [(&str, &dyn Fn(&mut ModelSpec)); 4] = [
+        type Change<'a> = &'a dyn Fn(&mut ModelSpec);
+        let cases: [(&str, Change<'_>); 4] = [
             ("model `tiny` has no layers", &|spec| spec.layers.clear()),
             ("layer `output` is listed twice", &|spec| {
                 spec.layers[0].name = "output".to_owned();
