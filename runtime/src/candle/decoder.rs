@@ -229,7 +229,7 @@ impl Decoder {
         let mut hidden = matrices[self.embedding].lookup(tokens)?;
         for (index, block) in self.blocks.iter().enumerate() {
             let input = self.normalize(&hidden, &block.attention_norm);
-            let (mut query, mut key, mut value) =
+            let [mut query, mut key, mut value] =
                 self.query_key_value(block, matrices, &input, &mut pass)?;
             for (projection, values) in [
                 (&block.query, &mut query),
@@ -314,10 +314,9 @@ impl Decoder {
         matrices: &Matrices,
         input: &Activations,
         pass: &mut Pass<'_>,
-    ) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>), RuntimeError> {
+    ) -> Result<[Vec<f32>; 3], RuntimeError> {
         let layers = [block.query.layer, block.key.layer, block.value.layer];
-        let [query, key, value] = multiply_all(matrices, layers, input, pass)?;
-        Ok((query, key, value))
+        multiply_all(matrices, layers, input, pass)
     }
 
     fn feed_forward(

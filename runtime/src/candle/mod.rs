@@ -88,6 +88,9 @@ impl CandleRuntime {
     /// Fails where an environment variable makes candle execute something else than plans say, or
     /// where it computes with another number of threads than the settings ask for.
     pub fn new(settings: CandleSettings) -> Result<Self, RuntimeError> {
+        // candle reads these switches itself, from the environment and nowhere else, so a setting
+        // could not stand for them.
+        #[allow(clippy::disallowed_methods)]
         let lookup = |name: &str| std::env::var(name).ok();
         switches::refuse(&lookup)?;
         let threads = parallel::threads() as u32;
