@@ -169,8 +169,8 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) calibration_windows: u32,
 
-    /// What is timed: one prefill and one decode [default: prefill@128,decode@64x16, cut down to
-    /// the context]
+    /// What is timed: one prefill and one decode (default: prefill@128,decode@64x16, cut down to
+    /// the context)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) workloads: Option<Vec<String>>,
 
