@@ -1,7 +1,7 @@
 //! The embedded engine: candle on the processor.
 //!
-//! [`decoder`] is the forward pass, [`matrix`] one weight matrix and how candle multiplies it,
-//! [`kv_cache`] what was read so far. [`CandleRuntime`] puts plans together and measures them.
+//! `decoder` is the forward pass, `matrix` one weight matrix and how candle multiplies it,
+//! `kv_cache` what was read so far. [`CandleRuntime`] puts plans together and measures them.
 
 mod attention;
 mod decoder;
