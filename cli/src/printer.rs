@@ -8,6 +8,9 @@ use anyhow::Context as _;
 
 use crate::problem;
 
+/// Columns where there is no terminal.
+const UNBOUNDED: usize = 300;
+
 /// Writes what the verbs have to say. Cheap to clone; every clone speaks to the same streams.
 #[derive(Clone)]
 pub(crate) struct Printer {
@@ -64,13 +67,11 @@ impl Printer {
         io::stdout().is_terminal()
     }
 
-    /// Columns of the terminal that data goes to; 100 where it is none.
+    /// Columns of the terminal that data goes to; plenty where it is none, so that nothing is
+    /// broken into lines for nobody.
     pub(crate) fn width(&self) -> usize {
-        if self.is_seen() {
-            comfy_table::Table::new().width().map_or(100, usize::from)
-        } else {
-            100
-        }
+        let terminal = comfy_table::Table::new().width().map(usize::from);
+        terminal.filter(|_| self.is_seen()).unwrap_or(UNBOUNDED)
     }
 
     fn line(&self, text: &str) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bitfront_model::{
     Budget, Front, Grouping, Limits, Objective, SearchRequest, SearchState, SearchStatus,
-    StrategyName,
+    StrategyName, Workload,
 };
 
 use crate::args::{DemoArguments, Format, ListingArguments};
@@ -59,6 +59,16 @@ const MODEL: &str = "rustdoc-llama";
 const WINDOWS: u32 = 16;
 /// Windows that activation statistics come from.
 const CALIBRATION_WINDOWS: u32 = 60;
+
+/// What is timed. The prompt is short because a prefill is the longest thing to time and no
+/// objective of the demo.
+const WORKLOADS: [Workload; 2] = [
+    Workload::Prefill { tokens: 64 },
+    Workload::Decode {
+        context: 64,
+        tokens: 16,
+    },
+];
 
 /// Searches, shows, and writes what came out.
 pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Result<ExitStatus> {
@@ -154,7 +164,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
         context: None,
         windows: WINDOWS,
         calibration_windows: CALIBRATION_WINDOWS,
-        workloads: None,
+        workloads: Some(WORKLOADS.to_vec()),
         device: None,
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn front(typed: FrontArguments, session: Session) -> anyhow::Re
 /// Draws the scatter plot.
 pub(super) fn draw(front: &Front, session: &Session) -> anyhow::Result<()> {
     let printer = &session.printer;
-    let columns = printer.width().clamp(60, 120);
+    let columns = printer.width().clamp(60, 100);
     match terminal::draw(front, columns, 30, printer.is_seen()) {
         Some(plot) => printer.data(format_args!("\n{plot}\n")),
         None => Ok(()),
