@@ -112,20 +112,78 @@ fn a_search_goes_from_a_model_to_a_file() {
     assert_eq!(run.code, Some(3), "{}", run.stderr);
 }
 
-#[test]
-fn a_coordinator_says_where_it_listens_and_is_asked_there() {
-    let (mut command, _data) = bitfront(["serve", "--listen", "127.0.0.1:0"]).command();
+/// A coordinator on a port of its own choice, and its URL.
+fn serve() -> (Background, String, tempfile::TempDir) {
+    let (mut command, data) = bitfront(["serve", "--listen", "127.0.0.1:0"]).command();
     let child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut child = Background(child);
     let stderr = BufReader::new(child.0.stderr.take().unwrap());
     let line = stderr.lines().next().unwrap().unwrap();
-    let url = line.strip_prefix("listening on ").unwrap();
-    let run = bitfront(["devices", "--format", "json", "--coordinator", url]).finish();
+    let url = line.strip_prefix("listening on ").unwrap().to_owned();
+    (child, url, data)
+}
+
+#[test]
+fn a_coordinator_says_where_it_listens_and_is_asked_there() {
+    let (_coordinator, url, _data) = serve();
+    let run = bitfront(["devices", "--format", "json", "--coordinator", &url]).finish();
     assert_eq!((run.code, run.stdout.trim()), (Some(0), "[]"));
     let run = bitfront(["searches", "--format", "json"])
-        .env("BITFRONT_COORDINATOR", url)
+        .env("BITFRONT_COORDINATOR", &url)
         .finish();
     assert_eq!((run.code, run.stdout.trim()), (Some(0), "[]"));
+}
+
+/// Three processes and the verbs between them.
+#[test]
+fn a_search_runs_over_the_network() {
+    let (_coordinator, url, _data) = serve();
+    let ask = |arguments: &[&str]| {
+        let run = bitfront(arguments)
+            .env("BITFRONT_COORDINATOR", &url)
+            .finish();
+        assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.stderr);
+        run
+    };
+    let (model, text) = (
+        text(demo().join("model")),
+        text(demo().join("evaluation.txt")),
+    );
+    let submit = |budget: &str| {
+        let arguments = [
+            "submit",
+            &model,
+            "--data",
+            &text,
+            "--evaluations",
+            budget,
+            "--windows=2",
+            "--context=64",
+            "--precisions=q8_0,q4_k",
+            "--imatrix=none",
+        ];
+        ask(&arguments).stdout.trim().to_owned()
+    };
+    let search = submit("10");
+    let (mut command, _agent_data) =
+        bitfront(["agent", "--name", "bench", "--coordinator", &url]).command();
+    let _agent = Background(command.stderr(Stdio::null()).spawn().unwrap());
+
+    let watched = ask(&["watch", &search]);
+    assert!(watched.stderr.contains("is done"), "{}", watched.stderr);
+    assert!(ask(&["devices"]).stdout.contains("bench"));
+    let front = ask(&["front", &search, "--device", "bench", "--format", "csv"]).stdout;
+    assert!(
+        front.contains("Q4_K_M") && front.contains(",bench,"),
+        "{front}"
+    );
+
+    let endless = submit("100000");
+    ask(&["cancel", &endless]);
+    let searches = ask(&["searches", "--format", "json"]).stdout;
+    let searches: serde_json::Value = serde_json::from_str(&searches).unwrap();
+    assert_eq!(searches[0]["state"], "done");
+    assert_eq!(searches[1]["state"], "cancelled");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
     let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
     let spec = &request.spec;
     session.printer.say(format_args!(
-        "{}: {} architecture, {} layers, {} unquantized",
+        "{}: {} architecture, {} layers, {} as stored",
         spec.name,
         spec.architecture,
         spec.layers.len(),
