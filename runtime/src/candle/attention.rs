@@ -46,11 +46,7 @@ pub(crate) fn attend(
                 *weight = exp(*weight - largest);
             }
             let total = weights.iter().sum::<f32>();
-            for (weight, value) in weights.iter().zip(values.chunks_exact(head_size)) {
-                for (output, value) in output.iter_mut().zip(value) {
-                    *output += weight * value;
-                }
-            }
+            add_weighted(output, &weights, &values[..length * head_size]);
             let inverse = 1.0 / total;
             for output in output {
                 *output *= inverse;
@@ -58,4 +54,28 @@ pub(crate) fn attend(
         }
     });
     output
+}
+
+/// Adds `weights[i] · values[i]` for every row `i` of `values` to `output`; four rows at a time,
+/// so that `output` is read and written once for the four.
+fn add_weighted(output: &mut [f32], weights: &[f32], values: &[f32]) {
+    let width = output.len();
+    let (fours, rest) = weights.as_chunks::<4>();
+    let (four_rows, rest_rows) = values.split_at(fours.len() * 4 * width);
+    for (weights, rows) in fours.iter().zip(four_rows.chunks_exact(4 * width)) {
+        let (first, rows) = rows.split_at(width);
+        let (second, rows) = rows.split_at(width);
+        let (third, fourth) = rows.split_at(width);
+        for (index, output) in output.iter_mut().enumerate() {
+            *output += weights[0] * first[index]
+                + weights[1] * second[index]
+                + weights[2] * third[index]
+                + weights[3] * fourth[index];
+        }
+    }
+    for (weight, row) in rest.iter().zip(rest_rows.chunks_exact(width)) {
+        for (output, value) in output.iter_mut().zip(row) {
+            *output += weight * value;
+        }
+    }
 }
