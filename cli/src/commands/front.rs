@@ -55,6 +55,7 @@ pub(super) fn listing(front: &Front, all: bool) -> Listing {
         Column::number("bits_per_weight", "bits"),
         Column::number("kld", "KLD ± error"),
         Column::for_programs("kld_standard_error"),
+        Column::for_programs("perplexity"),
         Column::for_programs("perplexity_ratio"),
         Column::number("same_top_rate", "same top"),
         Column::number("decode_ns", "decode [95 %]"),
@@ -108,6 +109,7 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
         ),
         kld_cell,
         number(quality.map(|quality| quality.kld_standard_error)),
+        number(quality.map(|quality| quality.perplexity)),
         number(ratio),
         quality.map_or_else(Cell::empty, |quality| {
             Cell::new(percent(quality.same_top_rate), quality.same_top_rate)
