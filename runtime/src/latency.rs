@@ -61,6 +61,12 @@ pub fn measure(
         Workload::Prefill { tokens } => (0, tokens as usize),
         Workload::Decode { context, tokens } => (context as usize, tokens as usize),
     };
+    if tokens == 0 {
+        return Err(RuntimeError::Workload {
+            workload: workload.to_string(),
+            reason: "has no tokens to time".to_owned(),
+        });
+    }
     let inputs =
         inputs(text, context + tokens, settings.inputs).ok_or_else(|| RuntimeError::Workload {
             workload: workload.to_string(),
@@ -147,13 +153,15 @@ fn fill<'a>(
         .map(|input| {
             let (before, next) = input.split_at(context);
             let mut cache = decoder.cache(1, context + tokens);
-            decoder.forward(
-                matrices,
-                before,
-                &mut cache,
-                Positions::Last,
-                Arithmetic::Kernels,
-            )?;
+            if !before.is_empty() {
+                decoder.forward(
+                    matrices,
+                    before,
+                    &mut cache,
+                    Positions::Last,
+                    Arithmetic::Kernels,
+                )?;
+            }
             Ok((cache, next))
         })
         .collect()

@@ -54,11 +54,7 @@ impl OpenSubject {
             source: source.as_ref(),
             windows: &windows,
             float: None,
-            // Another kernel family gives other last bits, which must not pass for this one's.
-            key: Digest::builder()
-                .part(subject.digest().to_string())
-                .part(&numerics_class.0)
-                .finish(),
+            numerics_class,
             cache_directory,
         };
         let imatrix = opening.imatrix(subject, progress)?;
@@ -221,11 +217,22 @@ struct Opening<'a> {
     windows: &'a Windows,
     /// The unquantized weights, loaded when the first step needs them and gone afterwards.
     float: Option<Matrices>,
-    key: Digest,
+    numerics_class: &'a NumericsClass,
     cache_directory: &'a Path,
 }
 
 impl Opening<'_> {
+    /// What was computed from the unquantized weights and `windows`. Another kernel family gives
+    /// other last bits, which must not pass for this one's.
+    fn key(&self, what: &str, windows: Digest) -> Digest {
+        Digest::builder()
+            .part(what)
+            .part(self.source.spec().digest.to_string())
+            .part(windows.to_string())
+            .part(&self.numerics_class.0)
+            .finish()
+    }
+
     fn float(&mut self) -> Result<&Matrices, RuntimeError> {
         if self.float.is_none() {
             self.float = Some(float_matrices(self.source)?);
@@ -255,9 +262,8 @@ impl Opening<'_> {
     /// It is always the file's that is used: a mean survives being written as a sum and a count
     /// only up to its last bit, and the digest must be the same before and after a restart.
     fn calibrate(&mut self, progress: &mut dyn FnMut(&str)) -> Result<Imatrix, RuntimeError> {
-        let path = self
-            .cache_directory
-            .join(format!("{}.imatrix.gguf", self.key));
+        let key = self.key("imatrix", self.windows.calibration_digest);
+        let path = self.cache_directory.join(format!("{key}.imatrix.gguf"));
         if let Ok(imatrix) = imatrix_file::read(&path)
             && self.check_imatrix(&imatrix).is_ok()
         {
@@ -317,8 +323,9 @@ impl Opening<'_> {
             positions: ScoredPositions::of(context).count,
             vocabulary: self.source.spec().vocabulary_size as usize,
         };
-        let path = self.cache_directory.join(format!("{}.reference", self.key));
-        Reference::open_or_make(path, self.key, shape, progress, |window| {
+        let key = self.key("reference", self.windows.evaluation_digest);
+        let path = self.cache_directory.join(format!("{key}.reference"));
+        Reference::open_or_make(path, key, shape, progress, |window| {
             self.float()?;
             let float = self.float.as_ref().ok_or(RuntimeError::NotOpen)?;
             let window = &windows[window..=window];

@@ -58,6 +58,14 @@ fn an_imatrix_lowers_the_divergence() {
     let mut with = opened(directory.path(), &demo(ImatrixSource::Calibration));
     let mut without = opened(directory.path(), &demo(ImatrixSource::None));
     assert!(with.imatrix_digest().is_some() && without.imatrix_digest().is_none());
+    let files = std::fs::read_dir(directory.path()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let references = names.filter(|name| name.ends_with(".reference"));
+    assert_eq!(
+        references.count(),
+        1,
+        "the reference does not depend on the imatrix"
+    );
     let mut failures = Vec::new();
     for precision in [Precision::Q2K, Precision::Q3K, Precision::Q4_0] {
         let (better, worse) = (kld(&mut with, precision), kld(&mut without, precision));
@@ -420,6 +428,14 @@ fn latency_keeps_its_raw_samples() {
         assert!(latency.interval.low <= latency.median_ns);
         assert!(latency.median_ns <= latency.interval.high);
     }
+    let from_nothing = Workload::Decode {
+        context: 0,
+        tokens: 2,
+    };
+    assert!(runtime.latency(&plan, &[from_nothing]).is_ok());
+    let nothing = Workload::Prefill { tokens: 0 };
+    let error = runtime.latency(&plan, &[nothing]).unwrap_err();
+    assert!(matches!(error, RuntimeError::Workload { .. }), "{error}");
     let too_long = runtime
         .latency(&plan, &["prefill@1000".parse().unwrap()])
         .unwrap_err();
