@@ -44,7 +44,10 @@ fn main() -> ExitCode {
             .worker_threads(2)
             .enable_all()
             .build()?;
-        runtime.block_on(commands::dispatch(arguments, config, printer.clone()))
+        let outcome = runtime.block_on(commands::dispatch(arguments, config, printer.clone()));
+        // A computation that nobody waits for any more must not hold up the end.
+        runtime.shutdown_background();
+        outcome
     });
     let status = outcome.unwrap_or_else(|error| {
         printer.error(&error);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bitfront_model::{
     Budget, Front, Grouping, Limits, Objective, SearchRequest, SearchState, SearchStatus,
-    StrategyName, Workload,
+    StrategyName, Subject, Workload,
 };
+use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _};
 
 use crate::args::{DemoArguments, Format, ListingArguments};
 use crate::client::Client;
@@ -17,6 +18,7 @@ use crate::problem::{ExitStatus, Problem};
 use crate::progress::{self, Ending};
 use crate::report::Summary;
 use crate::settings::{Coordinator, ImatrixChoice, SearchSettings, USUAL_MAX_KLD, duration};
+use crate::signals::interrupted;
 use crate::view::PointView as _;
 use crate::{durable, report, request};
 
@@ -89,6 +91,7 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
         database: folder.join("bitfront.sqlite"),
         cache: folder.join("cache"),
     };
+    prepare(&request.subject, &place.cache, &session).await?;
     let mut local = Local::start(&place, true).await?;
     let mut client = local.client().await?;
     let (search, until) = start_or_go_on(&mut client, &request, budget, &session).await?;
@@ -142,6 +145,23 @@ fn extract(folder: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Does what an agent would do before its first measurement, so that the whole budget is spent on
+/// searching, and a short one is not over before it has begun. It is done once: the agent finds
+/// the results in its cache.
+async fn prepare(subject: &Subject, cache: &Path, session: &Session) -> anyhow::Result<()> {
+    let (subject, cache) = (subject.clone(), cache.to_owned());
+    let printer = session.printer.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let mut runtime = CandleRuntime::new(CandleSettings::new(cache))?;
+        runtime.open(&subject, &mut |line| printer.say(line))
+    });
+    tokio::select! {
+        prepared = prepared => Ok(prepared??),
+        // The computation cannot be stopped, but the program can.
+        () = interrupted() => Err(Problem::new(ExitStatus::Interrupted, "interrupted").into()),
+    }
 }
 
 fn settings(folder: &Path, budget: Duration) -> SearchSettings {
