@@ -421,3 +421,12 @@ pub(crate) struct AgentArguments {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        super::Arguments::command().debug_assert();
+    }
+}

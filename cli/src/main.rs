@@ -55,12 +55,3 @@ fn main() -> ExitCode {
     });
     ExitCode::from(status)
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_command_line_is_sound() {
-        use clap::CommandFactory as _;
-        crate::Arguments::command().debug_assert();
-    }
-}

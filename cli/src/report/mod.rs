@@ -1,5 +1,6 @@
 //! A search as a web page that needs nothing else: no script, no font, no other file.
 
+mod background;
 mod page;
 mod sections;
 
@@ -18,8 +19,8 @@ pub(crate) fn html(front: &Front, max_kld: f64) -> anyhow::Result<String> {
         sections::fronts(front, &summary),
         sections::table(front, &summary),
         sections::precision_maps(front, &summary),
-        sections::measuring(front),
-        sections::request(front)?,
+        background::measuring(front),
+        background::request(front)?,
     ];
     let title = format!("{} · bitfront", front.spec().name);
     Ok(page::page(&title, &body.concat()))

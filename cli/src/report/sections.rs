@@ -1,14 +1,14 @@
-//! What a report says, section by section.
+//! What was found, section by section.
 
-use bitfront_model::{Front, FrontPoint, ImatrixSource};
+use bitfront_model::{Front, FrontPoint};
 
 use super::Summary;
-use super::page::{escape, facts, figure, section};
-use crate::figures::{self, bytes, kld, moment, nanoseconds, percent, span, three_digits};
+use super::page::{escape, figure, section};
+use crate::figures::{self, bytes, kld, nanoseconds, percent, span, three_digits};
 use crate::plot::precision_map;
 use crate::plot::scatter;
 use crate::plot::series::Axis;
-use crate::view::{FrontView as _, PointView as _, time};
+use crate::view::{FrontView as _, PointView as _};
 
 /// What it is about, and the answer in a few figures.
 pub(super) fn heading(front: &Front, summary: &Summary<'_>) -> String {
@@ -251,168 +251,4 @@ pub(super) fn precision_maps(front: &Front, summary: &Summary<'_>) -> String {
         return pictures;
     }
     section("Where the bits go", &pictures)
-}
-
-/// On what and how the figures were measured.
-pub(super) fn measuring(front: &Front) -> String {
-    let mut body = String::new();
-    if let Some(profile) = &front.hardware_profile {
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".into());
-        let mut pairs = vec![
-            ("processor", profile.cpu_model.clone()),
-            (
-                "instruction set",
-                format!(
-                    "{}: {}",
-                    profile.cpu_architecture,
-                    profile.isa_features.join(", ")
-                ),
-            ),
-            (
-                "cores, threads",
-                format!("{} cores, {} threads", profile.cores, profile.threads),
-            ),
-            ("accelerator", or_none(&profile.gpu)),
-            (
-                "runtime",
-                format!("{} {}", profile.runtime, profile.runtime_version),
-            ),
-            (
-                "governor",
-                profile.governor.clone().unwrap_or_else(|| "unknown".into()),
-            ),
-            ("profile", profile.digest().short()),
-        ];
-        if let Some(class) = &front.status.numerics_class {
-            pairs.push(("numerics class", class.to_string()));
-        }
-        for (name, value) in &profile.switches {
-            pairs.push(("switch", format!("{name}={value}")));
-        }
-        body += "<h3>Hardware profile</h3>\n";
-        body += &facts(&pairs);
-    }
-    body += "<h3>Method</h3>\n";
-    body += &facts(&method(front));
-    section("How it was measured", &body)
-}
-
-fn method(front: &Front) -> Vec<(&'static str, String)> {
-    let data = &front.status.request.subject.data;
-    let imatrix = match &front.status.request.subject.imatrix {
-        ImatrixSource::None => "none".to_owned(),
-        ImatrixSource::Calibration => format!(
-            "collected from {} windows of the calibration text",
-            data.calibration_windows
-        ),
-        ImatrixSource::File { path, .. } => path.clone(),
-    };
-    let mut pairs = vec![
-        (
-            "quality",
-            format!(
-                "mean KL divergence to the unquantized model in nats over the second halves of {} \
-                 windows of {} tokens, with its standard error over positions",
-                data.evaluation_windows, data.context
-            ),
-        ),
-        ("importance matrix", imatrix),
-    ];
-    let measured = |point: &&FrontPoint| point.quality.is_some() && point.latency.is_some();
-    if let Some(point) = front.points.iter().find(measured) {
-        for latency in point.latency.iter().flat_map(|figure| &figure.value) {
-            pairs.push((
-                "latency",
-                format!(
-                    "{}: median of {} samples after {} of warm-up, with its distribution-free \
-                     {} interval",
-                    latency.workload,
-                    latency.samples_ns.len(),
-                    nanoseconds(latency.warm_up_ns as f64),
-                    percent(latency.interval.confidence)
-                ),
-            ));
-        }
-        if let Some(quality) = &point.quality {
-            let ends = |moments: &mut dyn Iterator<Item = i64>| {
-                moments.fold((i64::MAX, i64::MIN), |(first, last), at| {
-                    (first.min(at), last.max(at))
-                })
-            };
-            let mut moments = front.points.iter().flat_map(|point| {
-                let quality = point.quality.as_ref().map(|it| it.measured_at_ms);
-                let latency = point.latency.as_ref().map(|it| it.measured_at_ms);
-                quality.into_iter().chain(latency)
-            });
-            let (first, last) = ends(&mut moments);
-            pairs.push((
-                "measured",
-                format!(
-                    "by {} between {} and {}",
-                    quality.device,
-                    moment(time(first)),
-                    moment(time(last))
-                ),
-            ));
-            pairs.push((
-                "unquantized",
-                format!("perplexity {:.3}", quality.value.reference_perplexity),
-            ));
-        }
-    }
-    pairs
-}
-
-/// What was asked for, in full.
-pub(super) fn request(front: &Front) -> anyhow::Result<String> {
-    let request = &front.status.request;
-    let spec = front.spec();
-    let names = |words: &[&dyn ToString]| -> String {
-        let words: Vec<_> = words.iter().map(|word| word.to_string()).collect();
-        words.join(", ")
-    };
-    let objectives: Vec<&dyn ToString> = request
-        .objectives
-        .iter()
-        .map(|it| it as &dyn ToString)
-        .collect();
-    let precisions: Vec<&dyn ToString> = request
-        .precisions
-        .iter()
-        .map(|it| it as &dyn ToString)
-        .collect();
-    let pairs = vec![
-        (
-            "search",
-            format!(
-                "{}, {}: {}",
-                front.status.search, front.status.state, front.status.reason
-            ),
-        ),
-        ("model", request.subject.model.path.clone()),
-        ("weights", spec.digest.to_string()),
-        (
-            "evaluation text",
-            request.subject.data.evaluation_path.clone(),
-        ),
-        ("objectives", names(&objectives)),
-        ("precisions", names(&precisions)),
-        (
-            "grouping, strategy",
-            format!("{}, {}", request.grouping, request.strategy),
-        ),
-        ("seed", request.seed.to_string()),
-    ];
-    let mut whole = serde_json::to_value(request)?;
-    // The layers are in the pictures; here they would bury everything else.
-    if let Some(spec) = whole.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
-        spec.remove("layers");
-    }
-    let json = serde_json::to_string_pretty(&whole)?;
-    let body = format!(
-        "{}<details><summary>The request in full</summary><pre>{}</pre></details>\n",
-        facts(&pairs),
-        escape(&json)
-    );
-    Ok(section("What was asked for", &body))
 }
