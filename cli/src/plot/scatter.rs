@@ -15,6 +15,8 @@ use super::style::{self, DOMINATED, FRONT, KNEE, PRESET, UNIFORM};
 
 /// Height of the names of dots, in pixels.
 const NAME_SIZE: u32 = 11;
+/// Beyond this ratio of most to least, the axis from left to right is logarithmic.
+const MOST_LINEAR: f64 = 12.0;
 /// Names nearer to their dot than this have no line to it, in pixels.
 const LEADER: f64 = 17.0;
 
@@ -81,17 +83,26 @@ pub(super) fn groups(series: &Series) -> Vec<Group<'_>> {
 /// Axes, ticks and labels for both kinds of output.
 pub(super) fn chrome(plots: &[Plot], series: &Series, axis: Axis) -> Layout {
     let (least, most) = series.span();
-    let room = (most - least).max(most * 0.02) * 0.06;
     let (lowest, highest) = series.divergences();
-    Layout::auto_from_plots(plots)
+    let layout = Layout::auto_from_plots(plots)
         .with_log_y()
-        .with_x_axis_min((least - room).max(0.0))
-        .with_x_axis_max(most + room)
         .with_y_axis_min(lowest / 1.35)
         .with_y_axis_max(highest * 1.35)
         .with_x_label(axis.label())
         .with_y_label("KL divergence (nats)")
-        .with_y_tick_format(TickFormat::Custom(Arc::new(decimal)))
+        .with_y_tick_format(TickFormat::Custom(Arc::new(decimal)));
+    // One timing that something disturbed would squeeze all others into a line.
+    if least > 0.0 && most / least > MOST_LINEAR {
+        return layout
+            .with_log_x()
+            .with_x_axis_min(least / 1.2)
+            .with_x_axis_max(most * 1.2)
+            .with_x_tick_format(TickFormat::Custom(Arc::new(decimal)));
+    }
+    let room = (most - least).max(most * 0.02) * 0.06;
+    layout
+        .with_x_axis_min((least - room).max(0.0))
+        .with_x_axis_max(most + room)
 }
 
 /// `0.05` rather than `5e-2`, as far as that is short.
@@ -229,6 +240,17 @@ mod tests {
             assert!(svg.contains(expected), "{expected} is not in {svg}");
         }
         assert!(!svg.contains("NaN"));
+    }
+
+    #[test]
+    fn a_disturbed_timing_does_not_squeeze_the_others() {
+        let mut front = crate::testing::front();
+        if let Some(figure) = &mut front.points[0].latency {
+            figure.value[1].median_ns *= 100.0;
+        }
+        let svg = svg(&front, Axis::Decode, "front").unwrap();
+        assert!(svg.contains(">100<") && svg.contains(">10<"), "{svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
 
     #[test]
