@@ -1,6 +1,6 @@
 //! A precision for every layer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -109,8 +109,8 @@ impl Plan {
         spec: &ModelSpec,
         names: &BTreeMap<String, Precision>,
     ) -> Result<Self, PlanError> {
-        let known: HashMap<_, _> = spec.layers.iter().map(|layer| (&layer.name, ())).collect();
-        if let Some(name) = names.keys().find(|name| !known.contains_key(name)) {
+        let known: HashSet<_> = spec.layers.iter().map(|layer| &layer.name).collect();
+        if let Some(name) = names.keys().find(|name| !known.contains(name)) {
             return Err(PlanError::Unknown(name.clone()));
         }
         let precisions = spec

@@ -9,7 +9,7 @@ mod meter;
 mod replay;
 mod step;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(crate) struct Drivers {
     shutdown: CancellationToken,
     tasks: TaskTracker,
     /// Behind a std mutex, which is held for a lookup only.
-    started: Mutex<HashMap<i64, ()>>,
+    started: Mutex<HashSet<i64>>,
 }
 
 impl Drivers {
@@ -58,7 +58,7 @@ impl Drivers {
     /// Starts a search's driver, or wakes it where it was started before.
     pub(crate) fn start(&self, search: i64) {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        if started.insert(search, ()).is_some() {
+        if !started.insert(search) {
             self.world.wakeups.search(search);
             return;
         }

@@ -44,13 +44,6 @@ struct Running {
     meter: Meter,
 }
 
-/// A step could not be made; a later one may.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StepError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 impl Driver {
     pub(super) fn new(world: Arc<World>, search: i64) -> Self {
         Self {
@@ -59,8 +52,9 @@ impl Driver {
         }
     }
 
-    /// Looks at the store and does what is to be done.
-    pub(super) async fn step(&mut self) -> Result<Next, StepError> {
+    /// Looks at the store and does what is to be done. Where the store fails, a later step may
+    /// succeed.
+    pub(super) async fn step(&mut self) -> Result<Next, StoreError> {
         let hands = &self.hands;
         let Some(stored) = hands.world.store.search(hands.search).await? else {
             return Ok(Next::Wait(None));
@@ -68,7 +62,7 @@ impl Driver {
         // Whatever comes between takes it away, so that it is learned anew.
         let running = self.running.take();
         let trouble = match (stored.state, &stored.binding) {
-            (SearchState::Queued, _) => return Ok(hands.bind(&stored).await?),
+            (SearchState::Queued, _) => return hands.bind(&stored).await,
             (SearchState::Running, Some(binding)) => {
                 let running = match running {
                     Some(running) => Ok(running),
@@ -79,7 +73,7 @@ impl Driver {
                         let running = self.running.insert(running);
                         match hands.advance(&stored, binding, running).await {
                             Ok(next) => return Ok(next),
-                            Err(Trouble::Store(error)) => return Err(error.into()),
+                            Err(Trouble::Store(error)) => return Err(error),
                             Err(Trouble::Replay(error)) => error.to_string(),
                         }
                     }
@@ -90,10 +84,9 @@ impl Driver {
             _ => return Ok(Next::Wait(None)),
         };
         self.running = None;
-        let next = hands
+        hands
             .end(&stored, SearchState::Failed, &trouble, stored.active)
-            .await?;
-        Ok(next)
+            .await
     }
 
     /// Writes down the time used so far, before a shutdown.
