@@ -67,7 +67,12 @@ pub(crate) fn nanoseconds(nanoseconds: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// A median with its interval: `2.41 ms [2.38, 2.47]`, all in the median's unit.
+/// What an interval is said to hold where nothing else stands with it.
+const USUAL_CONFIDENCE: f64 = 0.95;
+
+/// A median with its interval: `2.41 ms [2.38, 2.47]`, all in the median's unit. An interval that
+/// holds the median with less than 95 % says with how much, `2.41 ms [2.38, 2.47: 87.5 %]`; one
+/// sample is no interval.
 pub(crate) fn latency(latency: &Latency) -> String {
     let median = nanoseconds(latency.median_ns);
     let scale = match median.rsplit(' ').next() {
@@ -76,8 +81,17 @@ pub(crate) fn latency(latency: &Latency) -> String {
         Some("µs") => 1e3,
         _ => 1.0,
     };
+    let confidence = latency.interval.confidence;
+    if confidence <= 0.0 {
+        return format!("{median} [one sample]");
+    }
+    let mark = if confidence < USUAL_CONFIDENCE {
+        format!(": {}", percent(confidence))
+    } else {
+        String::new()
+    };
     format!(
-        "{median} [{}, {}]",
+        "{median} [{}, {}{mark}]",
         three_digits(latency.interval.low / scale),
         three_digits(latency.interval.high / scale)
     )

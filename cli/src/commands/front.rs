@@ -58,12 +58,16 @@ pub(super) fn listing(front: &Front, all: bool) -> Listing {
         Column::for_programs("perplexity"),
         Column::for_programs("perplexity_ratio"),
         Column::number("same_top_rate", "same top"),
-        Column::number("decode_ns", "decode [95 %]"),
+        Column::number("decode_ns", "decode [≥ 95 %]"),
         Column::for_programs("decode_low_ns"),
         Column::for_programs("decode_high_ns"),
+        Column::for_programs("decode_confidence"),
+        Column::for_programs("decode_samples"),
         Column::number("prefill_ns", "prefill"),
         Column::for_programs("prefill_low_ns"),
         Column::for_programs("prefill_high_ns"),
+        Column::for_programs("prefill_confidence"),
+        Column::for_programs("prefill_samples"),
         Column::for_programs("on_front"),
         Column::for_programs("is_knee"),
         Column::for_programs("within_limits"),
@@ -95,6 +99,8 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
     };
     let low = |latency: Option<&Latency>| number(latency.map(|it| it.interval.low));
     let high = |latency: Option<&Latency>| number(latency.map(|it| it.interval.high));
+    let confidence = |latency: Option<&Latency>| number(latency.map(|it| it.interval.confidence));
+    let samples = |latency: Option<&Latency>| Cell::from(latency.map(|it| it.samples_ns.len()));
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
     vec![
@@ -117,11 +123,15 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
         median(decode),
         low(decode),
         high(decode),
+        confidence(decode),
+        samples(decode),
         prefill.map_or_else(Cell::empty, |latency| {
             Cell::new(figures::nanoseconds(latency.median_ns), latency.median_ns)
         }),
         low(prefill),
         high(prefill),
+        confidence(prefill),
+        samples(prefill),
         Cell::plain(point.on_front),
         Cell::plain(point.is_knee),
         Cell::plain(point.within_limits),
@@ -218,6 +228,27 @@ mod tests {
         assert!(json.contains("not enough memory"));
         let table = listing(&front, true).render(Format::Table, 100).unwrap();
         assert!(table.contains("infeasible"));
+    }
+
+    #[test]
+    fn an_interval_that_holds_less_is_marked() {
+        let mut front = front();
+        let figure = front.points[0].latency.as_mut().unwrap();
+        for latency in &mut figure.value {
+            latency.samples_ns.truncate(4);
+            latency.interval.confidence = 0.875;
+        }
+        let table = listing(&front, true).render(Format::Table, 140).unwrap();
+        assert_eq!(table.matches(": 87.5 %]").count(), 1, "{table}");
+        let json = listing(&front, true).render(Format::Json, 100).unwrap();
+        let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let candidate = front.points[0].candidate;
+        let rows = rows.as_array().unwrap();
+        let row = rows.iter().find(|row| row["candidate"] == candidate);
+        for workload in ["decode", "prefill"] {
+            let of = |what: &str| row.unwrap()[format!("{workload}_{what}")].clone();
+            assert_eq!((of("confidence"), of("samples")), (0.875.into(), 4.into()));
+        }
     }
 
     #[test]

@@ -162,7 +162,8 @@ pub(super) fn table(front: &Front, summary: &Summary<'_>) -> String {
          </table></div>\n<p class=\"soft\">Bold: on the front. Grey: a baseline that something \
          beats. KLD with its standard error; perplexity as a multiple of the unquantized model's; \
          how often both rank the same token first; medians for one decoded token and for one \
-         prompt with their 95&nbsp;% intervals.</p>\n"
+         prompt with intervals that hold them with at least 95&nbsp;%, or with as much as \
+         stands in them.</p>\n"
     );
     section("Front and baselines", &table)
 }
