@@ -15,7 +15,6 @@ use super::attention::{Place, attend};
 use super::elementwise::{add, add_bias, gated, rms_norm, rms_norm_in_place};
 use super::kv_cache::KvCache;
 use super::matrix::{Activations, Arithmetic, Matrix, multiply_fused};
-use super::rope::Rope;
 
 /// The weight matrices of one plan, in the canonical order of the spec's layers.
 ///
@@ -33,7 +32,8 @@ pub struct Decoder {
     output: usize,
     output_norm: Vec<f32>,
     blocks: Vec<Block>,
-    rope: Rope,
+    /// Radians per position, one for each rotated pair of a head.
+    frequencies: Vec<f64>,
 }
 
 /// The fixed tensors of a block, and where its matrices are among the layers.
@@ -84,9 +84,8 @@ struct Pass<'a> {
 pub type Observer<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
 impl Decoder {
-    /// Reads the fixed tensors of `source`; `positions` is the longest context that will be asked
-    /// for.
-    pub fn new(source: &dyn Source, positions: usize) -> Result<Self, RuntimeError> {
+    /// Reads the fixed tensors of `source`.
+    pub fn new(source: &dyn Source) -> Result<Self, RuntimeError> {
         let (spec, hyper) = (source.spec(), source.hyper());
         let layer = |kind: LayerKind, block: Option<u32>| {
             spec.layers
@@ -156,18 +155,21 @@ impl Decoder {
             output,
             output_norm: required("output_norm.weight", hidden_size)?,
             blocks: (0..spec.blocks).map(block).collect::<Result<_, _>>()?,
-            rope: Rope::new(hyper, positions),
+            frequencies: hyper
+                .rope_scaling
+                .frequencies(hyper.head_size, hyper.rope_theta),
         })
     }
 
-    /// An empty cache for `sequences` sequences of up to `capacity` positions.
+    /// An empty cache for `sequences` sequences of up to `capacity` positions, with the rotations
+    /// of these positions.
     pub fn cache(&self, sequences: usize, capacity: usize) -> KvCache {
         KvCache::new(
             self.blocks.len(),
             sequences,
             capacity,
             self.key_value_heads,
-            self.head_size,
+            &self.frequencies,
         )
     }
 
@@ -244,10 +246,9 @@ impl Decoder {
                 }
             }
             let position = |row: usize| every[row].position;
-            self.rope
-                .rotate(&mut query, self.heads * self.head_size, position);
-            self.rope
-                .rotate(&mut key, self.key_value_heads * self.head_size, position);
+            let rope = cache.rope();
+            rope.rotate(&mut query, self.heads * self.head_size, position);
+            rope.rotate(&mut key, self.key_value_heads * self.head_size, position);
             let layer = cache.layer(index);
             layer.store(&key, &value, count, start);
 
@@ -289,7 +290,7 @@ impl Decoder {
                 tokens.len()
             )));
         }
-        let room = cache.capacity().min(self.rope.positions());
+        let room = cache.capacity();
         if start + count > room {
             return Err(RuntimeError::Engine(format!(
                 "{count} tokens after {start} do not fit the {room} positions of the cache"

@@ -1,5 +1,7 @@
 //! The keys and values of what was read so far.
 
+use super::rope::Rope;
+
 /// The cache of a whole model for a batch of sequences of equal length.
 ///
 /// The caller creates it, passes it to every forward pass and resets it by name: nothing is
@@ -9,6 +11,7 @@ pub struct KvCache {
     capacity: usize,
     length: usize,
     layers: Vec<LayerCache>,
+    rope: Rope,
 }
 
 /// The cache of one block: keys and values as `sequences × heads × capacity × head_size`.
@@ -21,13 +24,16 @@ pub(crate) struct LayerCache {
 }
 
 impl KvCache {
+    /// An empty cache; `frequencies` are those of the rotary positions, one for each pair of a
+    /// head.
     pub(crate) fn new(
         blocks: usize,
         sequences: usize,
         capacity: usize,
         heads: usize,
-        head_size: usize,
+        frequencies: &[f64],
     ) -> Self {
+        let head_size = 2 * frequencies.len();
         let values = sequences * heads * capacity * head_size;
         let layer = || LayerCache {
             heads,
@@ -41,6 +47,7 @@ impl KvCache {
             capacity,
             length: 0,
             layers: (0..blocks).map(|_| layer()).collect(),
+            rope: Rope::new(frequencies, capacity),
         }
     }
 
@@ -77,6 +84,11 @@ impl KvCache {
 
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.length += tokens;
+    }
+
+    /// Rotates rows by the position that each stands at, which the cache must have room for.
+    pub(crate) fn rope(&self) -> &Rope {
+        &self.rope
     }
 
     pub(crate) fn layer(&mut self, block: usize) -> &mut LayerCache {

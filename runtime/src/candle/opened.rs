@@ -46,11 +46,8 @@ impl OpenSubject {
             });
         }
         let windows = read_windows(subject, spec.vocabulary_size)?;
-        let context = subject.data.context as usize;
-        // Timing may go further than a window, up to what the model was made for.
-        let positions = context.max(spec.context_length as usize);
         let mut opening = Opening {
-            decoder: Decoder::new(source.as_ref(), positions)?,
+            decoder: Decoder::new(source.as_ref())?,
             source: source.as_ref(),
             windows: &windows,
             float: None,

@@ -1,11 +1,12 @@
 //! Rotary position embedding in the order of Hugging Face: the first half of a head is rotated
 //! against its second half.
 
-use crate::source::HyperParameters;
-
 use super::parallel::for_rows;
 
-/// Sines and cosines for every position up to the context.
+/// Sines and cosines for every position that a cache can hold.
+///
+/// The table belongs to a cache and not to the model: what a file gives as its context is only a
+/// number, and a table for a context of a million takes half a gigabyte that nobody reads.
 pub(crate) struct Rope {
     head_size: usize,
     /// `positions × head_size`: the cosines of a position, then its sines.
@@ -13,12 +14,13 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// Angles are computed in `f64` and rounded once; `transformers` computes them in `f32`.
-    pub(crate) fn new(hyper: &HyperParameters, positions: usize) -> Self {
-        let frequencies = hyper
-            .rope_scaling
-            .frequencies(hyper.head_size, hyper.rope_theta);
-        let mut table = Vec::with_capacity(positions * hyper.head_size);
+    /// The angles of `frequencies` (radians per position, one for each rotated pair) at the first
+    /// `positions` positions.
+    ///
+    /// They are computed in `f64` and rounded once; `transformers` computes them in `f32`.
+    pub(crate) fn new(frequencies: &[f64], positions: usize) -> Self {
+        let head_size = 2 * frequencies.len();
+        let mut table = Vec::with_capacity(positions * head_size);
         for position in 0..positions {
             let angles = frequencies
                 .iter()
@@ -26,15 +28,7 @@ impl Rope {
             table.extend(angles.clone().map(|angle| angle.cos() as f32));
             table.extend(angles.map(|angle| angle.sin() as f32));
         }
-        Self {
-            head_size: hyper.head_size,
-            table,
-        }
-    }
-
-    /// Positions that the table holds.
-    pub(crate) fn positions(&self) -> usize {
-        self.table.len() / self.head_size
+        Self { head_size, table }
     }
 
     /// Rotates every head of every row of `values` (`rows × heads·head_size`); `position` gives

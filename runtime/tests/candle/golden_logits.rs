@@ -35,7 +35,7 @@ fn load(name: &str) -> Model {
     let source = source::open(&folder).unwrap();
     let golden = std::fs::read_to_string(folder.join("golden.json")).unwrap();
     Model {
-        decoder: Decoder::new(source.as_ref(), 64).unwrap(),
+        decoder: Decoder::new(source.as_ref()).unwrap(),
         matrices: float_matrices(source.as_ref()).unwrap(),
         vocabulary: source.spec().vocabulary_size as usize,
         golden: serde_json::from_str(&golden).unwrap(),

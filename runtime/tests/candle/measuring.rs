@@ -397,6 +397,32 @@ fn a_model_with_a_tied_head_and_short_rows_is_measured_like_any_other() {
     }
 }
 
+/// A header may claim any context; what is held is only what is read.
+#[test]
+fn a_context_that_no_memory_holds_costs_nothing() {
+    let directory = TempDir::new().unwrap();
+    let model = directory.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(support::golden_model("qwen2")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let config = model.join("config.json");
+    let mut fields: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    fields["max_position_embeddings"] = (1u64 << 31).into();
+    std::fs::write(&config, fields.to_string()).unwrap();
+    let windows = support::Windows {
+        context: 64,
+        evaluation: 1,
+        calibration: 1,
+    };
+    let subject = support::subject(&model, &windows, ImatrixSource::None);
+    let mut runtime = opened(&directory.path().join("cache"), &subject);
+    assert_eq!(runtime.spec().unwrap().context_length, 1 << 31);
+    assert!(kld(&mut runtime, Precision::Q8_0) > 0.0);
+}
+
 #[test]
 fn latency_keeps_its_raw_samples() {
     let directory = TempDir::new().unwrap();
