@@ -5,6 +5,11 @@ use super::tensor_type::{precision_of_type, type_name};
 use super::value::{Value, ValueType};
 use bitfront_model::Precision;
 
+/// The most elements that an array among the metadata may have. Vocabularies have at most a few
+/// hundred thousand; an element takes 32 bytes in memory and may take one in the file, so that an
+/// array as long as a file could not be held.
+const MOST_ELEMENTS: u64 = 1 << 24;
+
 /// A tensor whose place in the file is not yet checked.
 pub(super) struct Described {
     pub(super) name: String,
@@ -105,6 +110,13 @@ impl<'a> Cursor<'a> {
         let part = || format!("metadata key `{key}`");
         let count = self.u64(part)?;
         self.check_count(count, element.least_bytes(), part)?;
+        if count > MOST_ELEMENTS {
+            return Err(GgufError::ArrayLength {
+                key: key.to_owned(),
+                count,
+                most: MOST_ELEMENTS,
+            });
+        }
         let mut values = Vec::with_capacity(count as usize);
         for _ in 0..count {
             values.push(self.scalar(key, element)?);

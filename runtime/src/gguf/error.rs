@@ -60,6 +60,16 @@ pub enum GgufError {
         /// The key.
         key: String,
     },
+    /// An array that no reader needs and that would take 32 times its bytes in memory.
+    #[error("metadata key `{key}` is an array of {count} elements; at most {most} are read")]
+    ArrayLength {
+        /// The key.
+        key: String,
+        /// The count in the header.
+        count: u64,
+        /// The most.
+        most: u64,
+    },
     /// A key stands twice.
     #[error("metadata key `{0}` stands twice")]
     DuplicateKey(String),

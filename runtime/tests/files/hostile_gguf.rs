@@ -13,6 +13,7 @@ use super::support::exported;
 struct Header(Vec<u8>);
 
 const U32: u32 = 4;
+const BOOL: u32 = 7;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 const F32: u32 = 0;
@@ -140,6 +141,18 @@ fn every_attack_gets_its_own_error() {
             "a huge key length",
             Header::new(3, 0, 1).u64(huge).data(64),
             &["metadata key 0 claims", "18446744073709551615"],
+        ),
+        (
+            "an array that the file holds and the memory does not",
+            Header::new(3, 0, 1)
+                .key("flags", ARRAY)
+                .u32(BOOL)
+                .u64((1 << 24) + 1)
+                .data(1 << 25),
+            &[
+                "metadata key `flags` is an array of 16777217 elements",
+                "at most 16777216",
+            ],
         ),
         (
             "a huge string length",
