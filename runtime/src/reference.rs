@@ -4,7 +4,7 @@
 //! `windows × positions × vocabulary` values in `f32`, little-endian, after a header with the
 //! key and the SHA-256 of the values. It is mapped, not read.
 
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bitfront_model::Digest;
@@ -155,12 +155,12 @@ fn make(
     shape: ReferenceShape,
     mut logits: impl FnMut(usize) -> Result<Vec<f32>, RuntimeError>,
 ) -> Result<(), RuntimeError> {
-    // The digest stands before the values, so the values go to a file of their own first; a full
-    // disk shows before anything has the final name.
-    let values_path = path.with_extension("values");
-    let mut digest = Sha256::new();
     let mut failure = None;
-    let written = files::write_atomically(&values_path, |file| {
+    let written = files::write_atomically(path, |file| {
+        // The digest stands before the values and is known after them: zeros keep its place.
+        let unknown = [0; DIGEST_BYTES];
+        file.write_all(&shape.header(key, &unknown))?;
+        let mut digest = Sha256::new();
         for window in 0..shape.windows {
             let values = match window_bytes(window, shape, &mut logits) {
                 Ok(values) => values,
@@ -172,19 +172,13 @@ fn make(
             digest.update(&values);
             file.write_all(&values)?;
         }
-        Ok(())
+        file.rewind()?;
+        file.write_all(&shape.header(key, &digest.finalize()))
     });
-    if let Some(error) = failure {
-        return Err(error);
+    match failure {
+        Some(error) => Err(error),
+        None => written,
     }
-    written?;
-    let combined = files::write_atomically(path, |file| {
-        file.write_all(&shape.header(key, &digest.finalize()))?;
-        std::io::copy(&mut std::fs::File::open(&values_path)?, file)?;
-        Ok(())
-    });
-    std::fs::remove_file(&values_path).map_err(RuntimeError::io("remove", &values_path))?;
-    combined
 }
 
 fn window_bytes(
@@ -219,5 +213,71 @@ fn log_softmax(logits: &mut [f32]) {
     let shift = f64::from(largest) + total.ln();
     for logit in logits {
         *logit = (f64::from(*logit) - shift) as f32;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ReferenceShape = ReferenceShape {
+        windows: 3,
+        positions: 2,
+        vocabulary: 4,
+    };
+
+    fn make(path: &Path, logits: &mut dyn FnMut(usize) -> Vec<f32>) -> Reference {
+        let logits = |window| Ok(logits(window));
+        let key = Digest::of("what it is computed from");
+        Reference::open_or_make(path.to_owned(), key, SHAPE, &mut |_| {}, logits).unwrap()
+    }
+
+    fn files(directory: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn it_is_written_once_and_takes_the_room_that_was_announced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("one.reference");
+        make(&path, &mut |_| {
+            assert_eq!(files(directory.path()).len(), 1);
+            vec![0.5; 8]
+        });
+        assert_eq!(files(directory.path()), [path.clone()]);
+        assert_eq!(path.metadata().unwrap().len(), SHAPE.bytes().unwrap());
+        let again = make(&path, &mut |_| panic!("it is there"));
+        let quarter = f32::from_le_bytes(again.log_probabilities(2, 1)[3]).exp();
+        assert!((quarter - 0.25).abs() < 1e-6);
+    }
+
+    #[test]
+    fn two_agents_may_make_it_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("one.reference");
+        // Whatever name another agent may have left beside it is not in the way.
+        std::fs::create_dir(path.with_extension("values")).unwrap();
+        make(&path, &mut |window| {
+            if window == 1 {
+                make(&path, &mut |_| vec![1.0; 8]);
+            }
+            vec![1.0; 8]
+        });
+        assert_eq!(files(directory.path()).len(), 2);
+    }
+
+    #[test]
+    fn nothing_is_left_where_the_model_gives_no_numbers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("one.reference");
+        let logits = |window| Ok(vec![if window == 2 { f32::NAN } else { 0.0 }; 8]);
+        let made = Reference::open_or_make(path, Digest::of("key"), SHAPE, &mut |_| {}, logits);
+        assert!(matches!(
+            made.err(),
+            Some(RuntimeError::ReferenceNotFinite { window: 2, .. })
+        ));
+        assert!(files(directory.path()).is_empty());
     }
 }
