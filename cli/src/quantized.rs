@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use bitfront_model::{Digest, Plan, Subject};
+use bitfront_model::{Digest, ModelSpec, Plan, Subject};
 use bitfront_runtime::export::gguf::{self, Options, QuantizedLayers};
 use bitfront_runtime::imatrix_file::{self, Imatrix as ImatrixFile};
 use bitfront_runtime::quantize::quantize;
@@ -56,7 +56,7 @@ pub(crate) fn write(
     };
     let importance = match imatrix {
         Imatrix::None => None,
-        Imatrix::File(path) => Some(imatrix_file::read(&path)?),
+        Imatrix::File(path) => Some(read_imatrix(&path, source.spec())?),
         Imatrix::Collected {
             subject,
             cache,
@@ -74,6 +74,19 @@ pub(crate) fn write(
     };
     gguf::write(source, plan, &layers, options, to)?;
     Ok(())
+}
+
+/// Reads an imatrix that is to be used for a model, and refuses that of another one.
+pub(crate) fn read_imatrix(path: &Path, spec: &ModelSpec) -> anyhow::Result<ImatrixFile> {
+    let imatrix = imatrix_file::read(path)?;
+    imatrix.check(spec).map_err(|error| {
+        Problem::usage(format!(
+            "--imatrix: `{}` cannot be used for model `{}`: {error}",
+            path.display(),
+            spec.name
+        ))
+    })?;
+    Ok(imatrix)
 }
 
 /// Tensors that are quantized for the file.
@@ -140,5 +153,36 @@ impl QuantizedLayers for Measured<'_> {
         let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = runtime.tensor_bytes(index, self.plan.precisions()[index])?;
         Ok(Cow::Owned(bytes))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bitfront_model::Precision;
+    use bitfront_runtime::source;
+
+    use super::*;
+
+    #[test]
+    fn the_imatrix_of_another_model_is_not_quantized_with() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let source = source::open(&root.join("demo/model")).unwrap();
+        let plan = Plan::uniform(source.spec(), Precision::Q4K).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("out.gguf");
+        let other = root.join("runtime/tests/golden/imatrix/llama.imatrix.gguf");
+        let names = Names {
+            tokenizer: None,
+            pre_tokenizer: None,
+        };
+        let imatrix = Imatrix::File(other);
+        let error = write(source.as_ref(), &plan, imatrix, names, &to, &mut |_| {}).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("llama.imatrix.gguf") && message.contains("does not belong"),
+            "{message}"
+        );
+        assert!(!to.exists());
     }
 }

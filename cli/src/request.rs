@@ -8,9 +8,10 @@ use bitfront_model::{
     DataSpec, Digest, ImatrixSource, ModelSource, ModelSpec, Precision, SearchRequest, Subject,
     Workload,
 };
-use bitfront_runtime::{imatrix_file, source, text, tokenizer};
+use bitfront_runtime::{source, text, tokenizer};
 
 use crate::problem::Problem;
+use crate::quantized::read_imatrix;
 use crate::settings::{ImatrixChoice, SearchSettings};
 
 /// What is chosen from where nobody says, if every row is a multiple of 256.
@@ -186,7 +187,7 @@ fn imatrix_source(choice: &ImatrixChoice, spec: &ModelSpec) -> anyhow::Result<Im
         ImatrixChoice::Calibration => ImatrixSource::Calibration,
         ImatrixChoice::File(path) => {
             let path = absolute(path)?;
-            check_imatrix(&path, spec)?;
+            read_imatrix(&path, spec)?;
             let bytes = std::fs::read(&path)
                 .with_context(|| format!("cannot read `{}`", path.display()))?;
             ImatrixSource::File {
@@ -195,28 +196,6 @@ fn imatrix_source(choice: &ImatrixChoice, spec: &ModelSpec) -> anyhow::Result<Im
             }
         }
     })
-}
-
-/// Refuses an imatrix that was made for another model.
-fn check_imatrix(path: &Path, spec: &ModelSpec) -> anyhow::Result<()> {
-    let imatrix = imatrix_file::read(path)?;
-    for layer in &spec.layers {
-        if let Some(entry) = imatrix.entries.get(&layer.tensor_name())
-            && entry.mean_squares.len() as u64 != layer.columns
-        {
-            return Err(Problem::usage(format!(
-                "--imatrix: `{}` does not belong to model `{}`: it has {} values for layer `{}`, \
-                 whose rows have {} weights",
-                path.display(),
-                spec.name,
-                entry.mean_squares.len(),
-                layer.name,
-                layer.columns
-            ))
-            .into());
-        }
-    }
-    Ok(())
 }
 
 /// The path from the root, so that an agent finds it from wherever it was started.

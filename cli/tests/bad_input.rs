@@ -191,6 +191,16 @@ const CASES: &[Case] = &[
         said: &["bad.imatrix"],
     },
     Case {
+        name: "an imatrix of another model",
+        spoil: |model| {
+            let golden = demo().join("../runtime/tests/golden/imatrix/llama.imatrix.gguf");
+            fs::copy(golden, model.join("other.imatrix")).unwrap();
+        },
+        arguments: &["--imatrix=other.imatrix"],
+        code: 2,
+        said: &["--imatrix", "other.imatrix", "does not belong to this model"],
+    },
+    Case {
         name: "a coordinator that is not there",
         spoil: nothing,
         arguments: &["--coordinator=http://127.0.0.1:9"],

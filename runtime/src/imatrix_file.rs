@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitfront_model::{Digest, Layer};
+use bitfront_model::{Digest, ModelSpec};
 
 use crate::error::{ImatrixError, SourceError};
 use crate::export::atomic;
@@ -61,23 +61,39 @@ impl Imatrix {
         digest.finish()
     }
 
-    /// The importance of a layer's columns, or none where the file has nothing of the layer (such
-    /// as an embedding that is only looked up); an entry of another length is an error.
-    pub fn layer(&self, layer: &Layer) -> Result<Option<&[f32]>, ImatrixError> {
-        let Some(entry) = self.entries.get(&layer.tensor_name()) else {
-            return Ok(None);
-        };
-        if entry.mean_squares.len() as u64 != layer.columns {
-            return Err(ImatrixError::OtherModel {
-                reason: format!(
-                    "it has {} columns for layer `{}`, which has {}",
-                    entry.mean_squares.len(),
-                    layer.name,
-                    layer.columns
-                ),
-            });
+    /// Refuses an imatrix that was made for another model: it must know one of the layers at
+    /// least, every entry that a layer would use must be as long as the layer's rows, and there
+    /// must be none of a block that the model does not have.
+    ///
+    /// A layer without an entry, such as an embedding that is only looked up, is no mistake.
+    pub fn check(&self, spec: &ModelSpec) -> Result<(), ImatrixError> {
+        let other = |reason: String| Err(ImatrixError::OtherModel { reason });
+        let mut is_known = false;
+        for layer in &spec.layers {
+            let Some(entry) = self.entries.get(&layer.tensor_name()) else {
+                continue;
+            };
+            is_known = true;
+            let found = entry.mean_squares.len();
+            if found as u64 != layer.columns {
+                return other(format!(
+                    "it has {found} columns for layer `{}`, which has {}",
+                    layer.name, layer.columns
+                ));
+            }
         }
-        Ok(Some(&entry.mean_squares))
+        if !is_known {
+            return other("it has no entry for any of the model's layers".to_owned());
+        }
+        let block = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse().ok();
+        let beyond = |name: &&String| block(name).is_some_and(|block: u32| block >= spec.blocks);
+        match self.entries.keys().find(beyond) {
+            Some(name) => other(format!(
+                "it has an entry for `{name}`, but the model has {} blocks",
+                spec.blocks
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bitfront_model::{Digest, ImatrixSource, NumericsClass, Precision, Subject};
 
-use crate::error::ImatrixError;
 use crate::imatrix;
 use crate::imatrix_file::{self, Imatrix};
 use crate::quantize::{quantize, uses_importance};
@@ -249,7 +248,7 @@ impl Opening<'_> {
             ImatrixSource::Calibration => self.calibrate(progress)?,
             ImatrixSource::File { path, digest } => read_imatrix(Path::new(path), *digest)?,
         };
-        self.check_imatrix(&imatrix)?;
+        imatrix.check(self.source.spec())?;
         let digest = imatrix.digest();
         Ok(Some((imatrix, digest)))
     }
@@ -262,7 +261,7 @@ impl Opening<'_> {
         let key = self.key("imatrix", self.windows.calibration_digest);
         let path = self.cache_directory.join(format!("{key}.imatrix.gguf"));
         if let Ok(imatrix) = imatrix_file::read(&path)
-            && self.check_imatrix(&imatrix).is_ok()
+            && imatrix.check(self.source.spec()).is_ok()
         {
             return Ok(imatrix);
         }
@@ -281,35 +280,6 @@ impl Opening<'_> {
             .map_err(RuntimeError::io("create", self.cache_directory))?;
         imatrix_file::write(&collected, &path)?;
         Ok(imatrix_file::read(&path)?)
-    }
-
-    /// Every entry that a layer would use must be as long as the layer's rows.
-    fn check_imatrix(&self, imatrix: &Imatrix) -> Result<(), RuntimeError> {
-        let mut known = false;
-        for layer in &self.source.spec().layers {
-            let Some(entry) = imatrix.entries.get(&layer.tensor_name()) else {
-                continue;
-            };
-            known = true;
-            if entry.mean_squares.len() as u64 != layer.columns {
-                return Err(ImatrixError::OtherModel {
-                    reason: format!(
-                        "{} has {} columns, the imatrix has {}",
-                        layer.tensor_name(),
-                        layer.columns,
-                        entry.mean_squares.len()
-                    ),
-                }
-                .into());
-            }
-        }
-        if known {
-            return Ok(());
-        }
-        Err(ImatrixError::OtherModel {
-            reason: "it has no entry for any of the model's layers".to_owned(),
-        }
-        .into())
     }
 
     fn reference(&mut self, progress: &mut dyn FnMut(&str)) -> Result<Reference, RuntimeError> {

@@ -49,8 +49,9 @@ fn both_of_llama_cpps_formats_are_read() {
         // Seven layers in two blocks; embedding and head are not collected by default.
         assert_eq!(imatrix.entries.len(), 14);
         assert!(imatrix.entries.values().all(|entry| entry.count == count));
+        imatrix.check(source.spec()).unwrap();
         let layers = source.spec().layers.iter();
-        let found = layers.filter_map(|layer| imatrix.layer(layer).unwrap());
+        let found = layers.filter(|layer| imatrix.entries.contains_key(&layer.tensor_name()));
         assert_eq!(found.count(), 14);
     }
     for (name, entry) in &current.entries {
@@ -90,24 +91,36 @@ fn the_digest_is_of_the_numbers() {
 }
 
 #[test]
-fn an_imatrix_of_another_model_is_refused_by_the_layer() {
+fn an_imatrix_of_another_model_is_refused() {
     let source = source::open(&golden("llama")).unwrap();
-    let layers = &source.spec().layers;
-    let layer = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
-    let mut imatrix = imatrix();
-    let found = imatrix.layer(layer("blk.0.attn_q")).unwrap().unwrap();
-    assert_eq!(found.len(), 128);
-    assert_eq!(imatrix.layer(layer("blk.1.attn_q")).unwrap(), None);
-    let entry = imatrix.entries.get_mut("blk.0.attn_q.weight").unwrap();
-    entry.mean_squares.pop();
-    let message = imatrix
-        .layer(layer("blk.0.attn_q"))
-        .unwrap_err()
-        .to_string();
+    let sound = imatrix();
+    sound.check(source.spec()).unwrap();
+    let refused = |change: &dyn Fn(&mut BTreeMap<String, ImatrixEntry>)| {
+        let mut imatrix = sound.clone();
+        change(&mut imatrix.entries);
+        imatrix.check(source.spec()).unwrap_err().to_string()
+    };
+    let shorter = refused(&|entries| {
+        let entry = entries.get_mut("blk.0.attn_q.weight").unwrap();
+        entry.mean_squares.pop();
+    });
     assert!(
-        message.contains("127 columns") && message.contains("which has 128"),
-        "{message}"
+        shorter.contains("127 columns") && shorter.contains("which has 128"),
+        "{shorter}"
     );
+    let deeper = refused(&|entries| {
+        let entry = entries["blk.0.attn_q.weight"].clone();
+        entries.insert("blk.2.attn_q.weight".to_owned(), entry);
+    });
+    assert!(
+        deeper.contains("blk.2.attn_q.weight") && deeper.contains("2 blocks"),
+        "{deeper}"
+    );
+    let strange = refused(&|entries| {
+        let entry = entries["blk.0.attn_q.weight"].clone();
+        *entries = BTreeMap::from([("encoder.weight".to_owned(), entry)]);
+    });
+    assert!(strange.contains("no entry for any"), "{strange}");
 }
 
 /// A GGUF file of `f32` tensors.
