@@ -9,7 +9,7 @@ use bitfront_runtime::export::gguf::{self, Options, QuantizedLayers};
 use bitfront_runtime::imatrix_file::{self, Imatrix as ImatrixFile};
 use bitfront_runtime::quantize::quantize;
 use bitfront_runtime::source::Source;
-use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _};
+use bitfront_runtime::{CandleRuntime, CandleSettings};
 
 use crate::problem::Problem;
 
@@ -126,8 +126,13 @@ impl<'a> Measured<'a> {
         plan: &'a Plan,
         talk: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Self> {
-        let mut runtime = CandleRuntime::new(CandleSettings::new(cache))?;
-        runtime.open(subject, talk)?;
+        let settings = CandleSettings {
+            // Every tensor is written once, so none is worth keeping.
+            tensor_budget_bytes: 0,
+            ..CandleSettings::new(cache)
+        };
+        let mut runtime = CandleRuntime::new(settings)?;
+        runtime.open_for_tensors(subject, talk)?;
         let found = runtime.imatrix_digest();
         if let (Some(expected), Some(found)) = (expected, found)
             && expected != found

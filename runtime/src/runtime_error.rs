@@ -41,6 +41,9 @@ pub enum RuntimeError {
     /// A subject must be opened first.
     #[error("no subject is open: open one before measuring")]
     NotOpen,
+    /// The subject was opened without the reference log-probabilities.
+    #[error("the subject was opened for its tensors alone: open it whole before scoring")]
+    NoReference,
     /// The path holds another model than the one that was submitted.
     #[error(
         "`{}` holds model {found}, the search is about model {expected}: the file was changed \

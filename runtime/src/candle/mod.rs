@@ -33,6 +33,7 @@ pub use decoder::{Decoder, Matrices, Observer, Positions};
 pub use kv_cache::KvCache;
 pub use matrix::{Arithmetic, Matrix};
 pub use opened::OpenSubject;
+use opened::Purpose;
 pub use switches::CANDLE_VERSION;
 
 /// Tokens that are read in one pass when scoring: enough rows for the kernels, few enough for the
@@ -116,6 +117,37 @@ impl CandleRuntime {
         })
     }
 
+    /// Opens a subject for [`CandleRuntime::tensor_bytes`] alone: as [`Runtime::open`], but without
+    /// the reference log-probabilities, which take a pass over all windows and much room on disk.
+    pub fn open_for_tensors(
+        &mut self,
+        subject: &Subject,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RuntimeError> {
+        self.open_for(Purpose::Tensors, subject, progress)
+    }
+
+    fn open_for(
+        &mut self,
+        purpose: Purpose,
+        subject: &Subject,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RuntimeError> {
+        let is_open = |opened: &OpenSubject| {
+            opened.digest() == subject.digest() && opened.serves(purpose)
+        };
+        if self.opened.as_ref().is_some_and(is_open) {
+            return Ok(());
+        }
+        // Whatever was open is given up first: two models may not fit side by side.
+        self.opened = None;
+        let class: &NumericsClass = &self.identity.numerics_class;
+        let directory = &self.settings.cache_directory;
+        let opened = OpenSubject::open(subject, purpose, class, directory, progress)?;
+        self.opened = Some(opened);
+        Ok(())
+    }
+
     /// The open subject.
     pub fn opened(&self) -> Result<&OpenSubject, RuntimeError> {
         self.opened.as_ref().ok_or(RuntimeError::NotOpen)
@@ -161,7 +193,7 @@ impl CandleRuntime {
         let assembly = self.assemble(plan)?;
         let opened = self.opened()?;
         let windows = &opened.windows().evaluation;
-        let mut scorer = Scorer::new(opened.reference());
+        let mut scorer = Scorer::new(opened.reference().ok_or(RuntimeError::NoReference)?);
         let context = windows.first().map_or(0, Vec::len);
         let scored = ScoredPositions::of(context);
         let batch = batch_windows(context);
@@ -216,16 +248,7 @@ impl Runtime for CandleRuntime {
         subject: &Subject,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), RuntimeError> {
-        let open = self.opened.as_ref().map(OpenSubject::digest);
-        if open == Some(subject.digest()) {
-            return Ok(());
-        }
-        // Whatever was open is given up first: two models may not fit side by side.
-        self.opened = None;
-        let class: &NumericsClass = &self.identity.numerics_class;
-        let directory = &self.settings.cache_directory;
-        self.opened = Some(OpenSubject::open(subject, class, directory, progress)?);
-        Ok(())
+        self.open_for(Purpose::Measuring, subject, progress)
     }
 
     fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError> {

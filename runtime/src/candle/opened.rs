@@ -23,13 +23,23 @@ pub struct OpenSubject {
     decoder: Decoder,
     windows: Windows,
     imatrix: Option<(Imatrix, Digest)>,
-    reference: Reference,
+    reference: Option<Reference>,
+}
+
+/// What a subject is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its tensors alone.
+    Tensors,
+    /// Measuring, which compares with the reference log-probabilities.
+    Measuring,
 }
 
 impl OpenSubject {
     /// Opens a subject and checks that it is the one that was submitted.
     pub(crate) fn open(
         subject: &Subject,
+        purpose: Purpose,
         numerics_class: &NumericsClass,
         cache_directory: &Path,
         progress: &mut dyn FnMut(&str),
@@ -54,7 +64,10 @@ impl OpenSubject {
             cache_directory,
         };
         let imatrix = opening.imatrix(subject, progress)?;
-        let reference = opening.reference(progress)?;
+        let reference = match purpose {
+            Purpose::Tensors => None,
+            Purpose::Measuring => Some(opening.reference(progress)?),
+        };
         Ok(Self {
             digest: subject.digest(),
             decoder: opening.decoder,
@@ -85,9 +98,14 @@ impl OpenSubject {
         &self.windows
     }
 
-    /// What the unquantized model says.
-    pub fn reference(&self) -> &Reference {
-        &self.reference
+    /// What the unquantized model says; none where the subject was opened for its tensors alone.
+    pub fn reference(&self) -> Option<&Reference> {
+        self.reference.as_ref()
+    }
+
+    /// True where all is open that `purpose` needs.
+    pub(crate) fn serves(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Tensors || self.reference.is_some()
     }
 
     /// The activation statistics.

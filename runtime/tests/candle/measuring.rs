@@ -250,6 +250,36 @@ fn without_memory_tensors_come_from_the_disk_and_damaged_ones_are_made_again() {
     assert_eq!(fresh.store_counts().made, damaged);
 }
 
+#[test]
+fn tensors_are_had_without_the_reference() {
+    let directory = TempDir::new().unwrap();
+    let subject = demo(ImatrixSource::Calibration);
+    let mut exporting = runtime(directory.path());
+    let mut lines = Vec::new();
+    exporting
+        .open_for_tensors(&subject, &mut |line| lines.push(line.to_owned()))
+        .unwrap();
+    assert!(exporting.imatrix_digest().is_some());
+    assert!(
+        lines.len() == 1 && lines[0].contains("activation"),
+        "{lines:?}"
+    );
+    let is_reference = |file: std::io::Result<std::fs::DirEntry>| {
+        let name = file.unwrap().file_name();
+        name.to_str().unwrap().ends_with(".reference")
+    };
+    let mut files = std::fs::read_dir(directory.path()).unwrap();
+    assert!(!files.any(is_reference));
+    let bytes = exporting.tensor_bytes(1, Precision::Q3K).unwrap();
+    let plan = uniform(&exporting, Precision::Q8_0);
+    let error = exporting.quality(&plan).unwrap_err();
+    assert!(matches!(error, RuntimeError::NoReference), "{error}");
+
+    exporting.open(&subject, &mut |_| {}).unwrap();
+    assert!(exporting.quality(&plan).is_ok());
+    assert_eq!(exporting.tensor_bytes(1, Precision::Q3K).unwrap(), bytes);
+}
+
 /// Flips a byte in one file and cuts another short.
 fn damage(directory: &Path) -> u64 {
     let mut files = std::fs::read_dir(directory)
