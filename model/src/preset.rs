@@ -1,15 +1,11 @@
 //! The plans that are always in the race: every uniform plan, and llama.cpp's presets.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use crate::{ModelSpec, Plan, PlanError, Precision, UnknownName, preset_rules};
+use crate::{ModelSpec, Plan, PlanError, Precision, preset_rules};
 
 /// A mix of precisions that `llama-quantize` offers by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Preset {
     /// `Q2_K`
     Q2K,
@@ -74,8 +70,7 @@ impl fmt::Display for Preset {
 }
 
 /// A plan that every search measures first, so that its answer is never worse than this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Baseline {
     /// Every layer in one precision.
     Uniform(Precision),
@@ -110,68 +105,5 @@ impl fmt::Display for Baseline {
             Self::Uniform(precision) => formatter.pad(&format!("uniform {precision}")),
             Self::Preset(preset) => formatter.pad(preset.name()),
         }
-    }
-}
-
-impl FromStr for Preset {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|preset| preset.name().eq_ignore_ascii_case(text.trim()))
-            .ok_or_else(|| UnknownName {
-                what: "preset",
-                name: text.to_owned(),
-                known: Self::ALL.map(Self::name).join(", "),
-            })
-    }
-}
-
-impl FromStr for Baseline {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("uniform ") {
-            Some(precision) => {
-                precision
-                    .parse()
-                    .map(Self::Uniform)
-                    .map_err(|error: crate::UnknownPrecision| UnknownName {
-                        what: "precision",
-                        name: error.name,
-                        known: Precision::ALL.map(Precision::name).join(", "),
-                    })
-            }
-            None => text.parse().map(Self::Preset),
-        }
-    }
-}
-
-impl From<Preset> for String {
-    fn from(preset: Preset) -> Self {
-        preset.to_string()
-    }
-}
-
-impl TryFrom<String> for Preset {
-    type Error = UnknownName;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Baseline> for String {
-    fn from(baseline: Baseline) -> Self {
-        baseline.to_string()
-    }
-}
-
-impl TryFrom<String> for Baseline {
-    type Error = UnknownName;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
     }
 }

@@ -122,6 +122,22 @@ impl fmt::Display for Objective {
     }
 }
 
+impl FromStr for Objective {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = text.trim();
+        Self::ALL
+            .into_iter()
+            .find(|objective| objective.name() == name)
+            .ok_or_else(|| UnknownName {
+                what: "objective",
+                name: name.to_owned(),
+                known: Self::ALL.map(Self::name).join(", "),
+            })
+    }
+}
+
 /// Upper bounds on a plan that may be shipped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
@@ -205,9 +221,6 @@ macro_rules! displayed {
     };
 }
 
-named!(Objective, "objective",
-    Objective::Kld => "kld", Objective::Decode => "decode",
-    Objective::Prefill => "prefill", Objective::Size => "size");
 named!(Grouping, "grouping",
     Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
 displayed!(Grouping,

@@ -288,11 +288,6 @@ impl ModelSpec {
     pub fn is_tied(&self) -> bool {
         self.layers.iter().any(|layer| layer.tied)
     }
-
-    /// The position of a layer by name.
-    pub fn position(&self, name: &str) -> Option<usize> {
-        self.layers.iter().position(|layer| layer.name == name)
-    }
 }
 
 #[cfg(test)]
