@@ -207,9 +207,10 @@ impl Hands {
 
     async fn learn(&self, replay: &mut Replay) -> Result<(), Trouble> {
         let (candidate, measurement) = replay.position();
-        // Candidates first: a measurement's candidate is then always known.
-        let candidates = self.world.store.candidates(self.search, candidate).await?;
+        // Measurements first: a candidate is stored before its first measurement, so every one
+        // that is named here is among those that are read after.
         let scores = self.world.store.scores(self.search, measurement).await?;
+        let candidates = self.world.store.candidates(self.search, candidate).await?;
         replay.learn(candidates, &scores)?;
         Ok(())
     }
