@@ -64,7 +64,7 @@ pub enum StopReason {
 impl fmt::Display for StopReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exhausted => formatter.write_str("every configuration has been evaluated"),
+            Self::Exhausted => formatter.write_str("every plan of the space has been evaluated"),
             Self::Evaluations { budget } => {
                 write!(formatter, "the budget of {budget} evaluations is spent")
             }

@@ -217,7 +217,7 @@ async fn a_space_with_one_plan_is_exhausted_at_once() {
     let status = bench.status(search).await;
     assert_eq!(status.state, SearchState::Done);
     assert!(
-        status.reason.contains("every configuration"),
+        status.reason.contains("every plan of the space"),
         "{}",
         status.reason
     );
