@@ -1,4 +1,4 @@
-//! The presets against what `llama-quantize` really gave every tensor: 26 models of several
+//! The presets against what `llama-quantize` really gave every tensor: 24 models of several
 //! depths, head counts and row lengths. `runtime/tests/golden/make_presets.py` made the table.
 
 use std::collections::BTreeMap;
