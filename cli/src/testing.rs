@@ -250,7 +250,6 @@ pub(crate) fn front() -> Front {
         points.push(point(spec, points.len() as i64 + 1, None, plan));
     }
     mark(&mut points);
-    let best = points.iter().find(|point| point.is_knee).cloned();
     Front {
         status: SearchStatus {
             search: 1,
@@ -265,7 +264,6 @@ pub(crate) fn front() -> Front {
             front_size: points.iter().filter(|point| point.on_front).count() as u64,
             hypervolume: Some(0.8125),
             reference_point: vec![0.1, 3e6, 7e6],
-            best,
             hardware_profile: Some(hardware().digest()),
             hardware_summary: hardware().summary(),
             numerics_class: Some(NumericsClass("candle/0.11.0/cpu/avx2".into())),

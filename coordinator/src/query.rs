@@ -134,14 +134,6 @@ async fn status_with(
     stored: StoredSearch,
     standing: &Standing,
 ) -> Result<SearchStatus, ServiceError> {
-    let best = match standing.best {
-        Some(position) => {
-            let candidate = standing.candidates[position].id;
-            let measured = world.store.measurements(stored.id, Some(candidate)).await?;
-            Some(point(&stored, standing, position, measured)?)
-        }
-        None => None,
-    };
     let profile = match &stored.binding {
         Some(binding) => world.store.profile(binding.hardware_profile).await?,
         None => None,
@@ -159,7 +151,6 @@ async fn status_with(
         front_size: standing.front.len() as u64,
         hypervolume: standing.hypervolume,
         reference_point: stored.reference_point.unwrap_or_default(),
-        best,
         hardware_profile: stored
             .binding
             .as_ref()

@@ -100,8 +100,6 @@ pub struct SearchStatus {
     pub hypervolume: Option<f64>,
     /// One figure an objective, in the request's order; empty before it is fixed.
     pub reference_point: Vec<f64>,
-    /// The fastest plan that the limits leave.
-    pub best: Option<FrontPoint>,
     /// The hardware profile that the search is bound to.
     pub hardware_profile: Option<Digest>,
     /// One line about that profile, for people.

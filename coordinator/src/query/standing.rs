@@ -1,4 +1,4 @@
-//! The candidates of one search beside each other: front, knee, best, hypervolume.
+//! The candidates of one search beside each other: front, knee, hypervolume.
 
 use std::collections::HashMap;
 
@@ -18,8 +18,6 @@ pub(super) struct Standing {
     /// Ascending.
     pub(super) front: Vec<usize>,
     pub(super) knee: Option<usize>,
-    /// The fastest plan that the limits leave, or the knee where there are no limits.
-    pub(super) best: Option<usize>,
     pub(super) hypervolume: Option<f64>,
 }
 
@@ -67,12 +65,9 @@ impl Standing {
             figures,
             front,
             knee: None,
-            best: None,
             hypervolume,
         };
-        let limits = &search.request.limits;
-        standing.knee = standing.find_knee(objectives, limits);
-        standing.best = standing.find_best(objectives, limits);
+        standing.knee = standing.find_knee(objectives, &search.request.limits);
         standing
     }
 
@@ -121,22 +116,5 @@ impl Standing {
             })
             .collect();
         knee(&points).map(|place| eligible[place])
-    }
-
-    /// With limits: the least in the first objective other than the loss, of what keeps them.
-    /// Without: the knee, since the least of anything is then the worst of something else.
-    fn find_best(&self, objectives: &[Objective], limits: &Limits) -> Option<usize> {
-        if *limits == Limits::default() {
-            return self.knee;
-        }
-        let by = *objectives
-            .iter()
-            .find(|&&objective| objective != Objective::Kld)?;
-        let figure = |position: usize| self.figures[position].figure(by).unwrap_or(f64::INFINITY);
-        self.front
-            .iter()
-            .copied()
-            .filter(|&position| self.is_within(position, limits))
-            .min_by(|&left, &right| figure(left).total_cmp(&figure(right)))
     }
 }

@@ -107,10 +107,6 @@ impl TryFrom<v1::SearchStatus> for SearchStatus {
 
     fn try_from(wire: v1::SearchStatus) -> Result<Self, Self::Error> {
         let request: SearchRequest = message("request", wire.request)?;
-        let best = wire
-            .best
-            .map(|point| front_point(point, &request.spec).map_err(|error| error.within("best")))
-            .transpose()?;
         let filled = |text: String| Some(text).filter(|text| !text.is_empty());
         Ok(Self {
             search: wire.search,
@@ -126,7 +122,6 @@ impl TryFrom<v1::SearchStatus> for SearchStatus {
             front_size: wire.front_size,
             hypervolume: wire.hypervolume,
             reference_point: wire.reference_point,
-            best,
             hardware_profile: filled(wire.hardware_profile_digest)
                 .map(|text| word("hardware_profile_digest", &text))
                 .transpose()?,
@@ -151,7 +146,6 @@ impl From<&SearchStatus> for v1::SearchStatus {
             infeasible: status.infeasible,
             front_size: status.front_size,
             hypervolume: status.hypervolume,
-            best: status.best.as_ref().map(Into::into),
             hardware_profile_digest: status
                 .hardware_profile
                 .map_or_else(String::new, |digest| digest.to_string()),
