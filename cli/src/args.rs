@@ -329,8 +329,8 @@ pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) limits: LimitArguments,
 
-    /// What counts among the plans within the limits [default: the knee of the front where no
-    /// limit is given, else size]
+    /// What counts among the plans within the limits [default: size where --max-kld is given, kld
+    /// with other limits, the knee of the front without any]
     #[arg(long, value_name = "NAME")]
     pub(crate) by: Option<By>,
 

@@ -6,12 +6,11 @@ use bitfront_model::{Front, FrontPoint, Limits, SearchState, SearchStatus};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_stream::{Stream, StreamExt as _};
 
-use crate::args::By;
 use crate::client::Client;
 use crate::figures::{self, span};
 use crate::printer::Printer;
 use crate::settings::USUAL_MAX_KLD;
-use crate::view::{FrontView as _, PointView as _};
+use crate::view::{FrontView as _, PointView as _, usual_order};
 
 /// How often the bar moves.
 const TICK: Duration = Duration::from_millis(200);
@@ -145,7 +144,7 @@ impl<'a> Display<'a> {
         if limits == Limits::default() {
             limits.max_kld = Some(USUAL_MAX_KLD);
         }
-        self.best = front.best_within(&limits, By::Size).map(brief);
+        self.best = front.best_within(&limits, usual_order(&limits)).map(brief);
     }
 
     fn tick(&mut self) {

@@ -64,6 +64,15 @@ fn latency_of(point: &FrontPoint, decode: bool) -> Option<&Latency> {
         .find(|latency| latency.workload.is_decode() == decode)
 }
 
+/// What counts among the plans within limits where nobody said: with a bound on the loss, how small
+/// a plan is; without one, how little it loses, since the smallest plan is then simply the worst.
+pub(crate) fn usual_order(limits: &Limits) -> By {
+    match limits.max_kld {
+        Some(_) => By::Size,
+        None => By::Kld,
+    }
+}
+
 /// What is read out of everything that was measured in one search.
 pub(crate) trait FrontView {
     /// The points that nothing dominates, from small to large.
@@ -121,6 +130,24 @@ pub(crate) fn time(milliseconds: i64) -> SystemTime {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_bound_on_the_loss_the_plan_that_loses_least_is_best() {
+        let front = crate::testing::front();
+        let mut sizes: Vec<_> = front.points.iter().map(|point| point.size_bytes).collect();
+        sizes.sort_unstable();
+        let mut limits = Limits {
+            max_size_bytes: Some(sizes[sizes.len() / 2]),
+            ..Limits::default()
+        };
+        let best = front.best_within(&limits, usual_order(&limits)).unwrap();
+        let within = || front.points.iter().filter(|point| point.keeps(&limits));
+        let least = within().map(|point| point.kld().unwrap());
+        assert_eq!(best.kld(), least.reduce(f64::min));
+        assert!(within().any(|point| point.size_bytes < best.size_bytes));
+        limits.max_kld = Some(1.0);
+        assert_eq!(usual_order(&limits), By::Size);
+    }
 
     #[test]
     fn the_best_plan_keeps_the_limits_and_is_least_in_what_counts() {

@@ -13,7 +13,7 @@ use crate::problem::{ExitStatus, Problem};
 use crate::quantized::{self, Imatrix};
 use crate::request::absolute;
 use crate::settings::{self, ExportSource, ImatrixChoice};
-use crate::view::{FrontView as _, PointView as _};
+use crate::view::{FrontView as _, PointView as _, usual_order};
 use crate::{durable, figures};
 
 use super::session::{Agent, Session};
@@ -102,7 +102,7 @@ fn choose(
         });
     }
     front
-        .best_within(&limits, by.unwrap_or(By::Size))
+        .best_within(&limits, by.unwrap_or_else(|| usual_order(&limits)))
         .ok_or_else(|| {
             Problem::nothing_found(format!(
                 "no plan of search {} keeps these limits",
