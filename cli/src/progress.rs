@@ -212,10 +212,13 @@ fn line(status: &SearchStatus, best: Option<&str>, left: &str) -> String {
         };
         return format!("{}: {reason} · {left}", status.state);
     }
-    let mut parts = vec![
-        figures::count(status.evaluated, "candidate"),
-        format!("front {}", status.front_size),
-    ];
+    let mut parts = Vec::new();
+    // A search that waits says for what, or it would seem to hang.
+    if !status.reason.is_empty() {
+        parts.push(status.reason.clone());
+    }
+    parts.push(figures::count(status.evaluated, "candidate"));
+    parts.push(format!("front {}", status.front_size));
     if let Some(best) = best {
         parts.push(format!("best {best}"));
     }
@@ -239,6 +242,7 @@ mod tests {
     fn a_line_says_how_far_it_is() {
         let mut status = testing::front().status;
         status.state = SearchState::Running;
+        status.reason.clear();
         let (share, left) = left(&status, Duration::from_secs(60));
         assert!((share - 60.0 / 90.0).abs() < 1e-9);
         assert_eq!(left, "30s left");
@@ -249,6 +253,13 @@ mod tests {
                 status.evaluated, status.front_size
             )
         );
+        status.reason = "waiting for its device (Example CPU)".into();
+        let waiting = line(&status, None, &left);
+        assert!(
+            waiting.starts_with("waiting for its device (Example CPU) · "),
+            "{waiting}"
+        );
+        assert!(waiting.contains(" candidates · "), "{waiting}");
         status.evaluated = 0;
         status.reason = "waiting for a device".into();
         assert_eq!(

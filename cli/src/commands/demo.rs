@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bitfront_model::{
-    Budget, Front, Grouping, Limits, Objective, SearchRequest, SearchState, SearchStatus,
-    StrategyName, Subject, Workload,
+    Budget, Front, Grouping, HardwareProfile, Limits, Objective, SearchRequest, SearchState,
+    SearchStatus, StrategyName, Subject, Workload,
 };
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _};
 
@@ -91,10 +91,10 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
         database: folder.join("bitfront.sqlite"),
         cache: folder.join("cache"),
     };
-    prepare(&request.subject, &place.cache, &session).await?;
+    let here = prepare(&request.subject, &place.cache, &session).await?;
     let mut local = Local::start(&place, true).await?;
     let mut client = local.client().await?;
-    let (search, until) = start_or_go_on(&mut client, &request, budget, &session).await?;
+    let (search, until) = start_or_go_on(&mut client, &request, &here, budget, &session).await?;
     let ending = tokio::select! {
         ending = progress::follow(client.clone(), search, until, &session.printer) => ending?,
         failure = local.failure() => return Err(failure),
@@ -149,13 +149,20 @@ fn extract(folder: &Path) -> anyhow::Result<()> {
 
 /// Does what an agent would do before its first measurement, so that the whole budget is spent on
 /// searching, and a short one is not over before it has begun. It is done once: the agent finds
-/// the results in its cache.
-async fn prepare(subject: &Subject, cache: &Path, session: &Session) -> anyhow::Result<()> {
+/// the results in its cache. Returns what this machine is to the agent.
+async fn prepare(
+    subject: &Subject,
+    cache: &Path,
+    session: &Session,
+) -> anyhow::Result<HardwareProfile> {
     let (subject, cache) = (subject.clone(), cache.to_owned());
     let printer = session.printer.clone();
     let prepared = tokio::task::spawn_blocking(move || {
         let mut runtime = CandleRuntime::new(CandleSettings::new(cache))?;
-        runtime.open(&subject, &mut |line| printer.say(line))
+        let here = bitfront_agent::hardware::detect(&runtime.identity());
+        runtime
+            .open(&subject, &mut |line| printer.say(line))
+            .map(|()| here)
     });
     tokio::select! {
         prepared = prepared => Ok(prepared??),
@@ -189,26 +196,51 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
     }
 }
 
+/// The stored searches for what is asked for, the latest first; their budgets may differ.
+fn alike<'a>(stored: &'a [SearchStatus], request: &SearchRequest) -> Vec<&'a SearchStatus> {
+    let is_alike = |status: &&SearchStatus| {
+        let mut stored = status.request.clone();
+        stored.budget = request.budget;
+        stored == *request
+    };
+    let mut alike: Vec<_> = stored.iter().filter(is_alike).collect();
+    alike.sort_by_key(|status| std::cmp::Reverse(status.search));
+    alike
+}
+
+/// True where a search can go on on this machine: one that is bound to other hardware, or to this
+/// with another engine or governor, would wait for a device that never comes.
+fn can_go_on(status: &SearchStatus, here: &HardwareProfile) -> bool {
+    status
+        .hardware_profile
+        .is_none_or(|bound| bound == here.digest())
+}
+
 /// Starts a search, or goes on with the one that is stored; its number, and the active time at
 /// which this run of the demo is over where that is before the search is.
 async fn start_or_go_on(
     client: &mut Client,
     request: &SearchRequest,
+    here: &HardwareProfile,
     budget: Duration,
     session: &Session,
 ) -> anyhow::Result<(i64, Option<Duration>)> {
     let printer = &session.printer;
     let stored = client.list().await?;
-    let same = |status: &&SearchStatus| {
-        let mut stored = status.request.clone();
-        stored.budget = request.budget;
-        stored == *request
-    };
-    let Some(status) = stored
-        .iter()
-        .filter(same)
-        .max_by_key(|status| status.search)
-    else {
+    let alike = alike(&stored, request);
+    let latest = alike.iter().find(|status| can_go_on(status, here));
+    if latest.is_none()
+        && let Some(status) = alike.first()
+    {
+        printer.say(format_args!(
+            "search {} was measured on another hardware profile ({}) than this machine is now \
+             ({}): starting a new one",
+            status.search,
+            status.hardware_summary,
+            here.summary()
+        ));
+    }
+    let Some(status) = latest else {
         let search = client.submit(request).await?;
         printer.say(format_args!(
             "searching {} for {}: {} layers, precisions {}",
@@ -289,6 +321,31 @@ async fn write(front: Front, folder: &Path, session: &Session) -> anyhow::Result
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_search_goes_on_only_where_its_device_is() {
+        let mut status = testing::front().status;
+        let here = testing::hardware();
+        let mut moved = here.clone();
+        moved.governor = Some("powersave".to_owned());
+        assert!(can_go_on(&status, &here));
+        assert!(!can_go_on(&status, &moved));
+        status.hardware_profile = None;
+        assert!(can_go_on(&status, &moved), "it is not bound yet");
+
+        let mut wanted = status.request.clone();
+        wanted.budget.evaluations = Some(1);
+        let later = SearchStatus {
+            search: status.search + 1,
+            ..status.clone()
+        };
+        let stored = [status, later];
+        let found = alike(&stored, &wanted);
+        assert_eq!(found, [&stored[1], &stored[0]]);
+        wanted.seed += 1;
+        assert!(alike(&stored, &wanted).is_empty());
+    }
 
     #[test]
     fn extracting_again_mends_what_was_changed() {
