@@ -1,7 +1,7 @@
 //! What a caller of the coordinator did wrong, or what went wrong in it.
 
 use crate::intake::IntakeError;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoredDevice};
 
 /// What a caller of the coordinator did wrong, or what went wrong in it.
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +74,59 @@ pub(crate) enum ServiceError {
     /// A name of a figure that plans cannot be ordered by.
     #[error("{0}")]
     Name(#[from] bitfront_model::UnknownName),
-    /// No search over such a model has measured anything.
+    /// There is no search over such a model.
     #[error("nothing is stored for model `{model}`{hint}", hint = models_hint(known))]
     UnknownModel {
         /// What was asked for.
         model: String,
         /// The models that there are.
         known: Vec<String>,
+    },
+    /// A name means more than one model.
+    #[error(
+        "`{model}` names {} models: {}; give the first characters of a digest instead",
+        models.len(),
+        models.join(", ")
+    )]
+    SeveralModels {
+        /// What was asked for.
+        model: String,
+        /// Names and short digests of what it means.
+        models: Vec<String>,
+    },
+    /// Searches over the model are stored, but nothing of them is measured.
+    #[error("no candidate of {} is measured yet", searches_named(searches))]
+    NothingMeasured {
+        /// The searches over the model.
+        searches: Vec<i64>,
+    },
+    /// Measured, but not on the hardware that was asked for.
+    #[error(
+        "model `{model}` was measured on {}, not on `{name}` ({profile})",
+        measured.join("; ")
+    )]
+    OtherHardware {
+        /// What was asked for.
+        model: String,
+        /// The profiles that it was measured on.
+        measured: Vec<String>,
+        /// The device that was asked for.
+        name: String,
+        /// That device's profile.
+        profile: String,
+    },
+    /// Measured on hardware whose times cannot be compared.
+    #[error(
+        "model `{model}` was measured on {} hardware profiles, whose times cannot be compared: \
+        {}; name one of the devices with --device",
+        profiles.len(),
+        profiles.join("; ")
+    )]
+    SeveralProfiles {
+        /// What was asked for.
+        model: String,
+        /// The profiles and their devices.
+        profiles: Vec<String>,
     },
     /// Plans are stored, but none keeps the limits.
     #[error(
@@ -102,6 +148,25 @@ pub(crate) fn known_devices(known: &[String]) -> String {
         "none has registered yet (start one with `bitfront agent`)".to_owned()
     } else {
         format!("known are {}", known.join(", "))
+    }
+}
+
+/// A name that none of the devices has.
+pub(crate) fn unknown_device(name: &str, devices: &[StoredDevice]) -> ServiceError {
+    ServiceError::UnknownDevice {
+        name: name.to_owned(),
+        known: devices
+            .iter()
+            .map(|device| device.registration.device.clone())
+            .collect(),
+    }
+}
+
+fn searches_named(searches: &[i64]) -> String {
+    let numbers: Vec<_> = searches.iter().map(i64::to_string).collect();
+    match searches.len() {
+        1 => format!("search {}", numbers.join("")),
+        _ => format!("searches {}", numbers.join(", ")),
     }
 }
 

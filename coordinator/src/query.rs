@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use bitfront_model::{Device, Figure, Front, FrontPoint, Latency, Outcome, Quality, SearchStatus};
 
-use crate::error::ServiceError;
+use crate::error::{ServiceError, unknown_device};
 use crate::store::{StoredCandidate, StoredMeasurement, StoredSearch};
 use crate::world::World;
 
@@ -102,13 +102,7 @@ async fn check_device(
     let device = devices
         .iter()
         .find(|device| device.registration.device == name)
-        .ok_or_else(|| ServiceError::UnknownDevice {
-            name: name.to_owned(),
-            known: devices
-                .iter()
-                .map(|device| device.registration.device.clone())
-                .collect(),
-        })?;
+        .ok_or_else(|| unknown_device(name, &devices))?;
     let profile = &device.registration.hardware_profile;
     match &stored.binding {
         Some(binding) if binding.hardware_profile != profile.digest() => {

@@ -1,18 +1,33 @@
-//! The best plan for a model, over all searches.
+//! The best plan for a model, over all searches whose figures can be compared.
 
-use bitfront_model::{Best, Limits, Objective};
+use std::collections::BTreeMap;
+
+use bitfront_model::{Best, Digest, HardwareProfile, Limits, Objective};
 
 use super::{Standing, point};
-use crate::error::ServiceError;
+use crate::error::{ServiceError, unknown_device};
+use crate::evaluation::Figures;
 use crate::intake;
-use crate::store::{StoreError, StoredSearch};
+use crate::store::{StoreError, StoredDevice, StoredSearch};
 use crate::world::World;
 
 /// Fewest characters of a digest that name a model.
 const LEAST_PREFIX: usize = 4;
 
-/// The best plan for a model by one figure, of all that was measured on a device's hardware
-/// profile (or on any) and keeps the limits.
+/// The candidates of one search that are measured whole.
+struct Measured<'a> {
+    search: &'a StoredSearch,
+    /// The hardware profile that it is bound to.
+    profile: Digest,
+    standing: Standing,
+    /// Positions in the standing.
+    positions: Vec<usize>,
+}
+
+/// The best plan for a model by one figure, of all that keeps the limits and was measured alike:
+/// on one hardware profile, with one text and imatrix, under one pair of workloads. The device
+/// chooses the profile, and may be left out where there is one only; of texts and workloads the
+/// latest count.
 pub(crate) async fn best(
     world: &World,
     model: &str,
@@ -22,86 +37,224 @@ pub(crate) async fn best(
 ) -> Result<Best, ServiceError> {
     intake::check_limits(limits)?;
     let by: Objective = by.parse()?;
-    let profile = match device {
-        Some(name) => Some(profile_of(world, name).await?),
-        None => None,
-    };
-    let searches = world.store.searches().await?;
-    let of_model: Vec<_> = searches
-        .iter()
-        .filter(|search| is_about(search, model) && search.binding.is_some())
-        .filter(|search| {
-            profile.is_none()
-                || search
-                    .binding
-                    .as_ref()
-                    .map(|binding| binding.hardware_profile)
-                    == profile
-        })
-        .collect();
-    let mut measured = 0;
-    let mut best: Option<(f64, &StoredSearch, Standing, usize)> = None;
-    let mut nearest: Option<(f64, String)> = None;
-    for &search in &of_model {
-        let standing = Standing::of(world, search).await?;
-        let mut leader = None;
-        for (position, figures) in standing.figures.iter().enumerate() {
-            // The loss, the time and the size must all be known, whatever the search looked for.
-            let Some(figure) = figures
-                .point(&Objective::ALL)
-                .and_then(|_| figures.figure(by))
-            else {
-                continue;
-            };
-            measured += 1;
-            let violation = figures.violation(limits);
-            if violation > 0.0 {
-                if nearest.as_ref().is_none_or(|(least, _)| violation < *least) {
-                    nearest = Some((violation, describe(figures)));
-                }
-            } else if best.as_ref().is_none_or(|best| figure < best.0)
-                && leader.is_none_or(|(least, _)| figure < least)
-            {
-                leader = Some((figure, position));
-            }
-        }
-        if let Some((figure, position)) = leader {
-            best = Some((figure, search, standing, position));
-        }
+    let devices = world.store.devices().await?;
+    let all = world.store.searches().await?;
+    let mut searches = of_model(&all, model)?;
+    if let Some(name) = device {
+        searches = on_device(world, searches, model, &devices, name).await?;
     }
-    let Some((_, search, standing, position)) = best else {
-        return Err(nothing(model, &searches, measured, nearest));
+    let mut measured = measured(world, &searches).await?;
+    if device.is_none() {
+        check_one_profile(world, &measured, model, &devices).await?;
+    }
+    let Some(latest) = measured.last() else {
+        return Err(ServiceError::NothingMeasured {
+            searches: searches.iter().map(|search| search.id).collect(),
+        });
     };
+    let told_apart = |search: &StoredSearch| {
+        let request = &search.request;
+        (request.subject.digest(), request.workloads.clone())
+    };
+    let latest = told_apart(latest.search);
+    measured.retain(|measured| told_apart(measured.search) == latest);
+    let chosen = choose(&measured, model, limits, by)?;
+    let (
+        Measured {
+            search, standing, ..
+        },
+        position,
+    ) = chosen;
     let candidate = standing.candidates[position].id;
     let evidence = world.store.measurements(search.id, Some(candidate)).await?;
-    let hardware_profile = match &search.binding {
-        Some(binding) => world.store.profile(binding.hardware_profile).await?,
-        None => None,
-    };
     Ok(Best {
-        point: point(search, &standing, position, evidence)?,
-        hardware_profile: hardware_profile.ok_or_else(|| StoreError::Corrupt {
-            what: format!("search {}", search.id),
-            reason: "its hardware profile is missing".to_owned(),
-        })?,
+        point: point(search, standing, position, evidence)?,
+        hardware_profile: profile(world, chosen.0.profile).await?,
         spec: search.request.spec.clone(),
         subject: search.request.subject.clone(),
     })
 }
 
-async fn profile_of(world: &World, name: &str) -> Result<bitfront_model::Digest, ServiceError> {
-    let devices = world.store.devices().await?;
-    devices
+/// The searches over the model that a name or the beginning of a digest means.
+fn of_model<'a>(
+    all: &'a [StoredSearch],
+    model: &str,
+) -> Result<Vec<&'a StoredSearch>, ServiceError> {
+    let searches: Vec<_> = all
+        .iter()
+        .filter(|search| is_about(search, model))
+        .collect();
+    let meant: BTreeMap<_, _> = searches
+        .iter()
+        .map(|search| (search.request.spec.digest.to_string(), &search.request.spec))
+        .collect();
+    match meant.len() {
+        0 => {
+            let mut known: Vec<_> = all
+                .iter()
+                .map(|search| search.request.spec.name.clone())
+                .collect();
+            known.sort();
+            known.dedup();
+            Err(ServiceError::UnknownModel {
+                model: model.to_owned(),
+                known,
+            })
+        }
+        1 => Ok(searches),
+        _ => Err(ServiceError::SeveralModels {
+            model: model.to_owned(),
+            models: meant
+                .values()
+                .map(|spec| format!("{} ({})", spec.name, spec.digest.short()))
+                .collect(),
+        }),
+    }
+}
+
+/// Those of the searches that are bound to a device's hardware profile.
+async fn on_device<'a>(
+    world: &World,
+    searches: Vec<&'a StoredSearch>,
+    model: &str,
+    devices: &[StoredDevice],
+    name: &str,
+) -> Result<Vec<&'a StoredSearch>, ServiceError> {
+    let device = devices
         .iter()
         .find(|device| device.registration.device == name)
-        .map(|device| device.registration.hardware_profile.digest())
-        .ok_or_else(|| ServiceError::UnknownDevice {
-            name: name.to_owned(),
-            known: devices
-                .iter()
-                .map(|device| device.registration.device.clone())
-                .collect(),
+        .ok_or_else(|| unknown_device(name, devices))?;
+    let wanted = &device.registration.hardware_profile;
+    let bound = |search: &StoredSearch| {
+        let binding = search.binding.as_ref()?;
+        Some(binding.hardware_profile)
+    };
+    let there: Vec<_> = searches
+        .iter()
+        .copied()
+        .filter(|search| bound(search) == Some(wanted.digest()))
+        .collect();
+    let mut others: Vec<_> = searches.iter().filter_map(|search| bound(search)).collect();
+    if !there.is_empty() || others.is_empty() {
+        return Ok(if there.is_empty() { searches } else { there });
+    }
+    others.sort();
+    others.dedup();
+    let mut measured = Vec::new();
+    for other in others {
+        measured.push(profile(world, other).await?.summary());
+    }
+    Err(ServiceError::OtherHardware {
+        model: model.to_owned(),
+        measured,
+        name: name.to_owned(),
+        profile: wanted.summary(),
+    })
+}
+
+/// What is measured of the searches: the loss, the times and the size must all be known, whatever
+/// a search looked for.
+async fn measured<'a>(
+    world: &World,
+    searches: &[&'a StoredSearch],
+) -> Result<Vec<Measured<'a>>, ServiceError> {
+    let mut measured = Vec::new();
+    for &search in searches {
+        let Some(binding) = &search.binding else {
+            continue;
+        };
+        let standing = Standing::of(world, search).await?;
+        let figures = standing.figures.iter().enumerate();
+        let positions: Vec<_> = figures
+            .filter(|(_, figures)| figures.point(&Objective::ALL).is_some())
+            .map(|(position, _)| position)
+            .collect();
+        if !positions.is_empty() {
+            measured.push(Measured {
+                search,
+                profile: binding.hardware_profile,
+                standing,
+                positions,
+            });
+        }
+    }
+    Ok(measured)
+}
+
+/// Times of two hardware profiles cannot be compared, so one must be chosen where there are more.
+async fn check_one_profile(
+    world: &World,
+    measured: &[Measured<'_>],
+    model: &str,
+    devices: &[StoredDevice],
+) -> Result<(), ServiceError> {
+    let mut profiles: Vec<_> = measured.iter().map(|measured| measured.profile).collect();
+    profiles.sort();
+    profiles.dedup();
+    if profiles.len() < 2 {
+        return Ok(());
+    }
+    let mut described = Vec::new();
+    for digest in profiles {
+        let names: Vec<_> = devices
+            .iter()
+            .map(|device| &device.registration)
+            .filter(|device| device.hardware_profile.digest() == digest)
+            .map(|device| format!("`{}`", device.device))
+            .collect();
+        let names = match names.len() {
+            0 => "no device any more".to_owned(),
+            _ => names.join(", "),
+        };
+        let summary = profile(world, digest).await?.summary();
+        described.push(format!("{summary} ({names})"));
+    }
+    Err(ServiceError::SeveralProfiles {
+        model: model.to_owned(),
+        profiles: described,
+    })
+}
+
+/// The least by one figure within the limits, and where it is.
+fn choose<'a, 'b>(
+    measured: &'b [Measured<'a>],
+    model: &str,
+    limits: &Limits,
+    by: Objective,
+) -> Result<(&'b Measured<'a>, usize), ServiceError> {
+    let mut looked_at = 0;
+    let mut best: Option<(f64, (&Measured<'_>, usize))> = None;
+    let mut nearest: Option<(f64, &Figures)> = None;
+    for one in measured {
+        for &position in &one.positions {
+            let figures = &one.standing.figures[position];
+            looked_at += 1;
+            let violation = figures.violation(limits);
+            if violation > 0.0 {
+                if nearest.is_none_or(|(least, _)| violation < least) {
+                    nearest = Some((violation, figures));
+                }
+            } else if let Some(figure) = figures.figure(by)
+                && best.is_none_or(|(least, _)| figure < least)
+            {
+                best = Some((figure, (one, position)));
+            }
+        }
+    }
+    best.map(|(_, chosen)| chosen)
+        .ok_or_else(|| ServiceError::NothingWithin {
+            model: model.to_owned(),
+            measured: looked_at,
+            nearest: nearest.map_or_else(String::new, |(_, figures)| describe(figures)),
         })
+}
+
+async fn profile(world: &World, digest: Digest) -> Result<HardwareProfile, ServiceError> {
+    let profile = world.store.profile(digest).await?;
+    Ok(profile.ok_or_else(|| StoreError::Corrupt {
+        what: format!("hardware profile {}", digest.short()),
+        reason: "a search is bound to it, but it is missing".to_owned(),
+    })?)
 }
 
 /// A model is named by its name or by the beginning of its digest.
@@ -111,7 +264,7 @@ fn is_about(search: &StoredSearch, model: &str) -> bool {
         || (model.len() >= LEAST_PREFIX && spec.digest.to_string().starts_with(model))
 }
 
-fn describe(figures: &crate::evaluation::Figures) -> String {
+fn describe(figures: &Figures) -> String {
     format!(
         "; the nearest has a KLD of {:.4}, {} bytes and {:.3} ms per token",
         figures.kld.unwrap_or(f64::NAN),
@@ -120,27 +273,6 @@ fn describe(figures: &crate::evaluation::Figures) -> String {
     )
 }
 
-fn nothing(
-    model: &str,
-    searches: &[StoredSearch],
-    measured: usize,
-    nearest: Option<(f64, String)>,
-) -> ServiceError {
-    if measured > 0 {
-        return ServiceError::NothingWithin {
-            model: model.to_owned(),
-            measured,
-            nearest: nearest.map(|(_, text)| text).unwrap_or_default(),
-        };
-    }
-    let mut known: Vec<_> = searches
-        .iter()
-        .map(|search| search.request.spec.name.clone())
-        .collect();
-    known.sort();
-    known.dedup();
-    ServiceError::UnknownModel {
-        model: model.to_owned(),
-        known,
-    }
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

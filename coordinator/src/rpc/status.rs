@@ -12,13 +12,17 @@ impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
         let code = match &error {
             ServiceError::Store(error) => code(error),
-            ServiceError::Intake(_) | ServiceError::Name(_) | ServiceError::WrongReport { .. } => {
-                Code::InvalidArgument
-            }
+            ServiceError::Intake(_)
+            | ServiceError::Name(_)
+            | ServiceError::SeveralModels { .. }
+            | ServiceError::SeveralProfiles { .. }
+            | ServiceError::WrongReport { .. } => Code::InvalidArgument,
             ServiceError::UnknownSearch { .. }
             | ServiceError::UnknownDevice { .. }
             | ServiceError::UnknownLease { .. }
             | ServiceError::UnknownModel { .. }
+            | ServiceError::NothingMeasured { .. }
+            | ServiceError::OtherHardware { .. }
             | ServiceError::NothingWithin { .. } => Code::NotFound,
             ServiceError::NotRegistered { .. }
             | ServiceError::OtherProfile { .. }
