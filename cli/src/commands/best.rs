@@ -1,6 +1,6 @@
 //! `bitfront best`: the plan to ship, from the database alone.
 
-use bitfront_model::{Best, Figure};
+use bitfront_model::{Best, Figure, ImatrixSource};
 
 use crate::args::{BestArguments, Format};
 use crate::figures::{self, bytes, kld, moment, percent};
@@ -34,6 +34,7 @@ fn words(best: &Best) -> String {
     let point = &best.point;
     let mut facts = vec![
         ("model", best.spec.name.clone()),
+        ("text", text(best)),
         (
             "plan",
             format!(
@@ -108,6 +109,26 @@ fn words(best: &Best) -> String {
         .collect()
 }
 
+/// What the loss was measured on: of several texts the latest one counts.
+fn text(best: &Best) -> String {
+    let data = &best.subject.data;
+    format!(
+        "{}, {} of {} tokens, {}",
+        data.evaluation_path,
+        figures::count(u64::from(data.evaluation_windows), "window"),
+        data.context,
+        imatrix(&best.subject.imatrix)
+    )
+}
+
+fn imatrix(source: &ImatrixSource) -> String {
+    match source {
+        ImatrixSource::None => "no imatrix".to_owned(),
+        ImatrixSource::Calibration => "imatrix from calibration".to_owned(),
+        ImatrixSource::File { path, .. } => format!("imatrix {path}"),
+    }
+}
+
 fn origin<T>(figure: &Figure<T>) -> String {
     format!(
         "measurement {} by {} at {}",
@@ -131,6 +152,11 @@ fn listing(best: &Best) -> Listing {
             "kld",
             "kld_standard_error",
             "positions",
+            "evaluation_path",
+            "evaluation_digest",
+            "evaluation_windows",
+            "context",
+            "imatrix",
             "quality_measurement",
             "quality_measured_at",
             "decode_ns",
@@ -153,6 +179,7 @@ fn listing(best: &Best) -> Listing {
         .map(Column::for_programs),
     );
     let point = &best.point;
+    let data = &best.subject.data;
     let quality = point.quality.as_ref();
     let latency = point.latency.as_ref();
     let (decode, prefill) = (point.decode(), point.prefill());
@@ -175,6 +202,11 @@ fn listing(best: &Best) -> Listing {
         Cell::from(point.kld()),
         Cell::from(quality.map(|figure| figure.value.kld_standard_error)),
         Cell::from(quality.map(|figure| figure.value.positions)),
+        Cell::plain(data.evaluation_path.as_str()),
+        Cell::plain(data.evaluation_digest.to_string()),
+        Cell::plain(data.evaluation_windows),
+        Cell::plain(data.context),
+        Cell::plain(imatrix(&best.subject.imatrix)),
         Cell::from(quality.map(|figure| figure.measurement)),
         Cell::from(quality.map(|figure| at(figure.measured_at_ms))),
         Cell::from(decode.map(|latency| latency.median_ns)),
