@@ -41,8 +41,8 @@ impl Rounding {
 
     /// The same for the types whose kernels are slow in candle, and none for all others.
     ///
-    /// candle's `q8_0` is missing here for another reason too: its packed kernels round activations
-    /// to blocks of 256.
+    /// candle's `q8_0` is missing here for another reason too: where the processor has VNNI, its
+    /// packed kernels round activations to blocks of 256.
     pub(crate) fn of_slow_kernel(dtype: GgmlDType) -> Option<Self> {
         match dtype {
             GgmlDType::Q4_0
