@@ -416,10 +416,6 @@ pub(crate) struct AgentArguments {
     /// user's data directory]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
-
-    /// Threads to compute with [default: all cores]
-    #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<u32>,
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Local {
         };
         if with_agent && !local.is_served().await? {
             let stop = CancellationToken::new();
-            let life = agent(&local.url, None, place.cache.clone(), None, stop.clone())?;
+            let life = agent(&local.url, None, place.cache.clone(), stop.clone())?;
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
         }
         Ok(local)
@@ -183,7 +183,6 @@ pub(crate) fn agent(
     url: &str,
     name: Option<String>,
     cache: PathBuf,
-    threads: Option<u32>,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = Result<(), AgentError>> + Send + use<>> {
     let url = url
@@ -192,9 +191,7 @@ pub(crate) fn agent(
     let mut config = bitfront_agent::Config::new(url);
     config.name = name;
     let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
-        let mut settings = CandleSettings::new(cache);
-        settings.threads = threads;
-        Ok(Box::new(CandleRuntime::new(settings)?))
+        Ok(Box::new(CandleRuntime::new(CandleSettings::new(cache))?))
     };
     Ok(bitfront_agent::run(config, runtime, stop))
 }

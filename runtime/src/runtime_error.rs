@@ -27,17 +27,6 @@ pub enum RuntimeError {
         /// Its value.
         value: String,
     },
-    /// The engine computes with another number of threads than was asked for.
-    #[error(
-        "{asked} threads were asked for but candle computes with {used}: set CANDLE_NUM_THREADS \
-         and RAYON_NUM_THREADS to {asked} before starting (unset CANDLE_CPU_MASK if it is set)"
-    )]
-    Threads {
-        /// What the settings ask for.
-        asked: u32,
-        /// What the engine says.
-        used: u32,
-    },
     /// A subject must be opened first.
     #[error("no subject is open: open one before measuring")]
     NotOpen,

@@ -19,7 +19,7 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
     };
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
     let stop = CancellationToken::new();
-    let life = local::agent(url, typed.name, cache, typed.threads, stop.clone())?;
+    let life = local::agent(url, typed.name, cache, stop.clone())?;
     session
         .printer
         .say(format_args!("serving the coordinator at {url}"));

@@ -45,23 +45,20 @@ const BATCH_TOKENS: usize = 512;
 pub struct CandleSettings {
     /// Where references, imatrices and quantized tensors are kept.
     pub cache_directory: PathBuf,
-    /// Bytes of quantized tensors that are kept in memory.
+    /// Bytes of quantized tensors that are kept in memory, beside those of the plan that is being
+    /// measured.
     pub tensor_budget_bytes: u64,
-    /// Threads to compute with; none takes what candle chooses. candle reads its number from the
-    /// environment when the process starts, so another number here is an error that says what to
-    /// set.
-    pub threads: Option<u32>,
     /// How long to time.
     pub latency: LatencySettings,
 }
 
 impl CandleSettings {
-    /// The defaults, with caches in `cache_directory`.
+    /// The defaults, with caches in `cache_directory`: 4 GiB of tensors in memory, which whoever
+    /// knows the machine lowers.
     pub fn new(cache_directory: PathBuf) -> Self {
         Self {
             cache_directory,
             tensor_budget_bytes: 4 << 30,
-            threads: None,
             latency: LatencySettings::default(),
         }
     }
@@ -86,26 +83,19 @@ pub struct CandleRuntime {
 impl CandleRuntime {
     /// Checks the environment and takes its fingerprint.
     ///
-    /// Fails where an environment variable makes candle execute something else than plans say, or
-    /// where it computes with another number of threads than the settings ask for.
+    /// Fails where an environment variable makes candle execute something else than plans say. The
+    /// number of threads is candle's: it reads it from the environment when the process starts.
     pub fn new(settings: CandleSettings) -> Result<Self, RuntimeError> {
         // candle reads these switches itself, from the environment and nowhere else, so a setting
         // could not stand for them.
         #[allow(clippy::disallowed_methods)]
         let lookup = |name: &str| std::env::var(name).ok();
         switches::refuse(&lookup)?;
-        let threads = parallel::threads() as u32;
-        if let Some(asked) = settings.threads.filter(|&asked| asked != threads) {
-            return Err(RuntimeError::Threads {
-                asked,
-                used: threads,
-            });
-        }
         let identity = RuntimeIdentity {
             name: "candle".to_owned(),
             version: CANDLE_VERSION.to_owned(),
             numerics_class: switches::numerics_class(&lookup),
-            threads,
+            threads: parallel::threads() as u32,
             switches: switches::recorded(&lookup),
         };
         let tensors = settings.cache_directory.join("tensors");

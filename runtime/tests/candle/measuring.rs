@@ -500,16 +500,3 @@ fn latency_keeps_its_raw_samples() {
         "{message}"
     );
 }
-
-#[test]
-fn threads_that_candle_does_not_have_are_refused() {
-    let settings = CandleSettings {
-        threads: Some(4096),
-        ..CandleSettings::new("unused".into())
-    };
-    let message = CandleRuntime::new(settings).err().unwrap().to_string();
-    assert!(
-        message.contains("4096") && message.contains("CANDLE_NUM_THREADS"),
-        "{message}"
-    );
-}
