@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bitfront_model::HardwareProfile;
 use bitfront_runtime::RuntimeIdentity;
-use sysinfo::{CpuRefreshKind, RefreshKind, System};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 /// The profile of this device under a runtime.
 ///
@@ -26,6 +26,26 @@ pub fn detect(identity: &RuntimeIdentity) -> HardwareProfile {
         governor: governor(Path::new("/sys/devices/system/cpu")),
         switches: identity.switches.clone(),
     }
+}
+
+/// Bytes of quantized tensors that an agent keeps in memory: a quarter of what this process may
+/// use, so that the model that is measured has room beside them, and `most` at the most.
+///
+/// `most` where the platform does not tell its memory.
+pub fn tensor_budget_bytes(most: u64) -> u64 {
+    memory_bytes().map_or(most, |memory| most.min(memory / 4))
+}
+
+/// The machine's memory in bytes, or what a control group leaves of it.
+fn memory_bytes() -> Option<u64> {
+    let ram = MemoryRefreshKind::nothing().with_ram();
+    let system = System::new_with_specifics(RefreshKind::nothing().with_memory(ram)).ok()?;
+    let limit = system.cgroup_limits().map(|limits| limits.total_memory);
+    [Some(system.total_memory()), limit]
+        .into_iter()
+        .flatten()
+        .filter(|&bytes| bytes > 0)
+        .min()
 }
 
 /// The host's name, or `unnamed` where the platform tells none.
@@ -168,6 +188,14 @@ mod tests {
             let detected = isa_features().iter().any(|name| name == feature);
             assert_eq!(detected, flags.contains(feature), "{feature}");
         }
+    }
+
+    #[test]
+    fn the_tensors_of_an_agent_leave_most_of_the_memory() {
+        let memory = memory_bytes().unwrap();
+        assert!(memory > 64 << 20, "{memory}");
+        assert_eq!(tensor_budget_bytes(u64::MAX), memory / 4);
+        assert_eq!(tensor_budget_bytes(1 << 20), 1 << 20);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bitfront_agent::AgentError;
+use bitfront_agent::{AgentError, hardware};
 use bitfront_coordinator::{InUse, RunError, SystemClock};
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
 use tokio::net::TcpListener;
@@ -191,7 +191,9 @@ pub(crate) fn agent(
     let mut config = bitfront_agent::Config::new(url);
     config.name = name;
     let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
-        Ok(Box::new(CandleRuntime::new(CandleSettings::new(cache))?))
+        let mut settings = CandleSettings::new(cache);
+        settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
+        Ok(Box::new(CandleRuntime::new(settings)?))
     };
     Ok(bitfront_agent::run(config, runtime, stop))
 }
