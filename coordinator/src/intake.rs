@@ -4,14 +4,11 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, ImatrixSource, Limits, Objective, SearchRequest, SpecError, Workload,
+    Budget, DataSpec, ImatrixSource, Limits, Objective, SearchRequest, SpecError, Workload,
 };
 
 use crate::error::known_devices;
 use crate::space::{SearchSpace, SpaceError};
-
-/// Tokens below which a window has too few scored positions to say anything.
-const LEAST_CONTEXT: u32 = 16;
 
 /// Longer budgets are typing errors: nobody waits ten years.
 const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -111,11 +108,12 @@ fn check_subject(request: &SearchRequest) -> Result<(), IntakeError> {
             "is empty; name a text",
         ));
     }
-    if data.context < LEAST_CONTEXT {
+    let least = DataSpec::LEAST_CONTEXT;
+    if data.context < least {
         return Err(wrong(
             "subject.data.context",
             format!(
-                "is {} tokens; a window needs at least {LEAST_CONTEXT}",
+                "is {} tokens; a window needs at least {least}",
                 data.context
             ),
         ));

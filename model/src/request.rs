@@ -39,6 +39,11 @@ pub struct DataSpec {
     pub calibration_digest: Digest,
 }
 
+impl DataSpec {
+    /// Tokens below which a window has too few scored positions to say anything.
+    pub const LEAST_CONTEXT: u32 = 16;
+}
+
 /// Where the importance matrix comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "from")]

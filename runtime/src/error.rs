@@ -256,6 +256,19 @@ pub enum TokenizerError {
         /// Rows of the model's embedding.
         vocabulary_size: u64,
     },
+    /// The token that begins a text is none that the model has an embedding for.
+    #[error(
+        "the tokenizer in `{}` begins every text with token {token}, but the model's vocabulary \
+         ends at {vocabulary_size}: mend bos_token or bos_token_id beside it", path.display()
+    )]
+    BeginningToken {
+        /// The tokenizer's file; the files beside it may be the ones that name the token.
+        path: PathBuf,
+        /// The token's id.
+        token: u32,
+        /// Rows of the model's embedding.
+        vocabulary_size: u64,
+    },
     /// The tokenizer has another number of tokens than the model has rows.
     #[error(
         "the tokenizer in `{}` does not belong to this model: it has {tokens} tokens, the model's \
@@ -342,6 +355,18 @@ pub enum TextError {
     Overlap {
         /// The evaluation file.
         path: PathBuf,
+    },
+    /// A window that would be scored was calibrated with.
+    #[error(
+        "window {window} of `{}` is among the calibration windows as well: quality would be \
+         measured on what the imatrix was made from; remove the repetition or name another \
+         calibration text", path.display()
+    )]
+    SharedWindow {
+        /// The evaluation file.
+        path: PathBuf,
+        /// The window, counted from zero.
+        window: usize,
     },
     /// The tokenizer failed.
     #[error("`{}`: {error}", path.display())]

@@ -1,15 +1,13 @@
 //! Text cut into windows of tokens.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use bitfront_model::Digest;
+use bitfront_model::{DataSpec, Digest};
 use serde::Deserialize;
 
 use crate::error::TextError;
 use crate::tokenizer::Tokenizer;
-
-/// The shortest window: its first half gives context, and something must be left to score.
-const LEAST_CONTEXT: u32 = 4;
 
 /// Windows of token ids, all of one length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +30,9 @@ pub struct Windows {
 /// text are set aside: `calibration_windows` of them, or a quarter. A number of windows that is
 /// not given means all there are; no calibration windows are made where 0 are asked for. The
 /// numbers of windows that came out give the same windows again.
+///
+/// A window that would be both scored and calibrated with is refused. Windows that overlap without
+/// being equal are not noticed.
 pub fn read(
     tokenizer: &Tokenizer,
     evaluation_path: &Path,
@@ -40,11 +41,9 @@ pub fn read(
     evaluation_windows: Option<u32>,
     calibration_windows: Option<u32>,
 ) -> Result<Windows, TextError> {
-    if context < LEAST_CONTEXT {
-        return Err(TextError::Context {
-            context,
-            least: LEAST_CONTEXT,
-        });
+    let least = DataSpec::LEAST_CONTEXT;
+    if context < least {
+        return Err(TextError::Context { context, least });
     }
     if evaluation_windows == Some(0) {
         return Err(TextError::NoWindows { part: "evaluation" });
@@ -69,6 +68,13 @@ pub fn read(
         None => windows(tokenizer, &evaluation_text, evaluation_path, context)?
             .split(asked(calibration_windows), asked(evaluation_windows))?,
     };
+    let known = calibration.iter().collect::<HashSet<_>>();
+    if let Some(window) = evaluation.iter().position(|window| known.contains(window)) {
+        return Err(TextError::SharedWindow {
+            path: evaluation_path.to_owned(),
+            window,
+        });
+    }
     Ok(Windows {
         calibration_digest: digest(context, &calibration),
         evaluation_digest: digest(context, &evaluation),

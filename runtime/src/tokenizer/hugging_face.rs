@@ -115,10 +115,19 @@ pub(crate) fn load(
     inner.with_padding(None);
     inner.set_encode_special_tokens(true);
     check_vocabulary(&inner, path, vocabulary_size)?;
+    let (bos_token, add_bos) = (files.special.id("bos"), files.adds_bos());
+    // Another file than the vocabulary's may name it, and every window begins with it.
+    if let Some(token) = bos_token.filter(|&token| add_bos && u64::from(token) >= vocabulary_size) {
+        return Err(TokenizerError::BeginningToken {
+            path: path.to_owned(),
+            token,
+            vocabulary_size,
+        });
+    }
     Ok(Tokenizer {
         engine: Engine::HuggingFace(Box::new(inner)),
-        bos_token: files.special.id("bos"),
-        add_bos: files.adds_bos(),
+        bos_token,
+        add_bos,
     })
 }
 

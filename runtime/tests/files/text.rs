@@ -77,13 +77,13 @@ fn every_window_begins_with_the_beginning_token_where_the_model_has_one() {
     let tokenizer = tokenizer::load(&golden("mistral"), None, 384).unwrap();
     assert_eq!(tokenizer.bos(), Some(1));
     let tokens = tokenizer.encode(&prose(60)).unwrap();
-    let windows = text::read(&tokenizer, &path, None, 16, None, None).unwrap();
+    let windows = text::read(&tokenizer, &path, None, 32, None, None).unwrap();
     let all = windows.calibration.iter().chain(&windows.evaluation);
     for (index, window) in all.enumerate() {
         assert_eq!(window[0], 1);
         // The text has a beginning token of its own, so its tokens stand one place further on,
         // and the one that a window's beginning token replaces is lost.
-        assert_eq!(window[1..], tokens[index * 16..index * 16 + 15]);
+        assert_eq!(window[1..], tokens[index * 32..index * 32 + 31]);
     }
 }
 
@@ -122,13 +122,13 @@ fn json_lines_are_joined_and_a_wrong_line_is_named_by_its_number() {
     let directory = tempfile::tempdir().unwrap();
     let lines = |lines: &[&str]| file(&directory, "text.jsonl", lines.join("\n"));
     let tokenizer = byte_level();
-    let texts = [prose(10), prose(20)];
+    let texts = [prose(10), prose(20).to_uppercase()];
     let objects = texts
         .each_ref()
         .map(|text| serde_json::json!({"text": text, "id": 1}).to_string());
     let path = lines(&[&objects[0], "", &objects[1]]);
     let plain = file(&directory, "text.txt", texts.join("\n"));
-    let read = |path: &Path| text::read(&tokenizer, path, None, 16, None, None);
+    let read = |path: &Path| text::read(&tokenizer, path, None, 32, None, None);
     assert_eq!(read(&path).unwrap(), read(&plain).unwrap());
     for wrong in ["{\"body\": \"no text\"}", "{\"text\": 5}", "not JSON"] {
         let path = lines(&[&objects[0], "", wrong]);
@@ -157,6 +157,13 @@ fn too_short_empty_and_unreadable_texts_say_what_is_needed() {
         .err()
         .map_or("it was read".to_owned(), |error| error.to_string())
     };
+    let longer = file(&directory, "longer.txt", prose(60));
+    // As many tokens as fill whole windows, so that the repetition begins with one.
+    let mut whole = prose(50);
+    while tokenizer.encode(&whole).unwrap().len() % 32 != 0 {
+        whole.push('\n');
+    }
+    let twice = file(&directory, "twice.txt", whole.repeat(2));
     let empty = file(&directory, "empty.txt", "");
     let short = file(&directory, "short.txt", "The layers of a model.");
     let tokens = tokenizer.encode("The layers of a model.").unwrap().len();
@@ -193,12 +200,24 @@ fn too_short_empty_and_unreadable_texts_say_what_is_needed() {
             vec!["context of 3 tokens is too short"],
         ),
         (
+            read(&long, None, 15, None, None),
+            vec!["context of 15 tokens is too short", "at least 16"],
+        ),
+        (
             read(&long, None, 32, Some(0), None),
             vec!["at least one evaluation window"],
         ),
         (
             read(&long, Some(&long), 32, None, None),
             vec!["long.txt", "same content"],
+        ),
+        (
+            read(&longer, Some(&long), 32, None, None),
+            vec!["window 0 of", "longer.txt", "calibration windows"],
+        ),
+        (
+            read(&twice, None, 32, None, None),
+            vec!["twice.txt", "calibration windows"],
         ),
         (
             read(&latin, None, 32, None, None),

@@ -323,3 +323,28 @@ fn metadata_that_is_not_a_tokenizer_is_named() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn a_beginning_token_outside_the_vocabulary_is_refused() {
+    let model = Copy::of("mistral");
+    model.edit_json("tokenizer.json", |tokenizer| {
+        tokenizer["post_processor"] = serde_json::Value::Null;
+    });
+    model.edit_json("tokenizer_config.json", |config| {
+        config.as_object_mut().unwrap().remove("bos_token");
+        config["add_bos_token"] = true.into();
+    });
+    model.edit_json("config.json", |config| config["bos_token_id"] = 5000.into());
+    let message = match tokenizer::load(model.path(), None, vocabulary_size("mistral")) {
+        Ok(_) => "it was loaded".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    assert!(
+        message.contains("token 5000") && message.contains("ends at 384"),
+        "{message}"
+    );
+    model.edit_json("tokenizer_config.json", |config| {
+        config["add_bos_token"] = false.into()
+    });
+    assert!(tokenizer::load(model.path(), None, vocabulary_size("mistral")).is_ok());
+}
