@@ -272,7 +272,8 @@ impl Leasing {
         self.world.clock.sleep(duration)
     }
 
-    /// Ends every lease whose time is over.
+    /// Ends every lease whose time is over. One that cannot be ended keeps none of the others from
+    /// it; the error is the last one's.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         // A claim that was committed without its answer getting here is held by nobody that we
         // know of; it gets its time from when it is found.
@@ -292,10 +293,15 @@ impl Leasing {
             .filter(|held| held.until <= now)
             .map(|held| held.lease.token)
             .collect();
+        let mut result = Ok(());
         for token in over {
-            self.give_back(token, "its agent went silent", true).await?;
+            let ended = self.give_back(token, "its agent went silent", true).await;
+            if let Err(error) = ended {
+                tracing::warn!(%error, task = token.task, "a lease could not be ended");
+                result = Err(error);
+            }
         }
-        Ok(())
+        result
     }
 
     /// Notes that a device was heard from, and finds what is known of it.
@@ -325,7 +331,7 @@ impl Leasing {
         Ok(known)
     }
 
-    fn hold(&self, lease: HeldLease) {
+    pub(crate) fn hold(&self, lease: HeldLease) {
         let until = self.end_of_a_lease();
         self.lock().insert(lease.token.task, Held { lease, until });
     }

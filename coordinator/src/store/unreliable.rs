@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(crate) struct Unreliable {
     /// Of a thousand.
     lost_replies: u64,
     dice: Mutex<u64>,
+    calls: AtomicU64,
 }
 
 impl Unreliable {
@@ -34,7 +36,13 @@ impl Unreliable {
             lost_requests,
             lost_replies,
             dice: Mutex::new(seed),
+            calls: AtomicU64::new(0),
         }
+    }
+
+    /// Calls so far, lost ones included.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
@@ -56,6 +64,7 @@ impl Unreliable {
             reason: format!("the {what} was lost"),
             may_have_happened,
         };
+        self.calls.fetch_add(1, Ordering::SeqCst);
         if self.throw(self.lost_requests) {
             return Err(lost("request", false));
         }
