@@ -239,6 +239,22 @@ pub enum SpecError {
     /// Two layers have one name.
     #[error("layer `{0}` is listed twice")]
     Duplicate(String),
+    /// The layers belong to other blocks than the model says it has.
+    #[error("`blocks` is {blocks}, but the layers are of {found} (the last is `{layer}`)")]
+    Blocks {
+        /// What the spec says.
+        blocks: u32,
+        /// One above the greatest block of a layer.
+        found: u64,
+        /// A layer of that block.
+        layer: String,
+    },
+    /// Sizes that cannot be counted.
+    #[error("`fixed_bytes` is {fixed_bytes}, with the layers more than can be counted")]
+    FixedBytes {
+        /// What the spec says.
+        fixed_bytes: u64,
+    },
     /// A matrix without weights, or one with more than can be counted.
     #[error("layer `{layer}` has the impossible shape {rows} × {columns}")]
     Shape {
@@ -252,8 +268,8 @@ pub enum SpecError {
 }
 
 impl ModelSpec {
-    /// Checks what every consumer relies on: there are layers, their names are unique, their
-    /// sizes can be counted.
+    /// Checks what every consumer relies on: there are layers, their names are unique, they are of
+    /// the blocks that the model has, and all sizes can be counted in bits.
     pub fn check(&self) -> Result<(), SpecError> {
         if self.layers.is_empty() {
             return Err(SpecError::Empty(self.name.clone()));
@@ -275,6 +291,26 @@ impl ModelSpec {
             if !names.insert(&layer.name) {
                 return Err(SpecError::Duplicate(layer.name.clone()));
             }
+        }
+        let bits = total
+            .checked_add(self.fixed_bytes)
+            .and_then(|bytes| bytes.checked_mul(8));
+        if bits.is_none() {
+            return Err(SpecError::FixedBytes {
+                fixed_bytes: self.fixed_bytes,
+            });
+        }
+        let in_blocks = self.layers.iter().filter(|layer| layer.block.is_some());
+        let last = in_blocks.max_by_key(|layer| layer.block);
+        let found = last
+            .and_then(|layer| layer.block)
+            .map_or(0, |block| u64::from(block) + 1);
+        if found != u64::from(self.blocks) {
+            return Err(SpecError::Blocks {
+                blocks: self.blocks,
+                found,
+                layer: last.map_or_else(String::new, |layer| layer.name.clone()),
+            });
         }
         Ok(())
     }
@@ -356,7 +392,7 @@ pub(crate) mod tests {
             spec.check().unwrap_err().to_string()
         };
         type Change<'a> = &'a dyn Fn(&mut ModelSpec);
-        let cases: [(&str, Change<'_>); 4] = [
+        let cases: [(&str, Change<'_>); 8] = [
             ("model `tiny` has no layers", &|spec| spec.layers.clear()),
             ("layer `output` is listed twice", &|spec| {
                 spec.layers[0].name = "output".to_owned();
@@ -367,6 +403,26 @@ pub(crate) mod tests {
             ("layer `blk.0.attn_q` has the impossible shape", &|spec| {
                 spec.layers[1].rows = u64::MAX;
             }),
+            (
+                "`fixed_bytes` is 18446744073709551615, with the layers",
+                &|spec| spec.fixed_bytes = u64::MAX,
+            ),
+            ("`fixed_bytes` is 2305843009213693951", &|spec| {
+                // Its bytes can be counted and its bits cannot.
+                spec.fixed_bytes = u64::MAX / 8;
+            }),
+            (
+                "`blocks` is 4294967295, but the layers are of 1 ",
+                &|spec| {
+                    spec.blocks = u32::MAX;
+                },
+            ),
+            (
+                "`blocks` is 1, but the layers are of 4294967296 ",
+                &|spec| {
+                    spec.layers[1].block = Some(u32::MAX);
+                },
+            ),
         ];
         for (expected, change) in cases {
             let message = changed(change);

@@ -1,6 +1,6 @@
 //! Model specs and plans.
 
-use bitfront_model::{Layer, ModelSpec, Plan};
+use bitfront_model::{Layer, ModelSpec, Plan, SpecError};
 
 use super::{ConvertError, messages, names, word, words};
 use crate::v1;
@@ -56,8 +56,14 @@ impl TryFrom<v1::ModelSpec> for ModelSpec {
             vocabulary_size: wire.vocabulary_size,
             fixed_bytes: wire.fixed_bytes,
         };
-        spec.check()
-            .map_err(|error| ConvertError::invalid("layers", error))?;
+        spec.check().map_err(|error| {
+            let field = match error {
+                SpecError::Blocks { .. } => "blocks",
+                SpecError::FixedBytes { .. } => "fixed_bytes",
+                _ => "layers",
+            };
+            ConvertError::invalid(field, error)
+        })?;
         Ok(spec)
     }
 }
