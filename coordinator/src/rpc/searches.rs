@@ -17,7 +17,7 @@ use super::status::malformed;
 use crate::driver::Drivers;
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
-use crate::store::NewSearch;
+use crate::store::{NewSearch, StoreError};
 use crate::world::World;
 use crate::{intake, query};
 
@@ -50,9 +50,13 @@ impl SearchesService {
             request,
             idempotency_key: Some(idempotency_key).filter(|key| !key.is_empty()),
         };
-        let search = store.submit(&search, self.world.clock.now_ms()).await?;
-        self.drivers.start(search);
-        Ok(search)
+        let (world, drivers) = (self.world.clone(), self.drivers.clone());
+        to_its_end(async move {
+            let search = world.store.submit(&search, world.clock.now_ms()).await?;
+            drivers.start(search);
+            Ok(search)
+        })
+        .await
     }
 
     async fn cancel_search(&self, search: i64) -> Result<bool, ServiceError> {
@@ -60,12 +64,16 @@ impl SearchesService {
         if store.search(search).await?.is_none() {
             return Err(ServiceError::UnknownSearch { search });
         }
-        let ended = store.cancel(search, self.world.clock.now_ms()).await?;
-        for token in ended.iter().flatten() {
-            self.leasing.forget(*token);
-        }
-        self.world.wakeups.search(search);
-        Ok(ended.is_some())
+        let (world, leasing) = (self.world.clone(), self.leasing.clone());
+        to_its_end(async move {
+            let ended = world.store.cancel(search, world.clock.now_ms()).await?;
+            for token in ended.iter().flatten() {
+                leasing.forget(*token);
+            }
+            world.wakeups.search(search);
+            Ok(ended.is_some())
+        })
+        .await
     }
 
     async fn continue_search(&self, search: i64, more: Budget) -> Result<(), ServiceError> {
@@ -77,20 +85,39 @@ impl SearchesService {
                 .map(|more| status.evaluated.saturating_add(more)),
             time: more.time.map(|more| status.active.saturating_add(more)),
         };
-        if !self.world.store.resume(search, &budget).await? {
-            return Err(ServiceError::SearchFailed {
-                search,
-                reason: status.reason,
-            });
-        }
-        self.drivers.start(search);
-        self.world.wakeups.work();
-        Ok(())
+        let (world, drivers) = (self.world.clone(), self.drivers.clone());
+        to_its_end(async move {
+            if !world.store.resume(search, &budget).await? {
+                return Err(ServiceError::SearchFailed {
+                    search,
+                    reason: status.reason,
+                });
+            }
+            drivers.start(search);
+            world.wakeups.work();
+            Ok(())
+        })
+        .await
     }
 
     async fn status(&self, search: i64) -> Result<v1::SearchStatus, ServiceError> {
         let status = query::status(&self.world, search).await?;
         Ok((&status).into())
+    }
+}
+
+/// Does a write and what must follow it on a task of its own: a caller that goes away between the
+/// two drops its call, and would leave a search that nobody drives.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ServiceError>> + Send + 'static,
+) -> Result<T, ServiceError> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(ServiceError::Store(StoreError::Failed {
+            doing: "carry out a call",
+            reason: error.to_string(),
+            may_have_happened: true,
+        })),
     }
 }
 
@@ -247,3 +274,7 @@ async fn watch(
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
