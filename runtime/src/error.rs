@@ -154,9 +154,9 @@ pub enum SourceError {
     /// A weight is NaN or infinite.
     #[error("`{}`: tensor `{tensor}` holds a value that is not finite (element {index})", path.display())]
     NotFinite {
-        /// The file or directory.
+        /// The file.
         path: PathBuf,
-        /// The tensor by its GGUF name.
+        /// The tensor by the file's own name.
         tensor: String,
         /// The first such element or, for a quantized tensor, the first of its block.
         index: u64,

@@ -31,6 +31,7 @@ use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity};
 
 pub use decoder::{Decoder, Matrices, Observer, Positions};
 pub use kv_cache::KvCache;
+pub(crate) use matrix::dtype;
 pub use matrix::{Arithmetic, Matrix};
 pub use opened::OpenSubject;
 use opened::Purpose;
@@ -123,9 +124,8 @@ impl CandleRuntime {
         subject: &Subject,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), RuntimeError> {
-        let is_open = |opened: &OpenSubject| {
-            opened.digest() == subject.digest() && opened.serves(purpose)
-        };
+        let is_open =
+            |opened: &OpenSubject| opened.digest() == subject.digest() && opened.serves(purpose);
         if self.opened.as_ref().is_some_and(is_open) {
             return Ok(());
         }

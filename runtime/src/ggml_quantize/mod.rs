@@ -24,12 +24,16 @@
 //!
 //! In flow order: [`quantize`] checks and hands out rows; one file per family (`plain`, `legacy`,
 //! `q2_k`, `q3_k`, `q45_k`, `q6_k`) turns a row into blocks; `search` finds scales, several groups
-//! at once in `lanes`; `arithmetic` rounds as ggml does.
+//! at once in `lanes`; `arithmetic` rounds as ggml does; `sound` looks over what came out, and over
+//! the tensors of a file.
 
 use bitfront_model::Precision;
 use rayon::prelude::*;
 
 pub use error::QuantizeError;
+pub(crate) use sound::first_unsound_block;
+#[cfg(test)]
+pub(crate) use sound::scale_offsets;
 
 mod arithmetic;
 mod error;
@@ -41,6 +45,7 @@ mod q3_k;
 mod q45_k;
 mod q6_k;
 mod search;
+mod sound;
 mod super_block;
 
 /// Turns one row of weights into its blocks, which fill the output.
@@ -137,32 +142,6 @@ fn quantizer(precision: Precision) -> QuantizeRow {
         Precision::Q3K => q3_k::q3_k,
         Precision::Q2K => q2_k::q2_k,
     }
-}
-
-/// The first block whose scale or minimum is not a finite `f16`.
-///
-/// Source: `ggml_validate_row_data`, which llama.cpp runs over everything that it quantized.
-fn first_unsound_block(precision: Precision, row: &[u8]) -> Option<usize> {
-    // Where in a block its `f16` numbers lie, after `ggml-common.h`.
-    let scales: &[usize] = match precision {
-        Precision::F32 => return None,
-        Precision::F16 | Precision::Bf16 | Precision::Q8_0 | Precision::Q5_0 | Precision::Q4_0 => {
-            &[0]
-        }
-        Precision::Q5_1 | Precision::Q4_1 | Precision::Q5K | Precision::Q4K => &[0, 2],
-        Precision::Q6K => &[208],
-        Precision::Q3K => &[108],
-        Precision::Q2K => &[80, 82],
-    };
-    let exponent = match precision {
-        Precision::Bf16 => 0x7f80,
-        _ => 0x7c00,
-    };
-    row.chunks_exact(block_bytes(precision)).position(|block| {
-        scales
-            .iter()
-            .any(|&at| u16::from_le_bytes([block[at], block[at + 1]]) & exponent == exponent)
-    })
 }
 
 /// Weights per block. Every block size is far below any platform's `usize`.

@@ -1,23 +1,24 @@
 //! One pass over all weights: are they finite, and what are they called by content?
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use bitfront_model::{Digest, Precision};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::HyperParameters;
 use super::layout::Sizes;
+use crate::error::SourceError;
 
 /// A stored tensor in canonical order.
 pub(crate) struct Stored<'a> {
     /// The GGUF name.
     pub(crate) name: &'a str,
+    /// The name in the file, and the file: for messages.
+    pub(crate) own_name: Cow<'a, str>,
+    pub(crate) path: &'a Path,
     pub(crate) precision: Precision,
     pub(crate) bytes: &'a [u8],
-}
-
-/// A value that is not finite.
-pub(crate) struct NotFinite {
-    pub(crate) tensor: String,
-    pub(crate) index: u64,
 }
 
 /// Names a model by its content.
@@ -29,18 +30,17 @@ pub(crate) fn digest(
     sizes: &Sizes,
     hyper: &HyperParameters,
     tensors: &[Stored<'_>],
-) -> Result<Digest, NotFinite> {
+) -> Result<Digest, SourceError> {
     let digests = tensors
         .par_iter()
-        .map(
-            |tensor| match super::values::first_not_finite(tensor.bytes, tensor.precision) {
-                Some(index) => Err(NotFinite {
-                    tensor: tensor.name.to_owned(),
-                    index,
-                }),
-                None => Ok(Digest::of(tensor.bytes)),
-            },
-        )
+        .map(|tensor| {
+            super::refuse_not_finite(
+                tensor.bytes,
+                (&tensor.own_name, tensor.path),
+                tensor.precision,
+            )?;
+            Ok(Digest::of(tensor.bytes))
+        })
         .collect::<Vec<_>>();
     // Debug text of plain numbers is exact: floats are printed with the digits that read back.
     let mut digest = Digest::builder()

@@ -10,9 +10,10 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::Path;
 
-use bitfront_model::{Digest, Layer, ModelSpec, Precision};
+use bitfront_model::{Digest, Layer, LayerKind, ModelSpec, Precision};
 
 use crate::error::SourceError;
+use crate::ggml_quantize::first_unsound_block;
 use crate::gguf::GgufFile;
 
 mod content;
@@ -25,7 +26,7 @@ mod values;
 
 use self::gguf::Gguf;
 use self::hugging_face::HuggingFace;
-use self::layout::Sizes;
+use self::layout::{LayerShape, Sizes};
 
 pub use hyper::{HyperParameters, RopeScaling};
 
@@ -164,6 +165,49 @@ fn spec(
     Ok(spec)
 }
 
+/// The layers in canonical order; `find` gives the precision that the tensor of a name and a shape
+/// (rows first) is stored in, or says what is wrong with it.
+fn layers(
+    sizes: &Sizes,
+    tied: bool,
+    find: impl Fn(&str, &[u64]) -> Result<Precision, SourceError>,
+) -> Result<Vec<Layer>, SourceError> {
+    let layer = |shape: LayerShape| {
+        let source = find(
+            &format!("{}.weight", shape.name),
+            &[shape.rows, shape.columns],
+        )?;
+        Ok(Layer {
+            tied: tied && shape.kind == LayerKind::TokenEmbedding,
+            source,
+            name: shape.name,
+            kind: shape.kind,
+            block: shape.block,
+            rows: shape.rows,
+            columns: shape.columns,
+        })
+    };
+    layout::layers(sizes, tied).into_iter().map(layer).collect()
+}
+
+/// Refuses a stored tensor with a value that is not finite; `names` are its name and its file, for
+/// messages.
+fn refuse_not_finite(
+    bytes: &[u8],
+    names: (&str, &Path),
+    precision: Precision,
+) -> Result<(), SourceError> {
+    let (tensor, path) = names;
+    match first_unsound_block(precision, bytes) {
+        None => Ok(()),
+        Some(block) => Err(SourceError::NotFinite {
+            path: path.to_owned(),
+            tensor: tensor.to_owned(),
+            index: block as u64 * precision.block_size(),
+        }),
+    }
+}
+
 /// The values of a stored tensor; `names` are its name and its file, for messages.
 fn finite_values(
     bytes: &[u8],
@@ -172,14 +216,8 @@ fn finite_values(
     rows: usize,
     columns: usize,
 ) -> Result<Vec<f32>, SourceError> {
+    refuse_not_finite(bytes, names, precision)?;
     let (tensor, path) = names;
-    if let Some(index) = values::first_not_finite(bytes, precision) {
-        return Err(SourceError::NotFinite {
-            path: path.to_owned(),
-            tensor: tensor.to_owned(),
-            index,
-        });
-    }
     values::to_f32(bytes, precision, rows, columns).map_err(|reason| SourceError::Dequantize {
         path: path.to_owned(),
         tensor: tensor.to_owned(),

@@ -336,7 +336,7 @@ fn each_broken_directory_gets_one_error_that_names_what_is_wrong() {
             |copy| {
                 tensor(copy, "model.norm.weight", |norm| norm.dtype = Dtype::I32);
             },
-            &["output_norm.weight", "I32", "BF16"],
+            &["model.safetensors`", "`model.norm.weight`", "I32", "BF16"],
         ),
         (
             "a weight that is not a number",
@@ -346,7 +346,12 @@ fn each_broken_directory_gets_one_error_that_names_what_is_wrong() {
                     weights.bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
                 });
             },
-            &["`blk.1.ffn_down.weight`", "not finite", "element 10"],
+            &[
+                "model.safetensors`",
+                "`model.layers.1.mlp.down_proj.weight`",
+                "not finite",
+                "element 10",
+            ],
         ),
         (
             "an infinite weight in bf16",
@@ -356,7 +361,7 @@ fn each_broken_directory_gets_one_error_that_names_what_is_wrong() {
                     weights.bytes[6..8].copy_from_slice(&[0x80, 0x7f]);
                 });
             },
-            &["`token_embd.weight`", "element 3"],
+            &["`model.embed_tokens.weight`", "element 3"],
         ),
         (
             "an infinite norm in f16",
@@ -366,7 +371,7 @@ fn each_broken_directory_gets_one_error_that_names_what_is_wrong() {
                     weights.bytes[..2].copy_from_slice(&[0x00, 0xfc]);
                 });
             },
-            &["`output_norm.weight`", "element 0"],
+            &["model.safetensors`", "`model.norm.weight`", "element 0"],
         ),
         (
             "a shard that is missing",

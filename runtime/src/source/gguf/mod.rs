@@ -9,7 +9,7 @@ use super::content::{self, Stored};
 use super::hyper::HyperParameters;
 use super::layout;
 use super::rows::{in_hugging_face_order, to_hugging_face_order};
-use super::{FixedTensor, Origin, Source, Weights, finite_values, spec};
+use super::{FixedTensor, Origin, Source, Weights, finite_values, layers, spec};
 use crate::error::SourceError;
 use crate::gguf::{GgufFile, TensorInfo};
 
@@ -30,23 +30,9 @@ impl Gguf {
     pub(crate) fn open(path: &Path, name: String) -> Result<Self, SourceError> {
         let file = GgufFile::open(path)?;
         let (sizes, hyper) = Keys::new(&file)?.read()?;
-        let mut layers = Vec::new();
-        for shape in layout::layers(&sizes, hyper.tied) {
-            let tensor = find(
-                &file,
-                &format!("{}.weight", shape.name),
-                &[shape.rows, shape.columns],
-            )?;
-            layers.push(Layer {
-                tied: hyper.tied && shape.kind == LayerKind::TokenEmbedding,
-                source: tensor.precision,
-                name: shape.name,
-                kind: shape.kind,
-                block: shape.block,
-                rows: shape.rows,
-                columns: shape.columns,
-            });
-        }
+        let layers = layers(&sizes, hyper.tied, |name, shape| {
+            Ok(find(&file, name, shape)?.precision)
+        })?;
         let fixed = layout::fixed(&sizes, &hyper);
         for tensor in &fixed {
             find(&file, &tensor.name, &[tensor.length])?;
@@ -59,17 +45,14 @@ impl Gguf {
             let tensor = file.header().tensor(name)?;
             Some(Stored {
                 name,
+                own_name: Cow::Borrowed(name),
+                path,
                 precision: tensor.precision,
                 bytes: file.bytes(tensor),
             })
         });
         let stored = stored.collect::<Vec<_>>();
-        let digest =
-            content::digest(&sizes, &hyper, &stored).map_err(|error| SourceError::NotFinite {
-                path: path.to_owned(),
-                tensor: error.tensor,
-                index: error.index,
-            })?;
+        let digest = content::digest(&sizes, &hyper, &stored)?;
         let spec = spec(path, name, &sizes, layers, &fixed, digest)?;
         Ok(Self {
             file,

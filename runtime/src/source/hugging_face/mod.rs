@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use bitfront_model::{Layer, LayerKind, ModelSpec, Precision};
+use bitfront_model::{Layer, ModelSpec, Precision};
 use serde_json::Value;
 
 use super::content::{self, Stored};
 use super::hyper::HyperParameters;
 use super::layout::{self, ROPE_FACTORS, hugging_face_name};
-use super::{FixedTensor, Origin, Source, Weights, spec};
+use super::{FixedTensor, Origin, Source, Weights, layers, spec};
 use crate::error::SourceError;
 
 mod config;
@@ -61,24 +61,9 @@ impl HuggingFace {
         // A head that is neither stored nor declared apart shares the embedding's weights.
         hyper.tied = tied.unwrap_or_else(|| shards.tensor("lm_head.weight").is_none());
 
-        let mut layers = Vec::new();
-        for shape in layout::layers(&sizes, hyper.tied) {
-            let tensor = find(
-                directory,
-                &shards,
-                &format!("{}.weight", shape.name),
-                &[shape.rows, shape.columns],
-            )?;
-            layers.push(Layer {
-                tied: hyper.tied && shape.kind == LayerKind::TokenEmbedding,
-                source: precision(&shards, &shape.name, tensor)?,
-                name: shape.name,
-                kind: shape.kind,
-                block: shape.block,
-                rows: shape.rows,
-                columns: shape.columns,
-            });
-        }
+        let layers = layers(&sizes, hyper.tied, |name, shape| {
+            precision(&shards, name, find(directory, &shards, name, shape)?)
+        })?;
         let fixed = layout::fixed(&sizes, &hyper);
         for tensor in stored_fixed(&fixed) {
             let stored = find(directory, &shards, &tensor.name, &[tensor.length])?;
@@ -91,21 +76,19 @@ impl HuggingFace {
         let fixed_names = stored_fixed(&fixed).map(|tensor| tensor.name.clone());
         let names = names.into_iter().chain(fixed_names).collect::<Vec<_>>();
         for name in &names {
-            let tensor = hugging_face_name(name).and_then(|name| shards.tensor(&name));
+            let own_name = own_name(name);
+            let tensor = shards.tensor(&own_name);
             if let Some((tensor, precision)) = tensor.and_then(|it| Some((it, it.precision()?))) {
                 stored.push(Stored {
                     name,
+                    own_name: Cow::Owned(own_name),
+                    path: shards.path(tensor),
                     precision,
                     bytes: shards.bytes(tensor),
                 });
             }
         }
-        let digest =
-            content::digest(&sizes, &hyper, &stored).map_err(|error| SourceError::NotFinite {
-                path: directory.to_owned(),
-                tensor: error.tensor,
-                index: error.index,
-            })?;
+        let digest = content::digest(&sizes, &hyper, &stored)?;
         drop(stored);
         let spec = spec(directory, name, &sizes, layers, &fixed, digest)?;
         Ok(Self {
@@ -195,7 +178,7 @@ impl HuggingFace {
         let path = self.shards.path(tensor);
         super::finite_values(
             self.shards.bytes(tensor),
-            (name, path),
+            (&own_name(name), path),
             precision,
             rows,
             columns,
@@ -208,6 +191,12 @@ fn stored_fixed(fixed: &[FixedTensor]) -> impl Iterator<Item = &FixedTensor> {
     fixed.iter().filter(|tensor| tensor.name != ROPE_FACTORS)
 }
 
+/// What a tensor is called in the files, by its GGUF name: the name that whoever reads a message
+/// can look for.
+fn own_name(name: &str) -> String {
+    hugging_face_name(name).unwrap_or_else(|| name.to_owned())
+}
+
 /// The stored tensor for a GGUF name, its shape checked.
 fn find<'a>(
     directory: &Path,
@@ -215,7 +204,7 @@ fn find<'a>(
     name: &str,
     expected: &[u64],
 ) -> Result<&'a StoredTensor, SourceError> {
-    let own_name = hugging_face_name(name).unwrap_or_else(|| name.to_owned());
+    let own_name = own_name(name);
     let Some(tensor) = shards.tensor(&own_name) else {
         return Err(SourceError::MissingTensor {
             path: directory.to_owned(),
@@ -236,7 +225,7 @@ fn find<'a>(
 fn precision(shards: &Shards, name: &str, tensor: &StoredTensor) -> Result<Precision, SourceError> {
     tensor.precision().ok_or_else(|| SourceError::StoredAs {
         path: shards.path(tensor).to_owned(),
-        tensor: name.to_owned(),
+        tensor: own_name(name),
         stored: tensor.dtype.to_string(),
         supported: "F32, F16, BF16".to_owned(),
     })
