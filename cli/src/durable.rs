@@ -1,32 +1,16 @@
 //! Files that are whole or not there.
 
-use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
+use bitfront_runtime::files::{self, Durability};
 
-/// Writes a file beside its final name and renames it at the end, so that a full disk or a crash
-/// leaves nothing half under that name.
+/// Writes a file and forces it to the disk; a full disk or a crash leaves nothing half under its
+/// name.
 pub(crate) fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let partial = partial(path);
-    let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)
-    })();
-    if written.is_err() {
-        // The error that matters is the first one; a partial file that stays is only litter.
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.partial", std::process::id()));
-    path.with_file_name(name)
+    files::replace(path, Durability::Forced, |file| file.write_all(content))
+        .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 #[cfg(test)]

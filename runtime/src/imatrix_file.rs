@@ -10,7 +10,7 @@ use std::path::Path;
 use bitfront_model::{Digest, ModelSpec};
 
 use crate::error::{ImatrixError, SourceError};
-use crate::export::atomic;
+use crate::files::{self, Durability};
 use crate::gguf::{GgufFile, TensorInfo, TensorPlan, Value, Writer};
 
 mod legacy;
@@ -234,7 +234,7 @@ pub fn write(imatrix: &Imatrix, path: &Path) -> Result<(), ImatrixError> {
         ]
     });
     let tensors = tensors.collect::<Vec<_>>();
-    let written = atomic::replace(path, |output| {
+    let written = files::replace(path, Durability::Forced, |output| {
         let mut writer = Writer::new(output, &metadata, tensors)?;
         for entry in imatrix.entries.values() {
             let count = entry.count as f32;

@@ -8,7 +8,7 @@
 pub mod candle;
 pub mod error;
 pub mod export;
-mod files;
+pub mod files;
 pub mod ggml_quantize;
 pub mod gguf;
 pub mod imatrix;

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use bitfront_model::{LayerKind, Plan, PlanError, Precision};
 
-use super::{atomic, metadata, vocabulary};
+use super::{metadata, vocabulary};
 use crate::error::ExportError;
+use crate::files::{self, Durability};
 use crate::gguf::{TensorPlan, Value, Writer};
 use crate::source::layout::permutes;
 use crate::source::rows::to_file_order;
@@ -44,7 +45,7 @@ pub fn write(
 ) -> Result<u64, ExportError> {
     let export = Export::prepare(source, plan, layers, options)?;
     let mut failure = None;
-    let written = atomic::replace(to, |output| {
+    let written = files::replace(to, Durability::Forced, |output| {
         let mut output = Counted { output, written: 0 };
         match export.write(&mut output) {
             Ok(()) => Ok(output.written),

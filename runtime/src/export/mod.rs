@@ -1,6 +1,5 @@
 //! A plan as a file: a GGUF that llama.cpp runs, or a list for `llama-quantize`.
 
-pub(crate) mod atomic;
 pub mod gguf;
 mod metadata;
 pub mod tensor_type_file;
