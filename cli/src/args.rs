@@ -145,8 +145,8 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "NAME", default_value = "tensor")]
     pub(crate) group: String,
 
-    /// How candidates are proposed: nsga2 or random
-    #[arg(long, value_name = "NAME", default_value = "nsga2")]
+    /// How candidates are proposed: surrogate, nsga2 or random
+    #[arg(long, value_name = "NAME", default_value = "surrogate")]
     pub(crate) strategy: String,
 
     /// The seed of everything that is drawn

@@ -3,11 +3,40 @@
 use bitfront_model::{Limits, Objective};
 use bitfront_search::event::Evaluation;
 
+use crate::guesses::limited;
 use crate::store::{Score, ScoreOutcome, StoredCandidate};
 
 /// The least KL divergence that is told apart from none. Below this lies the rounding of the
 /// measurement itself.
 const LEAST_KLD: f64 = 1e-6;
+
+/// Every figure that can be made small or limited.
+pub(crate) const FIGURES: [Objective; 4] = [
+    Objective::Kld,
+    Objective::Decode,
+    Objective::Prefill,
+    Objective::Size,
+];
+
+/// A figure on the scale on which distances between plans count, and on which strategies are told
+/// it: the loss spans orders of magnitude between eight bits and two, so its logarithm. The order
+/// of plans is the same.
+pub(crate) fn scaled(figure: Objective, value: f64) -> f64 {
+    match figure {
+        Objective::Kld => value.max(LEAST_KLD).ln(),
+        Objective::Decode | Objective::Prefill | Objective::Size => value,
+    }
+}
+
+/// The greatest value of a figure that may be shipped.
+pub(crate) fn limit_of(limits: &Limits, figure: Objective) -> Option<f64> {
+    match figure {
+        Objective::Kld => limits.max_kld,
+        Objective::Decode => limits.max_decode.map(|time| time.as_nanos() as f64),
+        Objective::Prefill => None,
+        Objective::Size => limits.max_size_bytes.map(|bytes| bytes as f64),
+    }
+}
 
 /// What is known of one candidate, by the figures that a search steers by.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,14 +102,9 @@ impl Figures {
         }
     }
 
-    /// One figure on the scale on which distances between plans count: the loss spans orders of
-    /// magnitude between eight bits and two, so its logarithm. The order of plans is the same.
-    pub(crate) fn scaled(&self, objective: Objective) -> Option<f64> {
-        let figure = self.figure(objective)?;
-        Some(match objective {
-            Objective::Kld => figure.max(LEAST_KLD).ln(),
-            Objective::Decode | Objective::Prefill | Objective::Size => figure,
-        })
+    /// One figure on the scale of [`scaled`].
+    pub(crate) fn scaled(&self, figure: Objective) -> Option<f64> {
+        Some(scaled(figure, self.figure(figure)?))
     }
 
     /// The figures that are made small, of a candidate that may enter a front: measured whole,
@@ -98,20 +122,12 @@ impl Figures {
     /// By how much the limits are broken: the sum over the limits of the share by which a figure
     /// exceeds its limit. A figure that is not known breaks nothing.
     pub(crate) fn violation(&self, limits: &Limits) -> f64 {
-        let pairs = [
-            (limits.max_kld, self.kld),
-            (
-                limits.max_size_bytes.map(|bytes| bytes as f64),
-                Some(self.size_bytes as f64),
-            ),
-            (
-                limits.max_decode.map(|time| time.as_nanos() as f64),
-                self.decode_ns,
-            ),
-        ];
-        pairs
+        FIGURES
             .into_iter()
-            .filter_map(|(limit, figure)| Some((figure? / limit? - 1.0).max(0.0)))
+            .filter_map(|figure| {
+                let (figure, limit) = (self.figure(figure)?, limit_of(limits, figure)?);
+                Some((figure / limit - 1.0).max(0.0))
+            })
             .sum()
     }
 
@@ -124,15 +140,17 @@ impl Figures {
         if !self.is_complete() {
             return None;
         }
-        let scaled = |_| {
+        let told = |_| {
             objectives
                 .iter()
                 .map(|&objective| self.scaled(objective))
                 .collect()
         };
-        Some(match self.point(objectives).and_then(scaled) {
+        let limited = limited(objectives, limits).filter_map(|(figure, _)| self.scaled(figure));
+        Some(match self.point(objectives).and_then(told) {
             Some(objectives) => Evaluation::Measured {
                 objectives,
+                limited: limited.collect(),
                 violation: self.violation(limits),
             },
             None => Evaluation::Infeasible,

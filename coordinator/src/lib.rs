@@ -7,6 +7,7 @@
 //! - `intake`: every check of a request, nowhere else;
 //! - `space`: what genes mean, nowhere else;
 //! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;
+//! - `guesses`: what is believed of plans before anything is measured;
 //! - `evaluation`: from measurements to what a strategy is told;
 //! - `leasing`: who measures what, under which token, until when;
 //! - `measurements`: reports, checked and appended;
@@ -29,6 +30,7 @@ mod evaluation;
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub)]
 mod fixtures;
+mod guesses;
 mod intake;
 mod leasing;
 mod measurements;

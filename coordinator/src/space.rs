@@ -168,6 +168,24 @@ impl SearchSpace {
         alleles.collect::<Option<_>>().map(Genome)
     }
 
+    /// For every allele of every gene, the sum of a part over the gene's layers.
+    pub(crate) fn sums(
+        &self,
+        spec: &ModelSpec,
+        part: fn(&Layer, Precision) -> f64,
+    ) -> Vec<Vec<f64>> {
+        let of_gene = |gene: &Gene| {
+            let sum = |precision: &Precision| {
+                let layers = gene.layers.iter();
+                layers
+                    .map(|&layer| part(&spec.layers[layer], *precision))
+                    .sum()
+            };
+            gene.alleles.iter().map(sum).collect()
+        };
+        self.genes.iter().map(of_gene).collect()
+    }
+
     /// Bytes of the smallest plan of the space.
     pub(crate) fn smallest_bytes(&self, spec: &ModelSpec) -> u64 {
         let bytes = |gene: &Gene, precision: Precision| -> u64 {

@@ -183,6 +183,8 @@ pub enum StrategyName {
     Random,
     /// The non-dominated sorting genetic algorithm II.
     Nsga2,
+    /// What an additive model of every figure expects to extend the front most.
+    Surrogate,
 }
 
 /// An enumeration's text names none of its values.
@@ -230,8 +232,12 @@ named!(Grouping, "grouping",
     Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
 displayed!(Grouping,
     Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
-named!(StrategyName, "strategy", StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2");
-displayed!(StrategyName, StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2");
+named!(StrategyName, "strategy",
+    StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2",
+    StrategyName::Surrogate => "surrogate");
+displayed!(StrategyName,
+    StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2",
+    StrategyName::Surrogate => "surrogate");
 
 /// One request, complete: what `submit` sends and what the store keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

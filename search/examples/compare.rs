@@ -66,7 +66,7 @@ fn gaps(name: &str, instance: u64, variant: Variant) -> [f64; 3] {
     let problem = Synthetic::new(instance, variant);
     let start = problem.hypervolume(&problem.baselines);
     let best = problem.hypervolume(&problem.oracle());
-    let mut strategy = build(name, problem.space.clone(), instance).unwrap();
+    let mut strategy = build(name, problem.problem(), instance).unwrap();
     let genomes = problem.run(strategy.as_mut(), BUDGETS[BUDGETS.len() - 1]);
     BUDGETS.map(|budget| (problem.hypervolume(&genomes[..budget]) - start) / (best - start))
 }

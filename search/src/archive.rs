@@ -15,6 +15,8 @@ pub struct Candidate {
     pub genome: Genome,
     /// What was told; none while the evaluation is pending.
     pub fitness: Option<Fitness>,
+    /// What was told of the figures that bear a limit and are no objectives.
+    pub limited: Vec<f64>,
 }
 
 /// The candidates of a search in the order in which they were asked.
@@ -75,6 +77,7 @@ impl Archive {
             id: candidate,
             genome: genome.clone(),
             fitness: None,
+            limited: Vec::new(),
         });
         Ok(())
     }
@@ -88,6 +91,7 @@ impl Archive {
         }
         if let Evaluation::Measured {
             objectives,
+            limited,
             violation,
         } = evaluation
         {
@@ -107,6 +111,7 @@ impl Archive {
                 });
             }
             self.objectives = Some(found);
+            self.candidates[position].limited = limited.clone();
         }
         self.candidates[position].fitness = Some(Fitness::of(evaluation));
         Ok(())
@@ -166,6 +171,7 @@ mod tests {
             candidate,
             evaluation: Evaluation::Measured {
                 objectives: objectives.to_vec(),
+                limited: Vec::new(),
                 violation,
             },
         }

@@ -26,6 +26,7 @@ impl Fitness {
             Evaluation::Measured {
                 objectives,
                 violation,
+                ..
             } if violation.is_finite() && objectives.iter().all(|value| value.is_finite()) => {
                 Self {
                     // Adding zero turns a negative zero into a positive one, so that the order
@@ -147,6 +148,7 @@ mod tests {
     fn measured(objectives: &[f64], violation: f64) -> Fitness {
         Fitness::of(&Evaluation::Measured {
             objectives: objectives.to_vec(),
+            limited: Vec::new(),
             violation,
         })
     }

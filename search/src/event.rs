@@ -32,12 +32,26 @@ pub enum Evaluation {
         /// All to be minimised, in the same order and number for every candidate of a search. A
         /// value that is not finite makes the candidate infeasible.
         objectives: Vec<f64>,
+        /// The figures that bear a limit and are no objectives, in the order of
+        /// [`Problem::limited`](crate::Problem::limited); empty where there are none.
+        limited: Vec<f64>,
         /// By how much it breaks the limits, summed over the limits in units that make them
         /// comparable; 0 where it keeps all of them. Infinity or NaN makes it infeasible.
         violation: f64,
     },
     /// It cannot be measured.
     Infeasible,
+}
+
+impl Evaluation {
+    /// A measurement where nothing bears a limit.
+    pub fn unlimited(objectives: Vec<f64>) -> Self {
+        Self::Measured {
+            objectives,
+            limited: Vec::new(),
+            violation: 0.0,
+        }
+    }
 }
 
 /// An event that contradicts those before it. The strategy is left as it was.

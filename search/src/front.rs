@@ -19,12 +19,7 @@ pub fn non_dominated<Point: AsRef<[f64]>>(points: &[Point]) -> Vec<usize> {
         .collect();
     let fitnesses: Vec<Fitness> = finite
         .iter()
-        .map(|&position| {
-            Fitness::of(&Evaluation::Measured {
-                objectives: points[position].as_ref().to_vec(),
-                violation: 0.0,
-            })
-        })
+        .map(|&position| Fitness::of(&Evaluation::unlimited(points[position].as_ref().to_vec())))
         .collect();
     let first = non_dominated_sort(&fitnesses).into_iter().next();
     first

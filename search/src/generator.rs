@@ -47,6 +47,11 @@ impl Generator {
         }
     }
 
+    /// A number from above 0 to 1, each multiple of 2^-53 equally likely.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.below(1 << 53) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
     /// True in `favourable` of `of` cases.
     pub(crate) fn chance(&mut self, favourable: usize, of: usize) -> bool {
         self.below(of) < favourable

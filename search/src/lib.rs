@@ -20,7 +20,7 @@
 //!     strategy.tell(&Event::Asked { candidate, genome: genome.clone() })?;
 //!     let cost: f64 = genome.0.iter().map(|&allele| f64::from(allele)).sum();
 //!     let objectives = vec![cost, -cost];
-//!     let evaluation = Evaluation::Measured { objectives, violation: 0.0 };
+//!     let evaluation = Evaluation::unlimited(objectives);
 //!     strategy.tell(&Event::Told { candidate, evaluation })?;
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -46,6 +46,8 @@
 
 pub mod space;
 
+pub mod problem;
+
 pub mod event;
 
 pub mod dominance;
@@ -62,6 +64,8 @@ pub mod random;
 
 pub mod nsga2;
 
+pub mod surrogate;
+
 pub mod front;
 
 pub mod hypervolume;
@@ -72,7 +76,9 @@ pub use event::{Evaluation, Event, EventError};
 pub use front::{knee, non_dominated};
 pub use hypervolume::{HypervolumeError, hypervolume};
 pub use nsga2::Nsga2;
+pub use problem::{Law, Limited, Problem, ProblemError, Table};
 pub use random::Random;
 pub use space::{Genome, GenomeError, Space, SpaceError};
 pub use stop::{Progress, Stall, StopReason, StopRules, stop};
-pub use strategy::{Strategy, UnknownStrategy, build};
+pub use strategy::{BuildError, Strategy, build};
+pub use surrogate::Surrogate;

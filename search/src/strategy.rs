@@ -4,8 +4,10 @@ use thiserror::Error;
 
 use crate::event::{Event, EventError};
 use crate::nsga2::Nsga2;
+use crate::problem::Problem;
 use crate::random::Random;
-use crate::space::{Genome, Space};
+use crate::space::Genome;
+use crate::surrogate::Surrogate;
 
 /// Proposes what to evaluate next, knowing only what was asked and told.
 ///
@@ -33,22 +35,46 @@ pub trait Strategy: Send {
 }
 
 /// The names that [`build`] knows.
-pub const NAMES: [&str; 2] = ["random", "nsga2"];
+pub const NAMES: [&str; 3] = ["random", "nsga2", "surrogate"];
 
-/// A strategy was asked for by a name that none has.
+/// A strategy that cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown strategy `{name}`; known are {}", NAMES.join(", "))]
-pub struct UnknownStrategy {
-    /// What was asked for.
-    pub name: String,
+pub enum BuildError {
+    /// None has the name.
+    #[error("unknown strategy `{name}`; known are {}", NAMES.join(", "))]
+    UnknownName {
+        /// What was asked for.
+        name: String,
+    },
+    /// It needs to know how the objectives depend on a genome.
+    #[error("the strategy `{name}` needs the law of 2 or 3 objectives; the problem has {found}")]
+    Objectives {
+        /// The strategy.
+        name: String,
+        /// Objectives of the problem.
+        found: usize,
+    },
 }
 
 /// The strategy of that name, before any event.
-pub fn build(name: &str, space: Space, seed: u64) -> Result<Box<dyn Strategy>, UnknownStrategy> {
+pub fn build(
+    name: &str,
+    problem: impl Into<Problem>,
+    seed: u64,
+) -> Result<Box<dyn Strategy>, BuildError> {
+    let problem = problem.into();
+    let space = || problem.space().clone();
     match name {
-        "random" => Ok(Box::new(Random::new(space, seed))),
-        "nsga2" => Ok(Box::new(Nsga2::new(space, seed))),
-        _ => Err(UnknownStrategy {
+        "random" => Ok(Box::new(Random::new(space(), seed))),
+        "nsga2" => Ok(Box::new(Nsga2::new(space(), seed))),
+        "surrogate" if !(2..=3).contains(&problem.objectives().len()) => {
+            Err(BuildError::Objectives {
+                name: name.to_owned(),
+                found: problem.objectives().len(),
+            })
+        }
+        "surrogate" => Ok(Box::new(Surrogate::new(problem, seed))),
+        _ => Err(BuildError::UnknownName {
             name: name.to_owned(),
         }),
     }

@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use bitfront_search::strategy::NAMES;
+
 use bitfront_search::{
-    Evaluation, Event, EventError, Genome, Space, Strategy, build, hypervolume, non_dominated,
+    Evaluation, Event, EventError, Genome, Law, Problem, Space, Strategy, Table, build,
+    hypervolume, non_dominated,
 };
 
 /// Asks every genome in counting order and learns nothing.
@@ -59,10 +62,7 @@ fn evaluate(strategy: &mut dyn Strategy, evaluations: u64) -> BTreeMap<Genome, V
         let objectives = objectives(&genome);
         found.insert(genome.clone(), objectives.clone());
         strategy.tell(&Event::Asked { candidate, genome }).unwrap();
-        let evaluation = Evaluation::Measured {
-            objectives,
-            violation: 0.0,
-        };
+        let evaluation = Evaluation::unlimited(objectives);
         let told = Event::Told {
             candidate,
             evaluation,
@@ -90,8 +90,13 @@ fn the_front_of_an_exhausted_space_is_the_oracles() {
     );
     assert_eq!(all.len() as u128, space.size());
     assert!(front(&all).len() > 10, "a front worth comparing");
-    for name in ["random", "nsga2"] {
-        let mut strategy = build(name, space.clone(), 1).unwrap();
+    let table = |space: &Space| {
+        let guesses = |&alleles: &u8| (0..alleles).map(|allele| f64::from(9 - allele)).collect();
+        Table::new(space.alleles().iter().map(guesses))
+    };
+    let problem = Problem::new(space.clone(), vec![Law::Time(table(&space)); 3]).unwrap();
+    for name in NAMES {
+        let mut strategy = build(name, problem.clone(), 1).unwrap();
         let found = evaluate(strategy.as_mut(), u64::MAX);
         assert_eq!(front(&found), front(&all), "{name}");
     }

@@ -185,7 +185,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
         limits: Limits::default(),
         precisions: None,
         grouping: Grouping::Tensor,
-        strategy: StrategyName::Nsga2,
+        strategy: StrategyName::Surrogate,
         seed: 0,
         imatrix: ImatrixChoice::Calibration,
         context: None,

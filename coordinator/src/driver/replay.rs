@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use bitfront_model::{Baseline, Digest, Plan, SearchRequest, TaskKind};
 use bitfront_search::event::{Event, EventError};
-use bitfront_search::strategy::{self, Strategy, UnknownStrategy};
+use bitfront_search::problem::ProblemError;
+use bitfront_search::strategy::{self, BuildError, Strategy};
 
 use crate::evaluation::Figures;
+use crate::guesses;
 use crate::space::{DecodeError, SearchSpace, SpaceError};
 use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
 
@@ -45,7 +47,9 @@ pub(super) enum ReplayError {
     #[error(transparent)]
     Space(#[from] SpaceError),
     #[error(transparent)]
-    Strategy(#[from] UnknownStrategy),
+    Problem(#[from] ProblemError),
+    #[error(transparent)]
+    Strategy(#[from] BuildError),
     #[error("the strategy proposed an impossible genome: {0}")]
     Proposal(#[from] DecodeError),
     #[error("the stored events contradict each other: {0}")]
@@ -61,7 +65,7 @@ impl Replay {
         Ok(Self {
             strategy: strategy::build(
                 &request.strategy.to_string(),
-                space.as_numbers().clone(),
+                guesses::problem(&space, request)?,
                 request.seed,
             )?,
             baselines: baselines(request, binding),

@@ -259,7 +259,11 @@ fn stored(
 
 #[test]
 fn a_rebuilt_strategy_asks_what_the_living_one_asks() {
-    for strategy in [StrategyName::Random, StrategyName::Nsga2] {
+    for strategy in [
+        StrategyName::Random,
+        StrategyName::Nsga2,
+        StrategyName::Surrogate,
+    ] {
         let request = SearchRequest {
             strategy,
             ..fixtures::request()

@@ -138,10 +138,7 @@ mod tests {
             let genome = Genome(vec![position as u8]);
             archive.record(&Event::Asked { candidate, genome }).unwrap();
             if let Some(objectives) = evaluation {
-                let evaluation = Evaluation::Measured {
-                    objectives: objectives.to_vec(),
-                    violation: 0.0,
-                };
+                let evaluation = Evaluation::unlimited(objectives.to_vec());
                 archive
                     .record(&Event::Told {
                         candidate,

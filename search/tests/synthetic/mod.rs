@@ -4,7 +4,7 @@
 //! head) and 8 to 12 alleles each, ordered from most to fewest bits.
 //!
 //! ```text
-//! loss    = 1e-5 + Σ sensitivity · 4^-bits · noise, told as its decimal logarithm
+//! loss    = 1e-5 + Σ sensitivity · 4^-bits · noise, told as its natural logarithm
 //! latency = Σ weights · bits · kernel factor · noise + overhead
 //! size    = Σ weights · bits
 //! ```
@@ -13,7 +13,9 @@
 //! additive, the problem has a simple oracle: for any weighting of the three sums every gene can
 //! be chosen on its own.
 
-use bitfront_search::{Evaluation, Event, Genome, Space, Strategy, hypervolume};
+use bitfront_search::{
+    Evaluation, Event, Genome, Law, Problem, Space, Strategy, Table, hypervolume,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -64,6 +66,8 @@ pub(crate) struct Synthetic {
     pub(crate) space: Space,
     /// Loss, latency and size of every allele of every gene.
     costs: Vec<Vec<[f64; 3]>>,
+    /// Bits of every allele of every gene.
+    bits: Vec<Vec<f64>>,
     /// The plans that every search starts with.
     pub(crate) baselines: Vec<Genome>,
     worst: [f64; 3],
@@ -125,6 +129,7 @@ impl Synthetic {
             space,
             costs,
             baselines: baselines(&bits_of),
+            bits: bits_of,
             worst: [f64::NEG_INFINITY; 3],
             best: [f64::INFINITY; 3],
         };
@@ -141,7 +146,31 @@ impl Synthetic {
         problem
     }
 
-    /// The logarithm of the loss, the latency and the size.
+    /// The problem as a strategy that uses laws sees it, with guesses from the bits alone.
+    pub(crate) fn problem(&self) -> Problem {
+        let table = |part: &dyn Fn(f64) -> f64| {
+            let of_gene = |costs: &Vec<[f64; 3]>| costs.iter().map(|cost| part(cost[2])).collect();
+            Table::new(self.costs.iter().map(of_gene))
+        };
+        let bits = Table::new(self.bits.clone());
+        let loss = Table::new(bits.genes().iter().zip(&self.costs).map(|(bits, costs)| {
+            let weight = costs[0][2] / bits[0];
+            bits.iter()
+                .map(|bits| weight.sqrt() * 0.25_f64.powf(*bits))
+                .collect()
+        }));
+        let laws = vec![
+            Law::LogSum(loss),
+            Law::Time(table(&|size| size)),
+            Law::Exact {
+                constant: 0.0,
+                table: table(&|size| size),
+            },
+        ];
+        Problem::new(self.space.clone(), laws).unwrap()
+    }
+
+    /// The natural logarithm of the loss, the latency and the size.
     fn objectives(&self, genome: &Genome) -> [f64; 3] {
         let mut sums = [FLOOR, 0.0, 0.0];
         for (costs, &allele) in self.costs.iter().zip(&genome.0) {
@@ -149,7 +178,7 @@ impl Synthetic {
                 *sum += cost;
             }
         }
-        [sums[0].log10(), sums[1], sums[2]]
+        [sums[0].ln(), sums[1], sums[2]]
     }
 
     /// Hypervolume of genomes as a share of the box between the best and the worst baseline.
@@ -201,10 +230,7 @@ impl Synthetic {
                 }
             };
             let candidate = genomes.len() as u64;
-            let evaluation = Evaluation::Measured {
-                objectives: self.objectives(&genome).to_vec(),
-                violation: 0.0,
-            };
+            let evaluation = Evaluation::unlimited(self.objectives(&genome).to_vec());
             genomes.push(genome.clone());
             strategy.tell(&Event::Asked { candidate, genome }).unwrap();
             let told = Event::Told {

@@ -1,0 +1,285 @@
+//! Runs a strategy on problems with a known truth and writes what it evaluated, for the scorer of
+//! the search benchmark to read.
+//!
+//!     cargo run --release -p bitfront-search --example bench -- --instances DIR \
+//!         --strategy NAME [--no-priors] [--batch N] --budget N --seed S --out RUNS.jsonl
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use bitfront_search::{Evaluation, Event, Genome, Law, Problem, Space, Table, build};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde_json::Value;
+
+struct Options {
+    instances: PathBuf,
+    strategy: String,
+    no_priors: bool,
+    batch: usize,
+    budget: usize,
+    seed: u64,
+    out: PathBuf,
+    label: Option<String>,
+}
+
+fn options() -> Options {
+    let mut options = Options {
+        instances: PathBuf::new(),
+        strategy: "surrogate".to_owned(),
+        no_priors: false,
+        batch: 1,
+        budget: 500,
+        seed: 0,
+        out: PathBuf::from("runs.jsonl"),
+        label: None,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || {
+            words
+                .next()
+                .unwrap_or_else(|| panic!("{word} needs a value"))
+        };
+        match word.as_str() {
+            "--instances" => options.instances = value().into(),
+            "--strategy" => options.strategy = value(),
+            "--no-priors" => options.no_priors = true,
+            "--batch" => options.batch = value().parse().unwrap(),
+            "--budget" => options.budget = value().parse().unwrap(),
+            "--seed" => options.seed = value().parse().unwrap(),
+            "--out" => options.out = value().into(),
+            "--label" => options.label = Some(value()),
+            _ => panic!("unknown option {word}"),
+        }
+    }
+    options
+}
+
+struct Instance {
+    name: String,
+    family: String,
+    bits: Vec<f64>,
+    weight: Vec<f64>,
+    a: Vec<Vec<f64>>,
+    pairs: Vec<(usize, usize)>,
+    c: Vec<f64>,
+    cm: Vec<Vec<Vec<f64>>>,
+    t: Vec<Vec<f64>>,
+    a_prior: Vec<Vec<f64>>,
+    t_prior: Vec<Vec<f64>>,
+    worst: Vec<f64>,
+    switch: f64,
+    base: f64,
+    loss_noise: f64,
+    latency_noise: f64,
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_f64().unwrap())
+        .collect()
+}
+
+fn rows(value: &Value) -> Vec<Vec<f64>> {
+    value.as_array().unwrap().iter().map(numbers).collect()
+}
+
+impl Instance {
+    fn read(path: &std::path::Path) -> Self {
+        let value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let number = |key: &str| value[key].as_f64().unwrap();
+        Self {
+            name: value["name"].as_str().unwrap().to_owned(),
+            family: value["family"].as_str().unwrap().to_owned(),
+            bits: numbers(&value["bits"]),
+            weight: numbers(&value["weight"]),
+            a: rows(&value["a"]),
+            pairs: rows(&value["pairs"])
+                .iter()
+                .map(|pair| (pair[0] as usize, pair[1] as usize))
+                .collect(),
+            c: numbers(&value["c"]),
+            cm: value["cm"].as_array().unwrap().iter().map(rows).collect(),
+            t: rows(&value["t"]),
+            a_prior: rows(&value["a_prior"]),
+            t_prior: rows(&value["t_prior"]),
+            worst: numbers(&value["worst"]),
+            switch: number("switch"),
+            base: number("base"),
+            loss_noise: number("loss_noise"),
+            latency_noise: number("latency_noise"),
+        }
+    }
+
+    fn truth(&self, genome: &Genome) -> [f64; 3] {
+        let x: Vec<usize> = genome.0.iter().map(|&allele| usize::from(allele)).collect();
+        let a = |gene: usize| self.a[gene][x[gene]];
+        let mut loss: f64 = (0..x.len()).map(a).sum();
+        for (pair, &(p, q)) in self.pairs.iter().enumerate() {
+            loss += self.c[pair] * self.cm[pair][x[p]][x[q]] * (a(p) * a(q)).sqrt() * 0.5;
+        }
+        loss = loss.max(1e-6);
+        if self.family == "saturating" {
+            let last = x.len() - 1;
+            let low = |gene: usize| x[gene.min(last)] == 0;
+            let triples = (0..x.len())
+                .step_by(5)
+                .filter(|&k| low(k) && low(k + 3) && low(k + 7))
+                .count();
+            loss *= 1.0 + 0.15 * triples as f64;
+            loss /= 1.0 + loss / 200.0;
+        }
+        let switches = x.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        let times: f64 = (0..x.len()).map(|gene| self.t[gene][x[gene]]).sum();
+        let latency = self.base + times + self.switch * switches as f64;
+        let size = (0..x.len())
+            .map(|gene| self.weight[gene] * self.bits[x[gene]])
+            .sum();
+        [loss, latency, size]
+    }
+
+    fn problem(&self, no_priors: bool) -> Problem {
+        let of_bits = |formula: &dyn Fn(f64, f64) -> f64| {
+            Table::new(self.weight.iter().map(|&weight| {
+                self.bits
+                    .iter()
+                    .map(|&bits| formula(weight, bits))
+                    .collect()
+            }))
+        };
+        let (loss, time) = if no_priors {
+            (
+                of_bits(&|weight, bits| weight.sqrt() * 4.0_f64.powf(2.0 - bits)),
+                of_bits(&|weight, bits| weight * bits),
+            )
+        } else {
+            (
+                Table::new(self.a_prior.clone()),
+                Table::new(self.t_prior.clone()),
+            )
+        };
+        let size = of_bits(&|weight, bits| weight * bits);
+        let space = Space::new(self.weight.iter().map(|_| self.bits.len())).unwrap();
+        let laws = vec![
+            Law::LogSum(loss),
+            Law::Time(time),
+            Law::Exact {
+                constant: 0.0,
+                table: size,
+            },
+        ];
+        let ln10 = 10.0_f64.ln();
+        Problem::new(space, laws)
+            .unwrap()
+            .with_worst(vec![
+                Some(self.worst[0] * ln10),
+                Some(self.worst[1]),
+                Some(self.worst[2]),
+            ])
+            .unwrap()
+    }
+}
+
+fn unit(generator: &mut ChaCha8Rng) -> f64 {
+    ((generator.next_u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+}
+
+fn normal(generator: &mut ChaCha8Rng) -> f64 {
+    (-2.0 * unit(generator).ln()).sqrt() * (std::f64::consts::TAU * unit(generator)).cos()
+}
+
+fn main() {
+    let options = options();
+    let mut paths: Vec<_> = fs::read_dir(&options.instances)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let mut out = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&options.out)
+        .unwrap();
+    for path in paths {
+        let instance = Instance::read(&path);
+        let start = Instant::now();
+        let genomes = run(&instance, &options);
+        let seconds = start.elapsed().as_secs_f64();
+        let label = options.label.clone().unwrap_or_else(|| {
+            format!(
+                "{}{}",
+                options.strategy,
+                if options.no_priors { "-noprior" } else { "" }
+            )
+        });
+        let genomes: Vec<&Vec<u8>> = genomes.iter().map(|genome| &genome.0).collect();
+        let line = serde_json::json!({
+            "problem": instance.name, "algorithm": label, "seed": options.seed,
+            "seconds": (seconds * 100.0).round() / 100.0, "genomes": genomes,
+        });
+        writeln!(out, "{line}").unwrap();
+        println!("{} {label} {} {seconds:.1} s", instance.name, genomes.len());
+    }
+}
+
+fn run(instance: &Instance, options: &Options) -> Vec<Genome> {
+    let mut strategy = build(
+        &options.strategy,
+        instance.problem(options.no_priors),
+        options.seed,
+    )
+    .unwrap();
+    let mut noise = ChaCha8Rng::seed_from_u64(options.seed ^ 0x6e6f_6973_6500);
+    let mut genomes: Vec<Genome> = (0..instance.bits.len())
+        .map(|allele| Genome(vec![allele as u8; instance.weight.len()]))
+        .collect();
+    let uniform = genomes.len();
+    let mut told = 0;
+    let mut asked = 0;
+    let mut tell_asked = |strategy: &mut Box<dyn bitfront_search::Strategy>, genomes: &[Genome]| {
+        while asked < genomes.len() {
+            strategy
+                .tell(&Event::Asked {
+                    candidate: asked as u64,
+                    genome: genomes[asked].clone(),
+                })
+                .unwrap();
+            asked += 1;
+        }
+    };
+    tell_asked(&mut strategy, &genomes);
+    loop {
+        while told < genomes.len() {
+            let [loss, latency, size] = instance.truth(&genomes[told]);
+            let loss = loss.ln() + instance.loss_noise * normal(&mut noise);
+            let spike = if unit(&mut noise) < 0.02 { 1.3 } else { 1.0 };
+            let latency = latency * (instance.latency_noise * normal(&mut noise)).exp() * spike;
+            let evaluation = Evaluation::unlimited(vec![loss, latency, size]);
+            strategy
+                .tell(&Event::Told {
+                    candidate: told as u64,
+                    evaluation,
+                })
+                .unwrap();
+            told += 1;
+        }
+        if genomes.len() >= options.budget {
+            return genomes;
+        }
+        for _ in 0..options.batch.min(options.budget - genomes.len()) {
+            let Some(genome) = strategy.ask((genomes.len() - uniform) as u64) else {
+                return genomes;
+            };
+            genomes.push(genome);
+            tell_asked(&mut strategy, &genomes);
+        }
+    }
+}

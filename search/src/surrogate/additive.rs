@@ -1,0 +1,249 @@
+//! A positive sum of terms, learned from its values at a few genomes.
+//!
+//! Every term is its guess times the exponential of its effects, so no term is ever negative and
+//! an error of the guess is a factor, as the errors of sensitivity proxies are. The effects have
+//! independent normal priors around zero; the values have log-normal noise, which also stands for
+//! what the sum leaves out. The fit is the mode of the posterior, by Gauss-Newton steps: each is a
+//! Gaussian process regression of the linearised model, solved in the space of the measurements
+//! (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1). The
+//! share of the noise is the one with the greatest marginal likelihood (section 5.4), and gross
+//! errors of single values are bounded by Huber's weights ("Robust estimation of a location
+//! parameter", 1964).
+//!
+//! Time is O(n² e + n³) for n values and e effects; memory O(n² + n e).
+
+use faer::linalg::solvers::{Llt, Solve};
+use faer::{Accum, Mat, Par, Side};
+
+use super::design::Design;
+use crate::space::Genome;
+
+/// Gauss-Newton steps; the third moves predictions by less than a thousandth.
+const STEPS: usize = 4;
+
+/// Noise variances, as shares of the prior's, among which the likeliest is taken.
+const NOISES: [f64; 7] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1];
+
+/// The noise before the first look at the likelihood.
+const FIRST_NOISE: f64 = 1e-2;
+
+/// Residuals in standard deviations from which on they pull no harder.
+const HUBER: f64 = 2.0;
+
+/// The farthest that one step may move a term, as the logarithm of a factor.
+const LONGEST_STEP: f64 = 1.5;
+
+/// A value of the sum at a genome.
+#[derive(Debug, Clone)]
+pub(super) struct Value<'a> {
+    pub(super) genome: &'a Genome,
+    /// The natural logarithm of the sum.
+    pub(super) logarithm: f64,
+}
+
+/// What was learned.
+#[derive(Debug, Clone)]
+pub(super) struct Fit {
+    /// Every term of the design, in the unit of the values.
+    pub(super) terms: Vec<f64>,
+}
+
+/// Fits the terms to the values, starting at the guesses. Guesses must be positive; their common
+/// scale does not matter.
+pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>]) -> Fit {
+    let rows: Vec<Vec<usize>> = values
+        .iter()
+        .map(|value| design.active(value.genome))
+        .collect();
+    let scale = scale(guesses, &rows, values);
+    let start: Vec<f64> = guesses.iter().map(|guess| guess.ln() + scale).collect();
+    let mut effects = vec![0.0; start.len()];
+    let mut weights = vec![1.0; values.len()];
+    let mut noise = FIRST_NOISE;
+    for step in 0..STEPS {
+        if values.is_empty() {
+            break;
+        }
+        let linear = Linear::new(design, &rows, values, &start, &effects);
+        if step > 0 {
+            weights = linear.weights();
+        }
+        if step == 1 || step == 2 {
+            noise = linear.likeliest_noise(&weights);
+        }
+        let Some(solution) = linear.solve(noise, &weights) else {
+            break;
+        };
+        let reached = linear.effects(design, &solution);
+        for (effect, reached) in effects.iter_mut().zip(reached) {
+            *effect += (reached - *effect).clamp(-LONGEST_STEP, LONGEST_STEP);
+        }
+    }
+    let terms = start
+        .iter()
+        .zip(&effects)
+        .map(|(start, effect)| (start + effect).exp())
+        .collect();
+    Fit { terms }
+}
+
+/// The logarithm of the factor that brings the guessed sums to the values: the median, so that a
+/// few values far off do not move it.
+fn scale(guesses: &[f64], rows: &[Vec<usize>], values: &[Value<'_>]) -> f64 {
+    let ratios = rows.iter().zip(values).map(|(row, value)| {
+        let guessed: f64 = row.iter().map(|&term| guesses[term]).sum();
+        value.logarithm - guessed.ln()
+    });
+    median(ratios.collect()).unwrap_or(0.0)
+}
+
+/// The upper median; none of nothing.
+pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
+    let middle = numbers.len() / 2;
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(middle).copied()
+}
+
+/// The model linearised around the current terms, in the logarithm of the sum.
+struct Linear {
+    /// Values × effects: by how much a standard deviation of an effect moves a value.
+    features: Mat<f64>,
+    /// The product of the features with themselves: the covariance of the values, lower half.
+    covariance: Mat<f64>,
+    /// What the effects have to explain.
+    targets: Vec<f64>,
+    /// What is left of it at the current terms.
+    residuals: Vec<f64>,
+}
+
+impl Linear {
+    fn new(
+        design: &Design,
+        rows: &[Vec<usize>],
+        values: &[Value<'_>],
+        start: &[f64],
+        effects: &[f64],
+    ) -> Self {
+        let terms: Vec<f64> = start
+            .iter()
+            .zip(effects)
+            .map(|(start, effect)| (start + effect).exp())
+            .collect();
+        let deviations = design.deviations();
+        let mut features = Mat::zeros(rows.len(), deviations.len());
+        let (mut targets, mut residuals) = (Vec::new(), Vec::new());
+        for (place, (row, value)) in rows.iter().zip(values).enumerate() {
+            let sum: f64 = row.iter().map(|&term| terms[term]).sum();
+            let residual = value.logarithm - sum.ln();
+            let mut explained = 0.0;
+            for &term in row {
+                let share = terms[term] / sum;
+                explained += share * effects[term];
+                for &effect in design.effects(term) {
+                    features[(place, effect)] += share * deviations[effect];
+                }
+            }
+            residuals.push(residual);
+            targets.push(residual + explained);
+        }
+        let mut covariance = Mat::zeros(rows.len(), rows.len());
+        faer::linalg::matmul::triangular::matmul(
+            covariance.as_mut(),
+            faer::linalg::matmul::triangular::BlockStructure::TriangularLower,
+            Accum::Replace,
+            features.as_ref(),
+            faer::linalg::matmul::triangular::BlockStructure::Rectangular,
+            features.transpose(),
+            faer::linalg::matmul::triangular::BlockStructure::Rectangular,
+            1.0,
+            Par::Seq,
+        );
+        Self {
+            features,
+            covariance,
+            targets,
+            residuals,
+        }
+    }
+
+    /// Huber's weights of the residuals at the current terms.
+    fn weights(&self) -> Vec<f64> {
+        let sizes: Vec<f64> = self
+            .residuals
+            .iter()
+            .map(|residual| residual.abs())
+            .collect();
+        // The median of a normal distribution's absolute values is 0.6745 standard deviations.
+        let deviation = median(sizes.clone()).unwrap_or(0.0) / 0.6745;
+        let bound = HUBER * deviation.max(1e-9);
+        sizes
+            .iter()
+            .map(|size| if *size > bound { bound / size } else { 1.0 })
+            .collect()
+    }
+
+    fn factor(&self, noise: f64, weights: &[f64]) -> Option<Llt<f64>> {
+        let mut matrix = self.covariance.clone();
+        for (place, weight) in weights.iter().enumerate() {
+            matrix[(place, place)] += noise / weight;
+        }
+        matrix.llt(Side::Lower).ok()
+    }
+
+    fn solve(&self, noise: f64, weights: &[f64]) -> Option<Vec<f64>> {
+        let targets = Mat::from_fn(self.targets.len(), 1, |row, _| self.targets[row]);
+        let solution = self.factor(noise, weights)?.solve(&targets);
+        Some(
+            (0..self.targets.len())
+                .map(|row| solution[(row, 0)])
+                .collect(),
+        )
+    }
+
+    /// The noise under which the targets are the likeliest, each with the prior's scale that
+    /// suits it best.
+    fn likeliest_noise(&self, weights: &[f64]) -> f64 {
+        let count = self.targets.len() as f64;
+        let targets = Mat::from_fn(self.targets.len(), 1, |row, _| self.targets[row]);
+        let likelihood = |noise: f64| -> Option<f64> {
+            let factor = self.factor(noise, weights)?;
+            let solution = factor.solve(&targets);
+            let fit: f64 = (0..self.targets.len())
+                .map(|row| solution[(row, 0)] * self.targets[row])
+                .sum();
+            let diagonal = factor.L().diagonal().column_vector();
+            let determinant: f64 = diagonal.iter().map(|entry| 2.0 * entry.ln()).sum();
+            Some(-0.5 * (count * (fit / count).ln() + determinant))
+        };
+        NOISES
+            .into_iter()
+            .filter_map(|noise| Some((noise, likelihood(noise)?)))
+            .max_by(|left, right| left.1.total_cmp(&right.1))
+            .map_or(FIRST_NOISE, |(noise, _)| noise)
+    }
+
+    /// The effect on every term, as the logarithm of a factor, that a solution stands for.
+    fn effects(&self, design: &Design, solution: &[f64]) -> Vec<f64> {
+        let deviations = design.deviations();
+        let of_effect: Vec<f64> = (0..deviations.len())
+            .map(|effect| {
+                let column = self.features.col(effect);
+                let sum: f64 = column
+                    .iter()
+                    .zip(solution)
+                    .map(|(left, right)| left * right)
+                    .sum();
+                deviations[effect] * sum
+            })
+            .collect();
+        (0..design.terms())
+            .map(|term| {
+                design
+                    .effects(term)
+                    .iter()
+                    .map(|&effect| of_effect[effect])
+                    .sum()
+            })
+            .collect()
+    }
+}
