@@ -11,7 +11,7 @@ use bitfront_model::{Digest, ModelSpec};
 
 use crate::error::{ImatrixError, SourceError};
 use crate::files::{self, Durability};
-use crate::gguf::{GgufFile, TensorInfo, TensorPlan, Value, Writer};
+use crate::gguf::{GgufFile, TensorEntry, TensorInfo, Value, Writer};
 
 mod legacy;
 
@@ -221,7 +221,7 @@ pub fn write(imatrix: &Imatrix, path: &Path) -> Result<(), ImatrixError> {
         (CHUNK_COUNT_KEY.to_owned(), Value::U32(imatrix.chunk_count)),
         (CHUNK_SIZE_KEY.to_owned(), Value::U32(imatrix.chunk_size)),
     ];
-    let plan = |name: String, length: usize| TensorPlan {
+    let plan = |name: String, length: usize| TensorEntry {
         name,
         shape: vec![length as u64],
         precision: bitfront_model::Precision::F32,

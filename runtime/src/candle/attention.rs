@@ -2,7 +2,7 @@
 
 use super::elementwise::dot;
 use super::exponential::exp;
-use super::kv_cache::LayerCache;
+use super::kv_cache::BlockCache;
 use super::parallel::for_costly_rows;
 
 /// The row of a query: which sequence it belongs to and at which position.
@@ -19,7 +19,7 @@ pub(crate) struct Place {
 pub(crate) fn attend(
     queries: &[f32],
     places: &[Place],
-    cache: &LayerCache,
+    cache: &BlockCache,
     heads: usize,
 ) -> Vec<f32> {
     let head_size = cache.head_size();

@@ -249,8 +249,8 @@ impl Decoder {
             let rope = cache.rope();
             rope.rotate(&mut query, self.heads * self.head_size, position);
             rope.rotate(&mut key, self.key_value_heads * self.head_size, position);
-            let layer = cache.layer(index);
-            layer.store(&key, &value, count, start);
+            let cached = cache.block(index);
+            cached.store(&key, &value, count, start);
 
             // After the last keys and values only the wanted positions go on.
             let last = index + 1 == self.blocks.len() && wanted.len() < every.len();
@@ -259,7 +259,7 @@ impl Decoder {
                 query = gather(&query, self.heads * self.head_size, &wanted, start, count);
             }
             let asking = if last { &wanted } else { &every };
-            let attended = attend(&query, asking, layer, self.heads);
+            let attended = attend(&query, asking, cached, self.heads);
             let attended = Activations::new(attended, self.heads * self.head_size);
             let output = &block.attention_output;
             let mut delta = multiply(matrices, output.layer, &attended, &mut pass)?;

@@ -10,12 +10,12 @@ pub struct KvCache {
     sequences: usize,
     capacity: usize,
     length: usize,
-    layers: Vec<LayerCache>,
+    blocks: Vec<BlockCache>,
     rope: Rope,
 }
 
 /// The cache of one block: keys and values as `sequences × heads × capacity × head_size`.
-pub(crate) struct LayerCache {
+pub(crate) struct BlockCache {
     heads: usize,
     head_size: usize,
     capacity: usize,
@@ -35,7 +35,7 @@ impl KvCache {
     ) -> Self {
         let head_size = 2 * frequencies.len();
         let values = sequences * heads * capacity * head_size;
-        let layer = || LayerCache {
+        let block = || BlockCache {
             heads,
             head_size,
             capacity,
@@ -46,7 +46,7 @@ impl KvCache {
             sequences,
             capacity,
             length: 0,
-            layers: (0..blocks).map(|_| layer()).collect(),
+            blocks: (0..blocks).map(|_| block()).collect(),
             rope: Rope::new(frequencies, capacity),
         }
     }
@@ -68,8 +68,8 @@ impl KvCache {
 
     /// Bytes that it occupies.
     pub fn bytes(&self) -> u64 {
-        let values = |layer: &LayerCache| (layer.keys.len() + layer.values.len()) as u64;
-        self.layers.iter().map(values).sum::<u64>() * 4
+        let values = |block: &BlockCache| (block.keys.len() + block.values.len()) as u64;
+        self.blocks.iter().map(values).sum::<u64>() * 4
     }
 
     /// Forgets everything.
@@ -91,12 +91,12 @@ impl KvCache {
         &self.rope
     }
 
-    pub(crate) fn layer(&mut self, block: usize) -> &mut LayerCache {
-        &mut self.layers[block]
+    pub(crate) fn block(&mut self, index: usize) -> &mut BlockCache {
+        &mut self.blocks[index]
     }
 }
 
-impl LayerCache {
+impl BlockCache {
     pub(crate) fn heads(&self) -> usize {
         self.heads
     }

@@ -10,7 +10,7 @@ use bitfront_model::{LayerKind, Plan, PlanError, Precision};
 use super::{metadata, vocabulary};
 use crate::error::ExportError;
 use crate::files::{self, Durability};
-use crate::gguf::{TensorPlan, Value, Writer};
+use crate::gguf::{TensorEntry, Value, Writer};
 use crate::source::layout::permutes;
 use crate::source::rows::to_file_order;
 use crate::source::{Origin, Source};
@@ -79,7 +79,7 @@ struct Export<'a> {
     plan: &'a Plan,
     layers: &'a dyn QuantizedLayers,
     metadata: Vec<(String, Value)>,
-    tensors: Vec<(TensorPlan, Content)>,
+    tensors: Vec<(TensorEntry, Content)>,
 }
 
 enum WriteError {
@@ -158,7 +158,7 @@ impl<'a> Export<'a> {
                 Content::Layer(index) => {
                     let (layer, precision) = (&spec.layers[index], self.plan.precisions()[index]);
                     let bytes = precision.bytes(layer.rows, layer.columns);
-                    TensorPlan {
+                    TensorEntry {
                         name: layer.tensor_name(),
                         shape: vec![layer.columns, layer.rows],
                         precision,
@@ -169,7 +169,7 @@ impl<'a> Export<'a> {
                         })?,
                     }
                 }
-                Content::Fixed(index) => TensorPlan {
+                Content::Fixed(index) => TensorEntry {
                     name: fixed[index].name.clone(),
                     shape: vec![fixed[index].length],
                     precision: Precision::F32,
@@ -192,7 +192,7 @@ impl<'a> Export<'a> {
         Ok(())
     }
 
-    fn bytes(&self, tensor: &TensorPlan, content: Content) -> Result<Cow<'_, [u8]>, ExportError> {
+    fn bytes(&self, tensor: &TensorEntry, content: Content) -> Result<Cow<'_, [u8]>, ExportError> {
         let spec = self.source.spec();
         let head_size = spec.head_size as usize;
         match content {

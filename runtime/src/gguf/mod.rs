@@ -16,4 +16,4 @@ pub use error::GgufError;
 pub use file::GgufFile;
 pub use header::{Header, TensorInfo, parse};
 pub use value::{Value, ValueType};
-pub use writer::{TensorPlan, Writer};
+pub use writer::{TensorEntry, Writer};

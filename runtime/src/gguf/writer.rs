@@ -10,7 +10,7 @@ use super::value::Value;
 
 /// A tensor that is going to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorPlan {
+pub struct TensorEntry {
     /// Its name.
     pub name: String,
     /// Elements along every dimension, the length of a row first.
@@ -25,7 +25,7 @@ pub struct TensorPlan {
 /// is in memory.
 pub struct Writer<W> {
     output: W,
-    tensors: Vec<TensorPlan>,
+    tensors: Vec<TensorEntry>,
     alignment: u64,
     next: usize,
     /// Bytes written of the data part.
@@ -37,7 +37,7 @@ impl<W: Write> Writer<W> {
     pub fn new(
         mut output: W,
         metadata: &[(String, Value)],
-        tensors: Vec<TensorPlan>,
+        tensors: Vec<TensorEntry>,
     ) -> io::Result<Self> {
         let alignment = metadata
             .iter()

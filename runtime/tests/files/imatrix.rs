@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bitfront_model::Precision;
-use bitfront_runtime::gguf::{TensorPlan, Value, Writer};
+use bitfront_runtime::gguf::{TensorEntry, Value, Writer};
 use bitfront_runtime::imatrix_file::{self, Imatrix, ImatrixEntry};
 use bitfront_runtime::source;
 
@@ -128,7 +128,7 @@ fn file(path: &Path, metadata: &[(&str, Value)], tensors: &[(&str, &[f32])]) {
     let metadata = metadata
         .iter()
         .map(|(key, value)| ((*key).to_owned(), value.clone()));
-    let plans = tensors.iter().map(|(name, values)| TensorPlan {
+    let plans = tensors.iter().map(|(name, values)| TensorEntry {
         name: (*name).to_owned(),
         shape: vec![values.len() as u64],
         precision: Precision::F32,

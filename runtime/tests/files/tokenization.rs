@@ -2,7 +2,7 @@
 
 use bitfront_model::{Plan, Precision};
 use bitfront_runtime::export::gguf::{self, Options};
-use bitfront_runtime::gguf::{GgufFile, TensorPlan, Value, Writer};
+use bitfront_runtime::gguf::{GgufFile, TensorEntry, Value, Writer};
 use bitfront_runtime::source;
 use bitfront_runtime::tokenizer::{self, Tokenizer};
 use serde_json::{Value as Json, json};
@@ -223,7 +223,7 @@ fn with_metadata(model: &str, edit: impl FnOnce(&mut Vec<(String, Value)>)) -> S
     let file = GgufFile::open(&path).unwrap();
     let mut metadata = file.header().metadata.clone();
     edit(&mut metadata);
-    let plans = file.header().tensors.iter().map(|tensor| TensorPlan {
+    let plans = file.header().tensors.iter().map(|tensor| TensorEntry {
         name: tensor.name.clone(),
         shape: tensor.shape.clone(),
         precision: tensor.precision,
