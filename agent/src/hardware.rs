@@ -121,11 +121,25 @@ macro_rules! detected {
 /// The instruction set features that kernels of matrix products choose by, sorted.
 #[cfg(target_arch = "x86_64")]
 fn isa_features() -> Vec<String> {
-    detected!(is_x86_feature_detected:
+    let vector: Vec<String> = detected!(is_x86_feature_detected:
         "sse3", "ssse3", "sse4.1", "sse4.2", "avx", "avx2", "fma", "f16c", "avxvnni",
         "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512vnni", "avx512bf16",
         "avx512fp16",
-    )
+    );
+    // The names of the matrix extensions sort before those of the vector ones.
+    matrix_extensions().into_iter().chain(vector).collect()
+}
+
+/// The matrix extensions, by leaf 7 of CPUID: the standard library does not name them yet on its
+/// stable channel.
+#[cfg(target_arch = "x86_64")]
+fn matrix_extensions() -> Vec<String> {
+    let flags = std::arch::x86_64::__cpuid_count(7, 0).edx;
+    [("amx-bf16", 22), ("amx-int8", 25), ("amx-tile", 24)]
+        .into_iter()
+        .filter(|(_, bit)| flags & (1 << bit) != 0)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// The instruction set features that kernels of matrix products choose by, sorted.
@@ -184,9 +198,12 @@ mod tests {
             .unwrap()
             .split_whitespace()
             .collect();
-        for feature in ["avx", "avx2", "fma", "f16c", "avx512f", "avx512bw"] {
+        for feature in [
+            "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "amx-bf16", "amx-int8", "amx-tile",
+        ] {
             let detected = isa_features().iter().any(|name| name == feature);
-            assert_eq!(detected, flags.contains(feature), "{feature}");
+            let listed = flags.contains(feature.replace('-', "_").as_str());
+            assert_eq!(detected, listed, "{feature}");
         }
     }
 
