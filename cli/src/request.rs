@@ -60,7 +60,6 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         .precisions
         .clone()
         .unwrap_or_else(|| usual_precisions(&spec));
-    check_reachable(settings, &spec, &precisions)?;
 
     Ok(SearchRequest {
         subject: Subject {
@@ -127,6 +126,8 @@ fn usual_workloads(context: u32) -> Vec<Workload> {
     ]
 }
 
+/// The tokens of a window. A context that the model was not made for is refused here already: the
+/// text is cut by it, and would be called too short.
 fn context(asked: Option<u32>, spec: &ModelSpec) -> Result<u32, Problem> {
     let most = u32::try_from(spec.context_length).unwrap_or(u32::MAX);
     match asked {
@@ -139,43 +140,8 @@ fn context(asked: Option<u32>, spec: &ModelSpec) -> Result<u32, Problem> {
     }
 }
 
-/// Refuses what no plan can keep, before anything is measured.
-fn check_reachable(
-    settings: &SearchSettings,
-    spec: &ModelSpec,
-    precisions: &[Precision],
-) -> Result<(), Problem> {
-    let mut smallest = spec.fixed_bytes;
-    for layer in &spec.layers {
-        let fewest = precisions
-            .iter()
-            .filter_map(|precision| precision.bytes(layer.rows, layer.columns))
-            .min();
-        match fewest {
-            Some(bytes) => smallest += bytes,
-            None => {
-                return Err(Problem::usage(format!(
-                    "none of the precisions fits layer `{}`: its rows have {} weights",
-                    layer.name, layer.columns
-                ))
-                .with_hint(format!(
-                    "add one of {} to --precisions",
-                    names(layer.fitting())
-                )));
-            }
-        }
-    }
-    match settings.limits.max_size_bytes {
-        Some(limit) if limit < smallest => Err(Problem::usage(format!(
-            "--max-size: {limit} bytes are too few: the smallest plan of model `{}` with these \
-             precisions has {smallest} bytes",
-            spec.name
-        ))),
-        _ => Ok(()),
-    }
-}
-
 /// The names of precisions, for people.
+#[cfg(any(test, feature = "demo"))]
 pub(crate) fn names(precisions: impl IntoIterator<Item = Precision>) -> String {
     let names: Vec<_> = precisions.into_iter().map(Precision::name).collect();
     names.join(", ")

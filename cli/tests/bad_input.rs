@@ -167,7 +167,7 @@ const CASES: &[Case] = &[
         spoil: nothing,
         arguments: &["--max-size=1MB"],
         code: 2,
-        said: &["--max-size", "smallest plan", "bytes"],
+        said: &["max_size_bytes", "smallest plan", "bytes"],
     },
     Case {
         name: "a precision that is not known",
@@ -198,7 +198,11 @@ const CASES: &[Case] = &[
         },
         arguments: &["--imatrix=other.imatrix"],
         code: 2,
-        said: &["--imatrix", "other.imatrix", "does not belong to this model"],
+        said: &[
+            "--imatrix",
+            "other.imatrix",
+            "does not belong to this model",
+        ],
     },
     Case {
         name: "a coordinator that is not there",

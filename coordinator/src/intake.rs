@@ -1,5 +1,5 @@
-//! Every check of a request, and the only place with any: what passes here is carried out as it
-//! is.
+//! Every check of a request: what passes here is carried out as it is. A client says earlier only
+//! what it could not make a request of.
 
 use std::time::Duration;
 
