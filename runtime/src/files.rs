@@ -109,7 +109,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.gguf");
         std::fs::write(&path, b"before").unwrap();
-        replace(&path, Durability::Forced, |output| output.write_all(b"after")).unwrap();
+        replace(&path, Durability::Forced, |output| {
+            output.write_all(b"after")
+        })
+        .unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"after");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }

@@ -246,7 +246,7 @@ mod tests {
             assert_eq!(files(directory.path()).len(), 1);
             vec![0.5; 8]
         });
-        assert_eq!(files(directory.path()), [path.clone()]);
+        assert_eq!(files(directory.path()), std::slice::from_ref(&path));
         assert_eq!(path.metadata().unwrap().len(), SHAPE.bytes().unwrap());
         let again = make(&path, &mut |_| panic!("it is there"));
         let quarter = f32::from_le_bytes(again.log_probabilities(2, 1)[3]).exp();

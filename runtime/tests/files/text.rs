@@ -160,7 +160,7 @@ fn too_short_empty_and_unreadable_texts_say_what_is_needed() {
     let longer = file(&directory, "longer.txt", prose(60));
     // As many tokens as fill whole windows, so that the repetition begins with one.
     let mut whole = prose(50);
-    while tokenizer.encode(&whole).unwrap().len() % 32 != 0 {
+    while !tokenizer.encode(&whole).unwrap().len().is_multiple_of(32) {
         whole.push('\n');
     }
     let twice = file(&directory, "twice.txt", whole.repeat(2));
