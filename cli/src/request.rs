@@ -141,7 +141,6 @@ fn context(asked: Option<u32>, spec: &ModelSpec) -> Result<u32, Problem> {
 }
 
 /// The names of precisions, for people.
-#[cfg(any(test, feature = "demo"))]
 pub(crate) fn names(precisions: impl IntoIterator<Item = Precision>) -> String {
     let names: Vec<_> = precisions.into_iter().map(Precision::name).collect();
     names.join(", ")
