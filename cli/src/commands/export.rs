@@ -38,6 +38,9 @@ pub(super) async fn export(typed: ExportArguments, session: Session) -> anyhow::
             let front = connection.client.front(*search, None).await?;
             connection.close().await?;
             let point = choose(&front, typed.candidate, limits, typed.by)?;
+            if typed.imatrix.is_none() && typed.kind != ExportAs::TensorTypeFile {
+                refuse_unscored(&front, point)?;
+            }
             session.printer.say(format_args!(
                 "exporting {} of search {search}: {}",
                 point.name(),
@@ -109,6 +112,21 @@ fn choose(
                 front.status.search
             ))
         })
+}
+
+/// Refuses a candidate that was not scored where the search quantizes with an imatrix: which one is
+/// known from the score alone, and doing without would be another plan than the search is about.
+fn refuse_unscored(front: &Front, point: &FrontPoint) -> Result<(), Problem> {
+    let status = &front.status;
+    if point.quality.is_some() || status.request.subject.imatrix == ImatrixSource::None {
+        return Ok(());
+    }
+    Err(Problem::nothing_found(format!(
+        "candidate {} of search {} has not been scored, so that the importance matrix of its \
+         tensors is not known",
+        point.candidate, status.search
+    ))
+    .with_hint("name it with --imatrix FILE, or do without: --imatrix none"))
 }
 
 /// Reads a plan file and finds its model: where `--model` says, or where a search read it.
@@ -262,5 +280,25 @@ impl Exported {
             .with_hint("name it with --imatrix FILE, or do without: --imatrix none")
             .into()),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_that_was_not_scored_is_not_exported_without_its_imatrix() {
+        let mut front = crate::testing::front();
+        front.status.request.subject.imatrix = ImatrixSource::Calibration;
+        refuse_unscored(&front, &front.points[0]).unwrap();
+        front.points[0].quality = None;
+        let candidate = front.points[0].candidate;
+        let problem = refuse_unscored(&front, &front.points[0]).unwrap_err();
+        let expected = format!("candidate {candidate} of search 1 has not been scored");
+        assert!(problem.to_string().starts_with(&expected), "{problem}");
+        front.status.request.subject.imatrix = ImatrixSource::None;
+        refuse_unscored(&front, &front.points[0]).unwrap();
     }
 }
