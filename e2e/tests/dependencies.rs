@@ -60,7 +60,7 @@ const CONFINED: [(&str, &[&str]); 9] = [
 /// All that the pure members may depend on outside their tests.
 const PURE: [(&str, &[&str]); 2] = [
     ("model", &["serde", "serde_json", "sha2", "thiserror"]),
-    ("search", &["rand", "rand_chacha", "thiserror"]),
+    ("search", &["faer", "rand_chacha", "thiserror"]),
 ];
 
 /// Text that may stand only in some places.

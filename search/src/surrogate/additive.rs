@@ -7,12 +7,12 @@
 //! Gaussian process regression of the linearised model, solved in the space of the measurements
 //! (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1). The
 //! share of the noise is the one with the greatest marginal likelihood (section 5.4), and gross
-//! errors of single values are bounded by Huber's weights ("Robust estimation of a location
-//! parameter", 1964).
+//! errors of single values are discounted as a Student-t noise does it (Lange, Little and Taylor,
+//! "Robust statistical modeling using the t distribution", 1989).
 //!
 //! Time is O(n² e + n³) for n values and e effects; memory O(n² + n e).
 
-use faer::linalg::solvers::{Llt, Solve};
+use faer::linalg::solvers::{DenseSolveCore, Llt, Solve};
 use faer::{Accum, Mat, Par, Side};
 
 use super::design::Design;
@@ -27,8 +27,8 @@ const NOISES: [f64; 7] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1];
 /// The noise before the first look at the likelihood.
 const FIRST_NOISE: f64 = 1e-2;
 
-/// Residuals in standard deviations from which on they pull no harder.
-const HUBER: f64 = 2.0;
+/// Degrees of freedom of the noise: few, so that single values may be far off.
+const FREEDOM: f64 = 4.0;
 
 /// The farthest that one step may move a term, as the logarithm of a factor.
 const LONGEST_STEP: f64 = 1.5;
@@ -65,10 +65,8 @@ pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>]) -> Fit
             break;
         }
         let linear = Linear::new(design, &rows, values, &start, &effects);
-        if step > 0 {
-            weights = linear.weights();
-        }
         if step == 1 || step == 2 {
+            weights = linear.weights(noise, &weights).unwrap_or(weights);
             noise = linear.likeliest_noise(&weights);
         }
         let Some(solution) = linear.solve(noise, &weights) else {
@@ -112,8 +110,6 @@ struct Linear {
     covariance: Mat<f64>,
     /// What the effects have to explain.
     targets: Vec<f64>,
-    /// What is left of it at the current terms.
-    residuals: Vec<f64>,
 }
 
 impl Linear {
@@ -131,7 +127,7 @@ impl Linear {
             .collect();
         let deviations = design.deviations();
         let mut features = Mat::zeros(rows.len(), deviations.len());
-        let (mut targets, mut residuals) = (Vec::new(), Vec::new());
+        let mut targets = Vec::new();
         for (place, (row, value)) in rows.iter().zip(values).enumerate() {
             let sum: f64 = row.iter().map(|&term| terms[term]).sum();
             let residual = value.logarithm - sum.ln();
@@ -143,7 +139,6 @@ impl Linear {
                     features[(place, effect)] += share * deviations[effect];
                 }
             }
-            residuals.push(residual);
             targets.push(residual + explained);
         }
         let mut covariance = Mat::zeros(rows.len(), rows.len());
@@ -162,24 +157,30 @@ impl Linear {
             features,
             covariance,
             targets,
-            residuals,
         }
     }
 
-    /// Huber's weights of the residuals at the current terms.
-    fn weights(&self) -> Vec<f64> {
-        let sizes: Vec<f64> = self
-            .residuals
-            .iter()
-            .map(|residual| residual.abs())
+    /// How far each value can be trusted: the weight that a Student-t noise gives it, by what the
+    /// other values predict for it. Its own residual would not do, since a fit with few values
+    /// follows each of them.
+    fn weights(&self, noise: f64, weights: &[f64]) -> Option<Vec<f64>> {
+        let factor = self.factor(noise, weights)?;
+        let solution = factor.solve(&self.targets());
+        let inverse = factor.inverse();
+        // The error of a value left out, in its standard deviations (Rasmussen and Williams,
+        // equation 5.12), up to a scale that all have in common.
+        let left_out: Vec<f64> = (0..self.targets.len())
+            .map(|row| solution[(row, 0)] / inverse[(row, row)].sqrt())
             .collect();
+        let sizes = left_out.iter().map(|error| error.abs()).collect();
         // The median of a normal distribution's absolute values is 0.6745 standard deviations.
-        let deviation = median(sizes.clone()).unwrap_or(0.0) / 0.6745;
-        let bound = HUBER * deviation.max(1e-9);
-        sizes
-            .iter()
-            .map(|size| if *size > bound { bound / size } else { 1.0 })
-            .collect()
+        let deviation = (median(sizes)? / 0.6745).max(f64::MIN_POSITIVE);
+        let weight = |error: f64| (FREEDOM + 1.0) / (FREEDOM + (error / deviation).powi(2));
+        Some(left_out.into_iter().map(weight).collect())
+    }
+
+    fn targets(&self) -> Mat<f64> {
+        Mat::from_fn(self.targets.len(), 1, |row, _| self.targets[row])
     }
 
     fn factor(&self, noise: f64, weights: &[f64]) -> Option<Llt<f64>> {
@@ -191,8 +192,7 @@ impl Linear {
     }
 
     fn solve(&self, noise: f64, weights: &[f64]) -> Option<Vec<f64>> {
-        let targets = Mat::from_fn(self.targets.len(), 1, |row, _| self.targets[row]);
-        let solution = self.factor(noise, weights)?.solve(&targets);
+        let solution = self.factor(noise, weights)?.solve(&self.targets());
         Some(
             (0..self.targets.len())
                 .map(|row| solution[(row, 0)])
@@ -204,7 +204,7 @@ impl Linear {
     /// suits it best.
     fn likeliest_noise(&self, weights: &[f64]) -> f64 {
         let count = self.targets.len() as f64;
-        let targets = Mat::from_fn(self.targets.len(), 1, |row, _| self.targets[row]);
+        let targets = self.targets();
         let likelihood = |noise: f64| -> Option<f64> {
             let factor = self.factor(noise, weights)?;
             let solution = factor.solve(&targets);
@@ -245,5 +245,105 @@ impl Linear {
                     .sum()
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::design::Deviations;
+    use super::*;
+    use crate::generator::Generator;
+    use crate::space::Space;
+
+    const DEVIATIONS: Deviations = Deviations {
+        gene: 0.5,
+        allele: 0.25,
+        level: 0.5,
+        family: 0.5,
+        family_level: 0.25,
+    };
+
+    /// Eight genes of four alleles, each a quarter of the one before, under wrong guesses.
+    struct Truth {
+        design: Design,
+        guesses: Vec<f64>,
+        terms: Vec<f64>,
+        genomes: Vec<Genome>,
+    }
+
+    impl Truth {
+        fn new(count: usize) -> Self {
+            let space = Space::new([4; 8]).unwrap();
+            let design = Design::new(&space, DEVIATIONS, false);
+            let mut generator = Generator::new(11, 0);
+            let guesses: Vec<f64> = (0..32).map(|term| 0.25_f64.powi(term % 4)).collect();
+            let mut of_gene = 1.0;
+            let terms = (0..32)
+                .map(|term| {
+                    if term % 4 == 0 {
+                        of_gene = 0.5 + 1.5 * generator.unit();
+                    }
+                    100.0 * of_gene * guesses[term as usize] * (0.8 + 0.4 * generator.unit())
+                })
+                .collect();
+            let mut genome = || Genome((0..8).map(|_| generator.below(4) as u8).collect());
+            let genomes = (0..count).map(|_| genome()).collect();
+            Self {
+                design,
+                guesses,
+                terms,
+                genomes,
+            }
+        }
+
+        fn logarithm(&self, terms: &[f64], genome: &Genome) -> f64 {
+            let active = self.design.active(genome);
+            active.iter().map(|&term| terms[term]).sum::<f64>().ln()
+        }
+
+        /// Fits to the first genomes and returns the mean relative error on the others.
+        fn error(&self, learned: usize, disturb: impl Fn(usize, f64) -> f64) -> f64 {
+            let value = |(place, genome)| Value {
+                genome,
+                logarithm: disturb(place, self.logarithm(&self.terms, genome)),
+            };
+            let values: Vec<_> = self.genomes[..learned]
+                .iter()
+                .enumerate()
+                .map(value)
+                .collect();
+            let fit = fit(&self.design, &self.guesses, &values);
+            let error =
+                |genome| self.logarithm(&fit.terms, genome) - self.logarithm(&self.terms, genome);
+            let others = &self.genomes[learned..];
+            let errors = others.iter().map(|genome| error(genome).abs());
+            errors.sum::<f64>() / others.len() as f64
+        }
+    }
+
+    #[test]
+    fn without_values_the_guesses_stand() {
+        let truth = Truth::new(0);
+        let fit = fit(&truth.design, &truth.guesses, &[]);
+        for (term, guess) in fit.terms.iter().zip(&truth.guesses) {
+            assert!((term / guess - 1.0).abs() < 1e-12, "{term} for {guess}");
+        }
+    }
+
+    #[test]
+    fn a_sum_is_learned_from_a_few_values() {
+        let truth = Truth::new(160);
+        let errors = [1, 10, 60].map(|learned| truth.error(learned, |_, value| value));
+        assert!(errors[0] > errors[1] && errors[1] > errors[2], "{errors:?}");
+        assert!(errors[2] < 0.01, "{errors:?}");
+    }
+
+    #[test]
+    fn a_gross_error_of_a_value_does_little() {
+        let truth = Truth::new(160);
+        let spike = |place, value| if place % 20 == 7 { value + 1.0 } else { value };
+        let error = truth.error(60, spike);
+        assert!(error < 0.05, "{error}");
     }
 }

@@ -31,27 +31,63 @@ impl Front {
         self.0.push(point);
     }
 
-    /// The volume that the point dominates and the front does not: the box from the point to the
-    /// reference, less what the front covers of it. A member that is expected to break a limit
-    /// extends nothing. O(n log n).
+    /// The growth for a member of the pool; one that is expected to break a limit extends nothing.
     pub(super) fn improvement(&self, member: &Member) -> f64 {
-        let point = &member.point;
-        if member.fitness.violation() > 0.0 || point.iter().any(|value| *value >= 1.0) {
+        if member.fitness.violation() > 0.0 {
+            0.0
+        } else {
+            self.growth(&member.point)
+        }
+    }
+
+    /// The volume that the point dominates and the front does not: the box from the point to the
+    /// reference, less what the front covers of it. O(n log n).
+    fn growth(&self, point: &[f64]) -> f64 {
+        if point.iter().any(|value| *value >= 1.0) {
             return 0.0;
         }
         let volume: f64 = point.iter().map(|value| 1.0 - value).product();
-        let clipped: Vec<Vec<f64>> = self
-            .0
-            .iter()
-            .map(|member| {
-                member
-                    .iter()
-                    .zip(point)
-                    .map(|(left, right)| left.max(*right))
-                    .collect()
-            })
-            .collect();
+        let clip = |member: &Vec<f64>| -> Vec<f64> {
+            let axes = member.iter().zip(point);
+            axes.map(|(left, right)| left.max(*right)).collect()
+        };
+        let clipped: Vec<Vec<f64>> = self.0.iter().map(clip).collect();
         let reference = vec![1.0; point.len()];
         volume - hypervolume(&clipped, &reference).unwrap_or(volume)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::generator::Generator;
+
+    fn points(count: usize, objectives: usize, generator: &mut Generator) -> Vec<Vec<f64>> {
+        // Some lie beyond the reference point.
+        let value = |generator: &mut Generator| 1.2 * generator.unit();
+        (0..count)
+            .map(|_| (0..objectives).map(|_| value(generator)).collect())
+            .collect()
+    }
+
+    #[test]
+    fn an_improvement_is_the_growth_of_the_hypervolume() {
+        for objectives in [2, 3] {
+            let mut generator = Generator::new(9, objectives as u64);
+            for count in [0, 1, 5, 40] {
+                let mut all = points(count, objectives, &mut generator);
+                let mut front = Front::new(all.clone());
+                let reference = vec![1.0; objectives];
+                for point in points(20, objectives, &mut generator) {
+                    let before = hypervolume(&all, &reference).unwrap();
+                    all.push(point.clone());
+                    let growth = hypervolume(&all, &reference).unwrap() - before;
+                    let found = front.growth(&point);
+                    assert!((found - growth).abs() < 1e-12, "{found} for {growth}");
+                    front.add(point);
+                }
+            }
+        }
     }
 }

@@ -250,3 +250,35 @@ fn starts(space: &Space) -> Vec<usize> {
     };
     space.alleles().iter().map(start).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::generator::Generator;
+
+    #[test]
+    fn a_difference_is_that_of_the_sums() {
+        let space = Space::new([3; 6]).unwrap();
+        let mut generator = Generator::new(5, 0);
+        let predictor = Predictor {
+            starts: starts(&space),
+            parts: (0..18).map(|_| generator.unit()).collect(),
+            constant: 0.7,
+            changes: (0..5).map(|_| generator.unit()).collect(),
+            is_logarithm: false,
+        };
+        for _ in 0..200 {
+            let genome = Genome((0..6).map(|_| generator.below(3) as u8).collect());
+            let (gene, allele) = (generator.below(6), generator.below(3) as u8);
+            let mut changed = genome.clone();
+            changed.0[gene] = allele;
+            let expected = predictor.sum(&changed) - predictor.sum(&genome);
+            let found = predictor.difference(&genome, gene, allele);
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{genome:?} {gene} {allele}"
+            );
+        }
+    }
+}

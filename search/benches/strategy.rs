@@ -1,0 +1,124 @@
+//! What a search costs by itself: the hypervolume, and one ask of the surrogate strategy.
+//!
+//!     cargo bench -p bitfront-search
+
+use std::hint::black_box;
+
+use bitfront_search::{
+    Evaluation, Event, Genome, Law, Problem, Space, Strategy, Table, build, hypervolume,
+};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+fn unit(generator: &mut ChaCha8Rng) -> f64 {
+    (generator.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Points on a sphere, so that none dominates another.
+fn sphere(count: usize) -> Vec<Vec<f64>> {
+    let mut generator = ChaCha8Rng::seed_from_u64(1);
+    let point = |generator: &mut ChaCha8Rng| {
+        let point: Vec<f64> = (0..3).map(|_| unit(generator) + 1e-9).collect();
+        let length = point.iter().map(|value| value * value).sum::<f64>().sqrt();
+        point.iter().map(|value| 1.0 - value / length).collect()
+    };
+    (0..count).map(|_| point(&mut generator)).collect()
+}
+
+/// A model of 200 layers with 6 precisions each, and what `count` random plans measured.
+struct Measured {
+    problem: Problem,
+    events: Vec<Event>,
+}
+
+impl Measured {
+    fn new(count: u64) -> Self {
+        let bits = [8.5, 6.5625, 5.5, 4.5, 3.4375, 2.625_f64];
+        let mut generator = ChaCha8Rng::seed_from_u64(2);
+        let mut table = |part: fn(f64) -> f64, spread: f64| {
+            let gene = |generator: &mut ChaCha8Rng| {
+                let factor = (spread * (2.0 * unit(generator) - 1.0)).exp();
+                bits.iter().map(|bits| factor * part(*bits)).collect()
+            };
+            Table::new((0..200).map(|_| gene(&mut generator)))
+        };
+        let loss: fn(f64) -> f64 = |bits| 0.25_f64.powf(bits);
+        let cost: fn(f64) -> f64 = |bits| bits;
+        let (true_loss, true_time, size) = (table(loss, 1.5), table(cost, 0.2), table(cost, 0.0));
+        let laws = vec![
+            Law::LogSum(table(loss, 0.0)),
+            Law::Time(table(cost, 0.0)),
+            Law::Exact {
+                constant: 0.0,
+                table: size.clone(),
+            },
+        ];
+        let space = Space::new([6; 200]).unwrap_or_else(|error| panic!("{error}"));
+        let problem = Problem::new(space, laws).unwrap_or_else(|error| panic!("{error}"));
+        let mut events = Vec::new();
+        for candidate in 0..count {
+            // The mix of levels differs between plans, as it does in a search.
+            let middle = 6.0 * unit(&mut generator);
+            let allele = |generator: &mut ChaCha8Rng| {
+                (middle + 3.0 * (unit(generator) - 0.5)).clamp(0.0, 5.9) as u8
+            };
+            let genome = Genome((0..200).map(|_| allele(&mut generator)).collect());
+            let noise = 1.0 + 0.02 * (unit(&mut generator) - 0.5);
+            let objectives = vec![
+                true_loss.sum(&genome).ln(),
+                noise * true_time.sum(&genome),
+                size.sum(&genome),
+            ];
+            let evaluation = Evaluation::unlimited(objectives);
+            events.push(Event::Asked { candidate, genome });
+            events.push(Event::Told {
+                candidate,
+                evaluation,
+            });
+        }
+        Self { problem, events }
+    }
+
+    fn strategy(&self) -> Box<dyn Strategy> {
+        let mut strategy =
+            build("surrogate", self.problem.clone(), 1).unwrap_or_else(|error| panic!("{error}"));
+        for event in &self.events {
+            strategy
+                .tell(event)
+                .unwrap_or_else(|error| panic!("{error}"));
+        }
+        strategy
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    let points = sphere(1_000);
+    criterion.bench_function("hypervolume of 1,000 points in 3 dimensions", |bencher| {
+        bencher.iter(|| hypervolume(black_box(&points), &[1.0; 3]));
+    });
+    let mut group = criterion.benchmark_group("surrogate, 200 genes of 6 alleles");
+    group.sample_size(10);
+    for count in [100, 1_000, 10_000] {
+        let measured = Measured::new(count);
+        group.bench_function(
+            format!("fit and first ask after {count} results"),
+            |bencher| {
+                bencher.iter_batched_ref(
+                    || measured.strategy(),
+                    |strategy| strategy.ask(0),
+                    BatchSize::LargeInput,
+                );
+            },
+        );
+        group.bench_function(format!("another ask after {count} results"), |bencher| {
+            let mut strategy = measured.strategy();
+            strategy.ask(0);
+            bencher.iter(|| strategy.ask(1));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);
