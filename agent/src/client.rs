@@ -7,6 +7,7 @@ use bitfront_proto::v1::agents_client::AgentsClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
+use uuid::Uuid;
 
 use crate::Patience;
 
@@ -104,6 +105,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     agents: AgentsClient<Channel>,
+    /// Tells this agent from another of the same name.
+    instance: String,
+    /// The digest of the hardware profile that was registered; empty before.
+    profile: String,
     call: Duration,
     lease: Duration,
 }
@@ -125,6 +130,8 @@ impl Client {
             agents: AgentsClient::new(channel)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            instance: Uuid::now_v7().to_string(),
+            profile: String::new(),
             call: patience.call,
             lease: patience.lease,
         })
@@ -136,11 +143,19 @@ impl Client {
         request
     }
 
+    /// Says what this device is; `again` where the coordinator may have handed out a task whose
+    /// answer was lost.
     pub(crate) async fn register(
         &mut self,
         registration: &Registration,
+        again: bool,
     ) -> Result<Registered, CallError> {
-        let request = self.request(v1::RegisterRequest::from(registration));
+        let request = self.request(v1::RegisterRequest {
+            instance: self.instance.clone(),
+            again,
+            ..registration.into()
+        });
+        self.profile = registration.hardware_profile.digest().to_string();
         let answer = self.agents.register(request).await?.into_inner();
         Ok(Registered {
             device: answer.device_id,
@@ -153,6 +168,8 @@ impl Client {
         let mut request = Request::new(v1::LeaseRequest {
             device_id: device,
             wait_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
+            hardware_profile_digest: self.profile.clone(),
+            instance: self.instance.clone(),
         });
         request.set_timeout(self.lease.saturating_add(self.call));
         let answer = self.agents.lease(request).await?.into_inner();

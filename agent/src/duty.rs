@@ -122,7 +122,7 @@ impl Duty {
     /// Asks for a task, where needed after registering again.
     async fn lease(&mut self, register: bool) -> Result<Leased, CallError> {
         if register {
-            self.registered = self.client.register(&self.registration).await?;
+            self.registered = self.client.register(&self.registration, true).await?;
             tracing::info!(id = self.registered.device, "registered again");
         }
         self.client.lease(self.registered.device).await

@@ -86,7 +86,7 @@ async fn introduce(
             let mut client = Client::connect(url, patience)
                 .await
                 .map_err(CallError::Away)?;
-            let registered = client.register(registration).await?;
+            let registered = client.register(registration, false).await?;
             Ok((client, registered))
         };
         let reason = match tokio::time::timeout_at(deadline, attempt).await {

@@ -439,7 +439,12 @@ async fn a_coordinator_that_comes_back_without_memory_is_served_again() {
         .wait("the report", |state| state.reports.len() == 1)
         .await;
     // Registering comes first: the call that broke may have handed out a task unheard.
-    assert_eq!(second.state().registrations.len(), 1);
+    {
+        let state = second.state();
+        assert_eq!(state.registrations.len(), 1);
+        assert!(state.registrations[0].again, "no attempt may count");
+        assert!(!state.registrations[0].instance.is_empty());
+    }
     agent.stop().await.unwrap();
 }
 

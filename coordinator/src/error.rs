@@ -55,6 +55,12 @@ pub(crate) enum ServiceError {
         /// Its number.
         device: i64,
     },
+    /// Two agents speak for one device.
+    #[error("another agent has registered as `{name}`; give one of them another name with --name")]
+    NameTaken {
+        /// The device's name.
+        name: String,
+    },
     /// A token that was never handed out.
     #[error("task {task} was never leased under epoch {epoch}")]
     UnknownLease {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bitfront_model::{Assignment, LeaseToken, ModelSpec, Registration, TaskKind};
+use bitfront_model::{Assignment, Digest, LeaseToken, ModelSpec, Registration, TaskKind};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,14 @@ use crate::world::World;
 
 /// A task, ready to be handed to an agent, with the spec that its plan belongs to.
 pub(crate) type HandOut = (Assignment, ModelSpec);
+
+/// Which agent asks for work: the device's name alone does not tell two of them apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) hardware_profile: Digest,
+    /// Minted at its start.
+    pub(crate) instance: String,
+}
 
 /// Who measures what, under which token, until when.
 pub(crate) struct Leasing {
@@ -52,9 +60,15 @@ impl Leasing {
         Ok(())
     }
 
-    /// Makes a device known. Its agent has just started, so whatever the device held is given
-    /// back at once instead of at the end of the lease.
-    pub(crate) async fn register(&self, device: Registration) -> Result<i64, ServiceError> {
+    /// Makes a device known. Whatever the device held is given back at once instead of at the end
+    /// of the lease: its agent has just started, or (`again`) lost the answer of a call that may
+    /// have handed something out, which counts against no task.
+    pub(crate) async fn register(
+        &self,
+        device: Registration,
+        instance: &str,
+        again: bool,
+    ) -> Result<i64, ServiceError> {
         let world = &self.world;
         let id = world.store.register(&device, world.clock.now_ms()).await?;
         let left_behind: Vec<_> = self
@@ -63,13 +77,17 @@ impl Leasing {
             .filter(|held| held.lease.device == id)
             .map(|held| held.lease.token)
             .collect();
+        let reason = match again {
+            true => "its agent never heard of it",
+            false => "its agent started anew",
+        };
         for token in left_behind {
-            self.give_back(token, "its agent started anew", true)
-                .await?;
+            self.give_back(token, reason, !again).await?;
         }
         let device = KnownDevice {
             id,
             registration: device,
+            instance: Some(instance.to_owned()),
         };
         if world.presence.introduce(device, world.clock.elapsed()) {
             world.wakeups.devices();
@@ -81,10 +99,12 @@ impl Leasing {
     pub(crate) async fn lease(
         self: &Arc<Self>,
         device: i64,
+        caller: &Caller,
         wait: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Option<HandOut>, ServiceError> {
         let known = self.heard(device).await?;
+        let known = self.check_caller(known, caller)?;
         // A wait is shorter than the grace of presence, so a waiting agent counts as serving.
         let wait = wait.min(self.world.config.lease_time * 2 / 3);
         let mut over = self.world.clock.sleep(wait);
@@ -103,6 +123,31 @@ impl Leasing {
                     }
                 }
             }
+        }
+    }
+
+    /// Refuses an agent whose device's name another agent has taken: their times would be stored
+    /// as one device's. After a restart the first one that asks is believed.
+    fn check_caller(
+        &self,
+        known: Arc<KnownDevice>,
+        caller: &Caller,
+    ) -> Result<Arc<KnownDevice>, ServiceError> {
+        let same_profile = known.registration.hardware_profile.digest() == caller.hardware_profile;
+        match &known.instance {
+            Some(instance) if same_profile && *instance == caller.instance => Ok(known),
+            None if same_profile => {
+                let known = KnownDevice {
+                    instance: Some(caller.instance.clone()),
+                    ..(*known).clone()
+                };
+                let now = self.world.clock.elapsed();
+                self.world.presence.introduce(known.clone(), now);
+                Ok(Arc::new(known))
+            }
+            _ => Err(ServiceError::NameTaken {
+                name: known.registration.device.clone(),
+            }),
         }
     }
 
@@ -320,6 +365,7 @@ impl Leasing {
                 let known = KnownDevice {
                     id: device,
                     registration: stored.registration,
+                    instance: None,
                 };
                 world.presence.introduce(known.clone(), now);
                 (Arc::new(known), true)

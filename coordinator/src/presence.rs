@@ -12,6 +12,8 @@ use bitfront_model::Registration;
 pub(crate) struct KnownDevice {
     pub(crate) id: i64,
     pub(crate) registration: Registration,
+    /// Which agent speaks for it; none where that is not known since this coordinator started.
+    pub(crate) instance: Option<String>,
 }
 
 /// Which devices serve at this moment.

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::driver::Drivers;
 use crate::error::ServiceError;
 use crate::fixtures;
-use crate::leasing::{HandOut, Leasing};
+use crate::leasing::{Caller, HandOut, Leasing};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{NewSearch, Store};
 use crate::world::World;
@@ -27,6 +27,9 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) shutdown: CancellationToken,
 }
+
+/// The agent that speaks for every device of a test.
+const INSTANCE: &str = "the agent";
 
 /// A folder for a database, gone at the end of a test.
 pub(crate) fn folder() -> TempDir {
@@ -72,14 +75,37 @@ impl Bench {
 
     /// Registers a device that executes everything.
     pub(crate) async fn register(&self, name: &str) -> i64 {
-        let registered = self.leasing.register(fixtures::registration(name)).await;
+        let registered = self.register_as(fixtures::registration(name)).await;
         registered.expect("the device registers")
+    }
+
+    /// Registers a device as it describes itself; its agent is always the same.
+    pub(crate) async fn register_as(
+        &self,
+        device: bitfront_model::Registration,
+    ) -> Result<i64, ServiceError> {
+        self.leasing.register(device, INSTANCE, false).await
+    }
+
+    /// The agent of a device: as it described itself, or as the fixtures do.
+    pub(crate) fn caller(&self, device: i64) -> Caller {
+        let serving = self.world.presence.serving(self.clock.elapsed());
+        let known = serving.iter().find(|known| known.id == device);
+        let profile = match known {
+            Some(known) => known.registration.hardware_profile.digest(),
+            None => fixtures::registration("any").hardware_profile.digest(),
+        };
+        Caller {
+            hardware_profile: profile,
+            instance: INSTANCE.to_owned(),
+        }
     }
 
     /// Asks for a task, waiting at most until the clock is moved.
     pub(crate) async fn lease(&self, device: i64) -> Result<Option<HandOut>, ServiceError> {
+        let wait = Duration::from_secs(5);
         self.leasing
-            .lease(device, Duration::from_secs(5), &self.shutdown)
+            .lease(device, &self.caller(device), wait, &self.shutdown)
             .await
     }
 

@@ -70,7 +70,7 @@ impl Coordinator {
 
     async fn register(&self, name: &str) -> i64 {
         let registration = fixtures::registration(name);
-        let request = v1::RegisterRequest::from(&registration);
+        let request = registering(&registration);
         let response = self.agents().register(request).await.unwrap();
         response.into_inner().device_id
     }
@@ -96,14 +96,30 @@ impl Coordinator {
     }
 }
 
+/// A registration by the agent that speaks for every device here.
+fn registering(registration: &Registration) -> v1::RegisterRequest {
+    v1::RegisterRequest {
+        instance: "the agent".to_owned(),
+        ..registration.into()
+    }
+}
+
+/// That agent's question for a task of a device with the fixtures' hardware.
+fn leasing(device_id: i64, wait_ms: u64) -> v1::LeaseRequest {
+    let profile = fixtures::registration("any").hardware_profile;
+    v1::LeaseRequest {
+        device_id,
+        wait_ms,
+        hardware_profile_digest: profile.digest().to_string(),
+        instance: "the agent".to_owned(),
+    }
+}
+
 /// Leases, measures and reports, as many times as asked or until there is no work for a while.
 async fn work(mut agents: AgentsClient<Channel>, device_id: i64, most: usize) -> usize {
     let mut done = 0;
     while done < most {
-        let request = v1::LeaseRequest {
-            device_id,
-            wait_ms: 1500,
-        };
+        let request = leasing(device_id, 1500);
         let Some(wire) = agents.lease(request).await.unwrap().into_inner().assignment else {
             break;
         };
@@ -280,7 +296,7 @@ async fn questions_that_have_no_answer_say_why() {
     far_device.hardware_profile.cpu_model = "Other".to_owned();
     coordinator
         .agents()
-        .register(v1::RegisterRequest::from(&far_device))
+        .register(registering(&far_device))
         .await
         .unwrap();
     let far_front = v1::FrontRequest {
@@ -378,10 +394,7 @@ async fn questions_that_have_no_answer_say_why() {
             "an unknown agent",
             coordinator
                 .agents()
-                .lease(v1::LeaseRequest {
-                    device_id: 99,
-                    wait_ms: 1,
-                })
+                .lease(leasing(99, 1))
                 .await
                 .unwrap_err(),
             Code::FailedPrecondition,
@@ -407,10 +420,7 @@ async fn a_search_goes_on_after_its_coordinator_was_stopped() {
     let device = first.register("one").await;
     let search = first.submit(&fixtures::request()).await.unwrap();
     assert_eq!(work(first.agents(), device, 13).await, 13);
-    let lease = v1::LeaseRequest {
-        device_id: device,
-        wait_ms: 5000,
-    };
+    let lease = leasing(device, 5000);
     let wire = first.agents().lease(lease).await.unwrap().into_inner();
     let wire = wire.assignment.unwrap();
     // Somebody else cannot serve the same file meanwhile, and is told where to go.
@@ -467,10 +477,7 @@ async fn a_cancel_reaches_the_agent_and_a_submission_sent_again_starts_nothing()
         .search;
     assert_eq!(again, search);
     let device_id = coordinator.register("one").await;
-    let lease = v1::LeaseRequest {
-        device_id,
-        wait_ms: 5000,
-    };
+    let lease = leasing(device_id, 5000);
     let mut agents = coordinator.agents();
     let wire = agents
         .lease(lease)

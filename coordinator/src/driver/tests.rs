@@ -100,7 +100,7 @@ async fn a_search_waits_for_a_device_that_suits_it() {
     bench.register("one").await;
     let mut unsuited = fixtures::registration("two");
     unsuited.precisions = vec![Precision::F32];
-    bench.leasing.register(unsuited).await.unwrap();
+    bench.register_as(unsuited).await.unwrap();
     waits("on `two`, none of the precisions").await;
     let device = bench.register("two").await;
     bench.serve(device, search, usize::MAX).await;

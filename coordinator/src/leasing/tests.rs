@@ -5,6 +5,7 @@ use bitfront_model::{LeaseToken, Receipt};
 use crate::clock::Clock;
 use crate::error::ServiceError;
 use crate::fixtures;
+use crate::leasing::Caller;
 use crate::measurements;
 use crate::testing::{Bench, folder};
 
@@ -15,9 +16,10 @@ async fn a_waiting_agent_is_woken_by_new_work() {
     let device = bench.register("one").await;
     // The clock stands still, so only a wake-up can end the wait.
     let (leasing, shutdown) = (bench.leasing.clone(), bench.shutdown.clone());
+    let caller = bench.caller(device);
     let waiting = tokio::spawn(async move {
         let wait = Duration::from_secs(10);
-        leasing.lease(device, wait, &shutdown).await
+        leasing.lease(device, &caller, wait, &shutdown).await
     });
     tokio::task::yield_now().await;
     let search = bench.submit(fixtures::request()).await;
@@ -35,9 +37,10 @@ async fn a_wait_ends_with_its_time_and_with_the_shutdown() {
     let device = bench.register("one").await;
     let ask = || {
         let (leasing, shutdown) = (bench.leasing.clone(), bench.shutdown.clone());
+        let caller = bench.caller(device);
         tokio::spawn(async move {
             let wait = Duration::from_secs(3600);
-            leasing.lease(device, wait, &shutdown).await
+            leasing.lease(device, &caller, wait, &shutdown).await
         })
     };
     let mut waiting = ask();
@@ -197,6 +200,71 @@ async fn an_agent_that_starts_anew_gives_back_what_it_held() {
     // A candidate that brings its agent down three times is not tried a fourth time.
     let next = bench.lease_one(device).await.0;
     assert_eq!(next.token.epoch, 1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_registration_after_a_lost_answer_counts_against_no_task() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    let task = bench.lease_one(device).await.0.token.task;
+    for epoch in 2..=6 {
+        let registration = fixtures::registration("one");
+        let instance = bench.caller(device).instance;
+        let again = bench.leasing.register(registration, &instance, true).await;
+        assert_eq!(again.unwrap(), device);
+        let token = bench.lease_one(device).await.0.token;
+        assert_eq!(token, LeaseToken { task, epoch });
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn of_two_agents_of_one_name_the_first_is_told() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let mut failures = Vec::new();
+    for (what, cpu_model) in [
+        ("another profile", "Other 1"),
+        ("one profile", "Scripted 9000"),
+    ] {
+        let device = bench.register("one").await;
+        let first = bench.caller(device);
+        let mut registration = fixtures::registration("one");
+        registration.hardware_profile.cpu_model = cpu_model.to_owned();
+        let second = Caller {
+            hardware_profile: registration.hardware_profile.digest(),
+            instance: "another agent".to_owned(),
+        };
+        let same = bench
+            .leasing
+            .register(registration, &second.instance, false)
+            .await;
+        assert_eq!(same.unwrap(), device);
+        // Another coordinator knows of the latest registration from the store alone, so that
+        // there only the profiles tell the two apart.
+        let after = Bench::over(bench.world.store.clone(), |_| {}).await;
+        bench.submit(fixtures::request()).await;
+        for (bench, where_, told) in [
+            (&bench, "here", true),
+            (&after, "after a restart", cpu_model == "Other 1"),
+        ] {
+            let (leasing, shutdown) = (&bench.leasing, &bench.shutdown);
+            let wait = Duration::ZERO;
+            match leasing.lease(device, &first, wait, shutdown).await {
+                Err(ServiceError::NameTaken { name }) if told && name == "one" => {}
+                Ok(_) if !told => {}
+                other => failures.push(format!("{what} {where_}: the first got {other:?}")),
+            }
+            let taken = leasing.lease(device, &second, wait, shutdown).await;
+            if taken.is_ok() != told {
+                failures.push(format!("{what} {where_}: the second got {taken:?}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
     bench.stop().await;
 }
 

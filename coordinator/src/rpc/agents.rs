@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitfront_model::{LeaseToken, Registration, Report};
-use bitfront_proto::v1;
 use bitfront_proto::v1::agents_server::Agents;
+use bitfront_proto::{ConvertError, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::status::malformed;
 use crate::error::ServiceError;
-use crate::leasing::Leasing;
+use crate::leasing::{Caller, Leasing};
 use crate::measurements;
 use crate::world::World;
 
@@ -27,11 +27,14 @@ impl Agents for AgentsService {
         &self,
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterResponse>, Status> {
-        let device = Registration::try_from(request.into_inner()).map_err(malformed)?;
+        let mut wire = request.into_inner();
+        let instance = instance(std::mem::take(&mut wire.instance))?;
+        let again = wire.again;
+        let device = Registration::try_from(wire).map_err(malformed)?;
         if device.device.trim().is_empty() {
             return Err(Status::invalid_argument("device: is empty; give it a name"));
         }
-        let device_id = self.leasing.register(device).await?;
+        let device_id = self.leasing.register(device, &instance, again).await?;
         let heartbeat = self.world.config.heartbeat().as_millis();
         Ok(Response::new(v1::RegisterResponse {
             device_id,
@@ -45,9 +48,16 @@ impl Agents for AgentsService {
     ) -> Result<Response<v1::LeaseResponse>, Status> {
         let request = request.into_inner();
         let wait = Duration::from_millis(request.wait_ms);
+        let digest = request.hardware_profile_digest.parse();
+        let caller = Caller {
+            hardware_profile: digest.map_err(|error| {
+                malformed(ConvertError::invalid("hardware_profile_digest", error))
+            })?,
+            instance: instance(request.instance)?,
+        };
         let leased = self
             .leasing
-            .lease(request.device_id, wait, &self.shutdown)
+            .lease(request.device_id, &caller, wait, &self.shutdown)
             .await?;
         Ok(Response::new(v1::LeaseResponse {
             assignment: leased.map(|(assignment, spec)| v1::Assignment::of(&assignment, &spec)),
@@ -89,4 +99,14 @@ impl Agents for AgentsService {
             .map_err(ServiceError::from)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
+}
+
+/// What tells this agent from another of the same name.
+fn instance(text: String) -> Result<String, Status> {
+    if text.is_empty() {
+        return Err(Status::invalid_argument(
+            "instance: is empty; mint one at every start of an agent",
+        ));
+    }
+    Ok(text)
 }

@@ -1,6 +1,8 @@
 //! The one place where errors become gRPC statuses.
 //!
-//! `UNAVAILABLE` may be sent again as it is: every call is idempotent, by a key or by nature.
+//! `UNAVAILABLE` may be sent again as it is: every call but one is idempotent, by a key or by
+//! nature. The one is `Continue`, which gives what it says from where the search then stands; sent
+//! again it also gives back what was used in between.
 
 use bitfront_proto::ConvertError;
 use tonic::{Code, Status};
@@ -24,6 +26,7 @@ impl From<ServiceError> for Status {
             | ServiceError::NothingMeasured { .. }
             | ServiceError::OtherHardware { .. }
             | ServiceError::NothingWithin { .. } => Code::NotFound,
+            ServiceError::NameTaken { .. } => Code::AlreadyExists,
             ServiceError::NotRegistered { .. }
             | ServiceError::OtherProfile { .. }
             | ServiceError::SearchFailed { .. } => Code::FailedPrecondition,

@@ -43,6 +43,7 @@ impl TryFrom<v1::RegisterRequest> for Registration {
 }
 
 impl From<&Registration> for v1::RegisterRequest {
+    /// Which agent speaks, and whether again, is for the agent to fill in.
     fn from(registration: &Registration) -> Self {
         Self {
             device: registration.device.clone(),
@@ -50,6 +51,8 @@ impl From<&Registration> for v1::RegisterRequest {
             numerics_class: registration.numerics_class.0.clone(),
             precisions: names(&registration.precisions),
             agent_version: registration.agent_version.clone(),
+            instance: String::new(),
+            again: false,
         }
     }
 }

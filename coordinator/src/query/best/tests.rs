@@ -25,7 +25,7 @@ async fn refused(bench: &Bench, model: &str, device: Option<&str>) -> String {
 async fn register_other(bench: &Bench, name: &str) -> i64 {
     let mut other = fixtures::registration(name);
     other.hardware_profile.cpu_model = "Other 1".to_owned();
-    bench.leasing.register(other).await.unwrap()
+    bench.register_as(other).await.unwrap()
 }
 
 #[tokio::test]
