@@ -318,6 +318,12 @@ fn serving(world: &World, binding: &Binding) -> usize {
     qualities.min(latencies)
 }
 
+/// True where no plan of the space keeps the request's limit on the size.
+fn exceeds(space: &SearchSpace, request: &SearchRequest) -> bool {
+    let limit = request.limits.max_size_bytes;
+    limit.is_some_and(|limit| limit < space.smallest_bytes(&request.spec))
+}
+
 /// The binding to the first device that suits a request, or what the request waits for.
 fn choose(request: &SearchRequest, serving: &[Arc<KnownDevice>]) -> Result<Binding, String> {
     let mut reason = match &request.device {
@@ -334,6 +340,15 @@ fn choose(request: &SearchRequest, serving: &[Arc<KnownDevice>]) -> Result<Bindi
             continue;
         }
         match SearchSpace::bound(request, &registration.precisions) {
+            // Intake checked the limit against what was asked for; a device may execute less.
+            Ok(space) if exceeds(&space, request) => {
+                reason = format!(
+                    "waiting for another device: on `{}`, the smallest plan over the precisions \
+                     that it executes has {} bytes, more than the limit allows",
+                    registration.device,
+                    space.smallest_bytes(&request.spec)
+                );
+            }
             Ok(_) => {
                 return Ok(Binding {
                     hardware_profile: registration.hardware_profile.digest(),

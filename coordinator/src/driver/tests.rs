@@ -83,6 +83,8 @@ async fn a_search_waits_for_a_device_that_suits_it() {
     let bench = Bench::in_folder(folder.path()).await;
     let mut request = request(2);
     request.device = Some("two".to_owned());
+    let smallest = bitfront_model::Plan::uniform(&request.spec, Precision::Q4K).unwrap();
+    request.limits.max_size_bytes = Some(smallest.size_bytes(&request.spec));
     let search = bench.submit(request).await;
     let waits = async |expected: &str| {
         let mut changes = bench.world.wakeups.on_search(search);
@@ -102,6 +104,10 @@ async fn a_search_waits_for_a_device_that_suits_it() {
     unsuited.precisions = vec![Precision::F32];
     bench.register_as(unsuited).await.unwrap();
     waits("on `two`, none of the precisions").await;
+    let mut coarse = fixtures::registration("two");
+    coarse.precisions = vec![Precision::Q8_0];
+    bench.register_as(coarse).await.unwrap();
+    waits("on `two`, the smallest plan over the precisions that it executes").await;
     let device = bench.register("two").await;
     bench.serve(device, search, usize::MAX).await;
     assert_eq!(bench.status(search).await.state, SearchState::Done);
