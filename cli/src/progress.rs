@@ -121,10 +121,13 @@ impl<'a> Display<'a> {
         self.status = Some((status, Instant::now()));
     }
 
-    /// Active time: what the coordinator said last, and what has passed since.
+    /// Active time: what the coordinator said last, and what has passed since. Preparing does not
+    /// count, so it begins with the first that is said.
     fn active(&self) -> Duration {
         match &self.status {
-            Some((status, at)) if status.state == SearchState::Running => {
+            Some((status, at))
+                if status.state == SearchState::Running && !status.active.is_zero() =>
+            {
                 status.active + at.elapsed()
             }
             Some((status, _)) => status.active,

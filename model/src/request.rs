@@ -159,7 +159,8 @@ pub struct Limits {
 pub struct Budget {
     /// Candidates to evaluate, baselines included.
     pub evaluations: Option<u64>,
-    /// Time from the first hand-out on; time during which nothing served the search counts not.
+    /// Time from the first measurement on; time during which nothing served the search counts
+    /// not. Searches that share a device share its time: each counts all of it.
     pub time: Option<Duration>,
 }
 

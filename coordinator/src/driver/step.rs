@@ -167,7 +167,10 @@ impl Hands {
         }
         let devices = serving(world, binding);
         let now = world.clock.elapsed();
-        let active = running.meter.read(now, devices > 0);
+        // Until the first measurement comes back the device prepares: it computes references and
+        // an imatrix, which is done once however many candidates follow.
+        let measuring = devices > 0 && running.replay.position().1 > 0;
+        let active = running.meter.read(now, measuring);
         if let Some(used) = running.meter.to_note() {
             world.store.spend(self.search, used).await?;
             running.meter.noted(used);

@@ -125,7 +125,23 @@ async fn time_counts_while_the_search_is_served_and_a_restart_continues_it() {
         })
         .await;
     let device = bench.register("one").await;
-    bench.lease_one(device).await;
+    let hand_out = bench.lease_one(device).await;
+    // Preparing takes as long as it takes.
+    let mut changes = bench.world.wakeups.on_search(search);
+    for _ in 0..20 {
+        bench.clock.advance(Duration::from_secs(10));
+        bench
+            .leasing
+            .heartbeat(device, &[hand_out.0.token])
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(bench.status(search).await.active, Duration::ZERO);
+    changes.borrow_and_update();
+    bench.report(&hand_out).await.unwrap();
+    changes.changed().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
     // Moves the clock a second at a time, and on only when the driver has followed: what was used
     // is noted every two seconds.
     let serve_for = async |bench: &Bench, seconds: u64| {
