@@ -20,6 +20,12 @@ use crate::client::Client;
 /// How long a coordinator that does not answer may take to say why.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How long an agent of this process may take to register: it looks at its machine first.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it has.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
 /// Where an embedded coordinator and agent keep their files.
 pub(crate) struct Place {
     /// The database.
@@ -100,6 +106,7 @@ impl Local {
             let stop = CancellationToken::new();
             let life = agent(&local.url, None, place.cache.clone(), stop.clone())?;
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
+            local.wait_until_served().await?;
         }
         Ok(local)
     }
@@ -139,6 +146,23 @@ impl Local {
         }
         let devices = self.client().await?.devices().await?;
         Ok(devices.iter().any(|device| device.serving))
+    }
+
+    /// Waits until the agent has registered, so that a request may name its device.
+    async fn wait_until_served(&mut self) -> anyhow::Result<()> {
+        let mut client = self.client().await?;
+        let registered = async {
+            while !client.devices().await?.iter().any(|device| device.serving) {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            answer = tokio::time::timeout(PATIENCE, registered) => {
+                answer.context("the agent does not register with its coordinator")?
+            }
+            failure = self.failure() => Err(failure),
+        }
     }
 
     /// A connection to it.

@@ -45,6 +45,28 @@ fn a_fresh_machine_has_no_searches_and_no_devices() {
     assert!(run.stderr.contains("nobody"), "{}", run.stderr);
 }
 
+/// The agent of the same process has then registered before the request arrives.
+#[test]
+fn a_fresh_machine_can_be_named_as_the_device() {
+    let data = tempfile::tempdir().unwrap();
+    let run = bitfront([
+        "run".to_owned(),
+        text(demo().join("model")),
+        format!("--data={}", text(demo().join("evaluation.txt"))),
+        format!("--device={}", bitfront_agent::hardware::host_name()),
+        "--evaluations=1".into(),
+        "--windows=2".into(),
+        "--calibration-windows=2".into(),
+        "--context=64".into(),
+        "--precisions=q8_0,q4_k".into(),
+        "--format=csv".into(),
+    ])
+    .in_data_dir(data.path())
+    .finish();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.contains("Q2_K"), "{}", run.stdout);
+}
+
 /// One small search, and every verb that reads from it.
 #[test]
 fn a_search_goes_from_a_model_to_a_file() {

@@ -4,21 +4,16 @@
 //! over the genes, from guesses that cost no measurement. Each proposal is the genome that would
 //! add most to the hypervolume if the model were right:
 //!
-//! 1. [`model`]: fit every objective to what was measured,
-//! 2. [`descent`]: find the best genomes of many weightings of the objectives,
-//! 3. [`evolution`]: spread them along the front with NSGA-II, both on the model alone,
-//! 4. [`improvement`]: take the one that adds most to the front of all that was measured and is
+//! 1. `model`: fit every objective to what was measured,
+//! 2. `descent`: find the best genomes of many weightings of the objectives,
+//! 3. `evolution`: spread them along the front with NSGA-II, both on the model alone,
+//! 4. `improvement`: take the one that adds most to the front of all that was measured and is
 //!    pending.
 //!
 //! The shape is that of surrogate-assisted evolutionary search as in NSGANetV2 (Lu et al., 2020)
 //! and AMQ (Lee et al., 2025). What differs: the surrogate is additive and positive, begins at a
 //! guess and learns from single results; proposals are taken one by one, and pending ones count as
 //! present at the values that the model expects (Kriging believer; Ginsbourger et al., 2010).
-//!
-//! [`model`]: self::model
-//! [`descent`]: self::descent
-//! [`evolution`]: self::evolution
-//! [`improvement`]: self::improvement
 
 mod additive;
 mod descent;

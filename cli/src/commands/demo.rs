@@ -147,9 +147,8 @@ fn extract(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Does what an agent would do before its first measurement, so that the whole budget is spent on
-/// searching, and a short one is not over before it has begun. It is done once: the agent finds
-/// the results in its cache. Returns what this machine is to the agent.
+/// Does what an agent would do before its first measurement, here where it can be announced. It is
+/// done once: the agent finds the results in its cache. Returns what this machine is to the agent.
 async fn prepare(
     subject: &Subject,
     cache: &Path,

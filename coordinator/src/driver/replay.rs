@@ -2,6 +2,7 @@
 //! measurements in their stored order. Nothing of it is ever stored.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitfront_model::{Baseline, Digest, Plan, SearchRequest, TaskKind};
 use bitfront_search::event::{Event, EventError};
@@ -22,7 +23,8 @@ pub(super) struct Replay {
     request: SearchRequest,
     binding: Binding,
     space: SearchSpace,
-    strategy: Box<dyn Strategy>,
+    /// Shared with the thread that computes a proposal.
+    strategy: Arc<Mutex<Box<dyn Strategy>>>,
     /// The baselines, in the order in which they are measured.
     baselines: Vec<(String, Plan)>,
     learned: BTreeMap<i64, Learned>,
@@ -50,6 +52,8 @@ pub(super) enum ReplayError {
     Problem(#[from] ProblemError),
     #[error(transparent)]
     Strategy(#[from] BuildError),
+    #[error("the strategy broke down: {0}")]
+    Broken(#[from] tokio::task::JoinError),
     #[error("the strategy proposed an impossible genome: {0}")]
     Proposal(#[from] DecodeError),
     #[error("the stored events contradict each other: {0}")]
@@ -63,11 +67,11 @@ impl Replay {
     pub(super) fn new(request: &SearchRequest, binding: &Binding) -> Result<Self, ReplayError> {
         let space = SearchSpace::bound(request, &binding.precisions)?;
         Ok(Self {
-            strategy: strategy::build(
+            strategy: Arc::new(Mutex::new(strategy::build(
                 &request.strategy.to_string(),
                 guesses::problem(&space, request)?,
                 request.seed,
-            )?,
+            )?)),
             baselines: baselines(request, binding),
             request: request.clone(),
             binding: binding.clone(),
@@ -93,7 +97,7 @@ impl Replay {
     ) -> Result<(), ReplayError> {
         for candidate in candidates {
             if let Some(genome) = &candidate.genome {
-                self.strategy.tell(&Event::Asked {
+                lock(&self.strategy).tell(&Event::Asked {
                     candidate: name(candidate.id),
                     genome: genome.clone(),
                 })?;
@@ -135,7 +139,7 @@ impl Replay {
         if let Some(evaluation) = evaluation {
             learned.told = true;
             if learned.in_space {
-                self.strategy.tell(&Event::Told {
+                lock(&self.strategy).tell(&Event::Told {
                     candidate: name(score.candidate),
                     evaluation,
                 })?;
@@ -146,7 +150,7 @@ impl Replay {
 
     /// What to measure next: the first baseline that is not stored yet, and after them what the
     /// strategy proposes. None when the space is exhausted.
-    pub(super) fn next(&mut self) -> Result<Option<NewCandidate>, ReplayError> {
+    pub(super) async fn next(&self) -> Result<Option<NewCandidate>, ReplayError> {
         let spec = &self.request.spec;
         let missing = self.baselines.iter().find(|(_, plan)| {
             let digest = plan.digest();
@@ -160,7 +164,11 @@ impl Replay {
                 (None, genome, plan.clone(), Some(name.clone()))
             }
             None => {
-                let Some(genome) = self.strategy.ask(self.asks) else {
+                let (strategy, asks) = (self.strategy.clone(), self.asks);
+                // A proposal may take a tenth of a second of computing, for which leases and
+                // reports must not wait.
+                let asked = tokio::task::spawn_blocking(move || lock(&strategy).ask(asks)).await;
+                let Some(genome) = asked? else {
                     return Ok(None);
                 };
                 let plan = self.space.plan(spec, &genome)?;
@@ -235,6 +243,11 @@ impl Replay {
             "none of the first {ENOUGH} candidates could be measured: {reason}"
         ))
     }
+}
+
+/// A strategy that panicked ends its search; what it left behind is not asked again.
+fn lock(strategy: &Mutex<Box<dyn Strategy>>) -> MutexGuard<'_, Box<dyn Strategy>> {
+    strategy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The name of a candidate towards the strategy; the store's numbers are positive.

@@ -32,8 +32,7 @@ pub(super) struct Driver {
     running: Option<Running>,
 }
 
-/// What a driver works with, apart from what it has learned: a strategy cannot be shared between
-/// threads, and these are borrowed while the store is waited for.
+/// What a driver works with, apart from what it has learned.
 struct Hands {
     world: Arc<World>,
     search: i64,
@@ -232,7 +231,7 @@ impl Hands {
         while replay.pending() < most_pending
             && replay.evaluated() + (replay.pending() as u64) < budget
         {
-            let Some(candidate) = replay.next()? else {
+            let Some(candidate) = replay.next().await? else {
                 return Ok(true);
             };
             let now = world.clock.now_ms();

@@ -279,8 +279,8 @@ fn stored(
     )
 }
 
-#[test]
-fn a_rebuilt_strategy_asks_what_the_living_one_asks() {
+#[tokio::test]
+async fn a_rebuilt_strategy_asks_what_the_living_one_asks() {
     for strategy in [
         StrategyName::Random,
         StrategyName::Nsga2,
@@ -294,11 +294,11 @@ fn a_rebuilt_strategy_asks_what_the_living_one_asks() {
         let (mut candidates, mut scores) = (Vec::new(), Vec::new());
         let mut waiting: Option<[Score; 2]> = None;
         for id in 1..=80 {
-            let next = living.next().unwrap().unwrap();
+            let next = living.next().await.unwrap().unwrap();
             let mut rebuilt = Replay::new(&request, &binding()).unwrap();
             rebuilt.learn(candidates.clone(), &scores).unwrap();
             assert_eq!(rebuilt.position(), living.position());
-            let again = rebuilt.next().unwrap().unwrap();
+            let again = rebuilt.next().await.unwrap().unwrap();
             assert_eq!(again.plan, next.plan, "{strategy}, candidate {id}");
             assert_eq!(again.ask_number, next.ask_number);
             let (candidate, measured) = stored(next, id, &request.spec);
