@@ -43,7 +43,8 @@ const REFIT: usize = 4;
 /// Weightings of the objectives whose best genomes begin the evolution.
 const WEIGHTINGS: usize = 48;
 
-/// The most candidates that a model is fitted to: more would cost time and teach little.
+/// The most candidates that a model is fitted to, the latest ones: the time of a fit grows with
+/// their cube.
 const MOST_VALUES: usize = 800;
 
 /// Proposes what would add most to the front by the model's account.
@@ -97,6 +98,7 @@ impl Surrogate {
         let latest = &settled[settled.len().saturating_sub(MOST_VALUES)..];
         let model = Model::fit(&self.priors, latest);
         let space = self.problem.space();
+        // From the other end of the numbers, so that no fit shares its stream with an ask.
         let mut generator = Generator::new(self.seed, u64::MAX - settled.len() as u64);
         let mut seeds: Vec<Genome> = front_of(settled);
         for level in 0..=2 {
@@ -134,23 +136,35 @@ impl Surrogate {
         }
     }
 
-    /// What was measured, drawn towards what the model says, and what is pending, as it says.
+    /// What was measured, drawn towards what the model says, and what is pending, as it says; in
+    /// the order of the asks, so that candidates asked since can be added to it.
     fn front(&self, fitted: &Fitted) -> Front {
-        let mut points = Vec::new();
+        let mut front = Front::default();
         for candidate in self.archive.candidates() {
-            let mut point = fitted.model.predict(&candidate.genome);
             match &candidate.fitness {
-                None => {}
+                None => fitted.believe(&candidate.genome, &mut front),
                 Some(fitness) if is_measured(candidate) && fitness.violation() == 0.0 => {
+                    let mut point = fitted.model.predict(&candidate.genome);
                     for (predicted, measured) in point.iter_mut().zip(fitness.objectives()) {
                         *predicted = 0.5 * (*predicted + measured);
                     }
+                    front.add(fitted.scale.normalised(&point));
                 }
-                Some(_) => continue,
+                Some(_) => {}
             }
-            points.push(fitted.scale.normalised(&point));
         }
-        Front::new(points)
+        front
+    }
+}
+
+impl Fitted {
+    /// Adds a pending genome to a front, at the values that the model expects. One that is
+    /// expected to break a limit takes nothing from those that keep it.
+    fn believe(&self, genome: &Genome, front: &mut Front) {
+        let member = Member::new(genome.clone(), &self.model, &self.scale);
+        if member.fitness.violation() == 0.0 {
+            front.add(member.point);
+        }
     }
 }
 
@@ -197,16 +211,12 @@ impl Strategy for Surrogate {
             }
         }
         self.archive.record(event)?;
-        if let Some(fitted) = &mut self.fitted {
-            match event {
-                Event::Told { .. } => fitted.front = None,
-                Event::Asked { genome, .. } => {
-                    let point = fitted.scale.normalised(&fitted.model.predict(genome));
-                    if let Some(front) = &mut fitted.front {
-                        front.add(point);
-                    }
-                }
-            }
+        if let Some(fitted) = &mut self.fitted
+            && let Some(mut front) = fitted.front.take()
+            && let Event::Asked { genome, .. } = event
+        {
+            fitted.believe(genome, &mut front);
+            fitted.front = Some(front);
         }
         Ok(())
     }
@@ -242,5 +252,39 @@ impl Strategy for Surrogate {
         fitted.front = Some(front);
         self.fitted = Some(fitted);
         self.archive.next_new(genome)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::problem::{Law, Limited, Table};
+    use crate::space::Space;
+
+    /// Otherwise what cannot be shipped would stand in the way of what can.
+    #[test]
+    fn a_pending_genome_that_breaks_a_limit_is_not_on_the_front() {
+        let space = Space::new([3; 4]).unwrap();
+        let table = || Table::new(vec![vec![3.0, 2.0, 1.0]; 4]);
+        let rising = Table::new(vec![vec![1.0, 2.0, 3.0]; 4]);
+        for (limit, is_on_front) in [(100.0, true), (1.0, false)] {
+            let law = |table| Law::Exact {
+                constant: 0.0,
+                table,
+            };
+            let limited = Limited {
+                law: law(table()),
+                limit,
+            };
+            let problem = Problem::new(space.clone(), vec![law(table()), law(rising.clone())]);
+            let problem = problem.unwrap().with_limited(vec![limited]).unwrap();
+            let mut strategy = Surrogate::new(problem, 1);
+            let genome = strategy.ask(0).unwrap();
+            let candidate = 0;
+            strategy.tell(&Event::Asked { candidate, genome }).unwrap();
+            let front = strategy.fitted.unwrap().front.unwrap();
+            assert_eq!(front.is_empty(), !is_on_front, "limit {limit}");
+        }
     }
 }

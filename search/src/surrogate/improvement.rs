@@ -1,25 +1,13 @@
 //! By how much a point would extend a front.
 
 use super::evolution::Member;
-use crate::front::non_dominated;
 use crate::hypervolume::hypervolume;
 
 /// The non-dominated points below the reference point (1, …, 1).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Front(Vec<Vec<f64>>);
 
 impl Front {
-    pub(super) fn new(mut points: Vec<Vec<f64>>) -> Self {
-        points.retain(|point| point.iter().all(|value| *value < 1.0));
-        let front = non_dominated(&points);
-        Self(
-            front
-                .into_iter()
-                .map(|place| points[place].clone())
-                .collect(),
-        )
-    }
-
     /// Extends the front by a point, where it does.
     pub(super) fn add(&mut self, point: Vec<f64>) {
         let is_worse = |value: &f64| *value >= 1.0;
@@ -29,6 +17,11 @@ impl Front {
         }
         self.0.retain(|member| !covers(&point, member));
         self.0.push(point);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The growth for a member of the pool; one that is expected to break a limit extends nothing.
@@ -77,7 +70,10 @@ mod tests {
             let mut generator = Generator::new(9, objectives as u64);
             for count in [0, 1, 5, 40] {
                 let mut all = points(count, objectives, &mut generator);
-                let mut front = Front::new(all.clone());
+                let mut front = Front::default();
+                for point in &all {
+                    front.add(point.clone());
+                }
                 let reference = vec![1.0; objectives];
                 for point in points(20, objectives, &mut generator) {
                     let before = hypervolume(&all, &reference).unwrap();
