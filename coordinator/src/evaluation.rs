@@ -3,20 +3,11 @@
 use bitfront_model::{Limits, Objective};
 use bitfront_search::event::Evaluation;
 
-use crate::guesses::limited;
 use crate::store::{Score, ScoreOutcome, StoredCandidate};
 
 /// The least KL divergence that is told apart from none. Below this lies the rounding of the
 /// measurement itself.
 const LEAST_KLD: f64 = 1e-6;
-
-/// Every figure that can be made small or limited.
-pub(crate) const FIGURES: [Objective; 4] = [
-    Objective::Kld,
-    Objective::Decode,
-    Objective::Prefill,
-    Objective::Size,
-];
 
 /// A figure on the scale on which distances between plans count, and on which strategies are told
 /// it: the loss spans orders of magnitude between eight bits and two, so its logarithm. The order
@@ -36,6 +27,17 @@ pub(crate) fn limit_of(limits: &Limits, figure: Objective) -> Option<f64> {
         Objective::Prefill => None,
         Objective::Size => limits.max_size_bytes.map(|bytes| bytes as f64),
     }
+}
+
+/// The figures that bear a limit and are no objectives, with their limits, in a fixed order.
+pub(crate) fn limited<'a>(
+    objectives: &'a [Objective],
+    limits: &'a Limits,
+) -> impl Iterator<Item = (Objective, f64)> + use<'a> {
+    let others = Objective::ALL
+        .into_iter()
+        .filter(|figure| !objectives.contains(figure));
+    others.filter_map(|figure| Some((figure, limit_of(limits, figure)?)))
 }
 
 /// What is known of one candidate, by the figures that a search steers by.
@@ -122,7 +124,7 @@ impl Figures {
     /// By how much the limits are broken: the sum over the limits of the share by which a figure
     /// exceeds its limit. A figure that is not known breaks nothing.
     pub(crate) fn violation(&self, limits: &Limits) -> f64 {
-        FIGURES
+        Objective::ALL
             .into_iter()
             .filter_map(|figure| {
                 let (figure, limit) = (self.figure(figure)?, limit_of(limits, figure)?);

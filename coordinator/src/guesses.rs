@@ -9,7 +9,7 @@
 use bitfront_model::{Layer, LayerKind, Limits, ModelSpec, Objective, Precision, SearchRequest};
 use bitfront_search::problem::{Law, Limited, Problem, ProblemError, Table};
 
-use crate::evaluation::{FIGURES, limit_of, scaled};
+use crate::evaluation::{limit_of, limited, scaled};
 use crate::space::SearchSpace;
 
 /// The share of its bytes that a looked-up embedding costs a token: a row of it is read.
@@ -26,9 +26,7 @@ pub(crate) fn problem(
         limits,
         ..
     } = request;
-    let worst = objectives
-        .iter()
-        .map(|&objective| greatest(limits, objective));
+    let worst = objectives.iter().map(|&objective| worst(limits, objective));
     let laws = objectives
         .iter()
         .map(|&objective| law(space, spec, objective));
@@ -41,19 +39,8 @@ pub(crate) fn problem(
         .with_limited(limited.collect())
 }
 
-/// The figures that bear a limit and are no objectives, with their limits, in a fixed order.
-pub(crate) fn limited<'a>(
-    objectives: &'a [Objective],
-    limits: &'a Limits,
-) -> impl Iterator<Item = (Objective, f64)> + use<'a> {
-    let others = FIGURES
-        .into_iter()
-        .filter(|figure| !objectives.contains(figure));
-    others.filter_map(|figure| Some((figure, limit_of(limits, figure)?)))
-}
-
 /// The least value of an objective that breaks its limit, as it is told.
-fn greatest(limits: &Limits, objective: Objective) -> Option<f64> {
+fn worst(limits: &Limits, objective: Objective) -> Option<f64> {
     Some(scaled(objective, limit_of(limits, objective)?).next_up())
 }
 

@@ -4,7 +4,7 @@
 //! In the order in which a search flows through it:
 //!
 //! - `rpc`: the gRPC services; handlers translate and call;
-//! - `intake`: every check of a request, nowhere else;
+//! - `intake`: every check of a request;
 //! - `space`: what genes mean, nowhere else;
 //! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;
 //! - `guesses`: what is believed of plans before anything is measured;

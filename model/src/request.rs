@@ -200,6 +200,7 @@ pub struct UnknownName {
     pub known: String,
 }
 
+/// Gives an enumeration its names: parsed, and shown.
 macro_rules! named {
     ($type:ty, $what:literal, $($value:path => $name:literal),+ $(,)?) => {
         impl FromStr for $type {
@@ -216,11 +217,7 @@ macro_rules! named {
                 }
             }
         }
-    };
-}
 
-macro_rules! displayed {
-    ($type:ty, $($value:path => $name:literal),+ $(,)?) => {
         impl fmt::Display for $type {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.pad(match self { $($value => $name),+ })
@@ -231,12 +228,7 @@ macro_rules! displayed {
 
 named!(Grouping, "grouping",
     Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
-displayed!(Grouping,
-    Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
 named!(StrategyName, "strategy",
-    StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2",
-    StrategyName::Surrogate => "surrogate");
-displayed!(StrategyName,
     StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2",
     StrategyName::Surrogate => "surrogate");
 
