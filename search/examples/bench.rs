@@ -1,5 +1,19 @@
-//! Runs a strategy on problems with a known truth and writes what it evaluated, for the scorer of
-//! the search benchmark to read.
+//! Runs a strategy on synthetic problems with a known truth that other programs can run too, and
+//! writes the genomes that it evaluated, for a scorer to compute the truth from.
+//!
+//! An instance is a JSON file: `name`, `family`, `bits` and `weight` (numbers of every allele and
+//! gene), `a` and `t` (genes × alleles), `pairs` of genes with `c` (a number each) and `cm`
+//! (alleles × alleles each), `switch`, `base`, `worst` (three numbers), `loss_noise`,
+//! `latency_noise`, and the guesses `a_prior` and `t_prior`. The objectives of a genome x are
+//!
+//! ```text
+//! loss     log10( Σ a[i,x_i] + Σ c_ij cm_ij[x_i,x_j] √(a[i,x_i] a[j,x_j]) / 2 )
+//! latency  base + Σ t[i,x_i] + switch · #{i : x_i ≠ x_(i+1)}
+//! size     Σ weight_i bits[x_i]
+//! ```
+//!
+//! In the family `saturating` the loss grows with triples of lowest alleles and saturates. A run is
+//! one line: {"problem", "algorithm", "seed", "seconds", "genomes"}, genomes in order.
 //!
 //!     cargo run --release -p bitfront-search --example bench -- --instances DIR \
 //!         --strategy NAME [--no-priors] [--batch N] --budget N --seed S --out RUNS.jsonl

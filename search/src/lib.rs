@@ -32,13 +32,14 @@
 //! In the order in which a search meets them:
 //!
 //! - [`space`]: what may be asked ([`Space`], [`Genome`]),
+//! - [`problem`]: how each objective depends on a genome ([`Problem`], [`Law`]),
 //! - [`event`]: what has happened ([`Event`], [`Evaluation`]),
 //! - [`dominance`]: which evaluation is better ([`Fitness`](dominance::Fitness)),
 //! - [`archive`]: all events, independent of how they interleave,
 //! - `generator`: the specified stream of random integers of one ask,
 //! - `operators`: sampling, selection, crossover and mutation,
 //! - [`strategy`]: the seam ([`Strategy`], [`build`]),
-//! - [`random`] and [`nsga2`]: its implementations,
+//! - [`random`], [`nsga2`] and [`surrogate`]: its implementations,
 //! - [`front`] and [`mod@hypervolume`]: what was found, and how good it is,
 //! - [`mod@stop`]: when it is enough.
 

@@ -18,7 +18,8 @@ use faer::{Accum, Mat, Par, Side};
 use super::design::Design;
 use crate::space::Genome;
 
-/// Gauss-Newton steps; the third moves predictions by less than a thousandth.
+/// Gauss-Newton steps: one from the guesses, two that also settle weights and noise, and a last
+/// one with both fixed.
 const STEPS: usize = 4;
 
 /// Noise variances, as shares of the prior's, among which the likeliest is taken.

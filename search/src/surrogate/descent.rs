@@ -5,7 +5,7 @@ use super::scale::Scale;
 use crate::generator::Generator;
 use crate::space::{Genome, Space};
 
-/// Passes over the genes; a third changes next to nothing.
+/// Passes over the genes. Evolution refines what they leave.
 const PASSES: usize = 2;
 
 /// What going beyond the worst of interest costs, against what stays within.
