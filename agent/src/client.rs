@@ -11,6 +11,10 @@ use uuid::Uuid;
 
 use crate::Patience;
 
+/// Timings that are taken in turns with a first one. The more, the fewer turns the anchor takes for
+/// each; but a search has few candidates under way, and whoever waits for one waits for all.
+const MOST_COMPANIONS: u32 = 3;
+
 /// What the coordinator answers to a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Registered {
@@ -22,7 +26,8 @@ pub(crate) struct Registered {
 /// What came of waiting for a task.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Leased {
-    Assignment(Box<Assignment>),
+    /// A task, and its companions after it.
+    Assignments(Vec<Assignment>),
     NoTask,
     /// A task was handed out that this version does not understand.
     Malformed {
@@ -170,38 +175,43 @@ impl Client {
             wait_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
             hardware_profile_digest: self.profile.clone(),
             instance: self.instance.clone(),
+            most_companions: MOST_COMPANIONS,
         });
         request.set_timeout(self.lease.saturating_add(self.call));
         let answer = self.agents.lease(request).await?.into_inner();
-        let Some(assignment) = answer.assignment else {
-            return Ok(Leased::NoTask);
-        };
-        let token = assignment.token;
-        match (Assignment::try_from(assignment), token) {
-            (Ok(assignment), _) => Ok(Leased::Assignment(Box::new(assignment))),
-            (Err(error), Some(token)) => Ok(Leased::Malformed {
-                token: token.into(),
-                reason: error.to_string(),
-            }),
-            (Err(error), None) => Err(CallError::Refused(error.to_string())),
+        let mut assignments = Vec::new();
+        for wire in answer.assignment.into_iter().chain(answer.companions) {
+            let token = wire.token;
+            match (Assignment::try_from(wire), token) {
+                (Ok(assignment), _) => assignments.push(assignment),
+                // What came with it is given back too, when this device registers again.
+                (Err(error), Some(token)) => {
+                    return Ok(Leased::Malformed {
+                        token: token.into(),
+                        reason: error.to_string(),
+                    });
+                }
+                (Err(error), None) => return Err(CallError::Refused(error.to_string())),
+            }
         }
+        Ok(match assignments.is_empty() {
+            true => Leased::NoTask,
+            false => Leased::Assignments(assignments),
+        })
     }
 
-    /// Keeps a lease alive; false where it is no longer held.
+    /// Keeps leases alive; answers with those that are no longer held.
     pub(crate) async fn heartbeat(
         &mut self,
         device: i64,
-        held: LeaseToken,
-    ) -> Result<bool, CallError> {
+        held: &[LeaseToken],
+    ) -> Result<Vec<LeaseToken>, CallError> {
         let request = self.request(v1::HeartbeatRequest {
             device_id: device,
-            held: vec![held.into()],
+            held: held.iter().copied().map(Into::into).collect(),
         });
         let answer = self.agents.heartbeat(request).await?.into_inner();
-        Ok(answer
-            .lost
-            .into_iter()
-            .all(|lost| LeaseToken::from(lost) != held))
+        Ok(answer.lost.into_iter().map(Into::into).collect())
     }
 
     pub(crate) async fn report(&mut self, report: &Report) -> Result<Receipt, CallError> {

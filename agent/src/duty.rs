@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Assignment, Evidence, LeaseToken, Measurement, Receipt, Registration, Report,
+    Assignment, Digest, Environment, Evidence, LeaseToken, Measurement, Receipt, Registration,
+    Report,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -15,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::client::{CallError, Client, Leased, Registered, Release};
 use crate::environment::Readings;
 use crate::heartbeat::{self, Held};
-use crate::worker::{TaskFailure, Worker};
+use crate::worker::{Found, Worker};
 use crate::{AgentError, Patience};
 
 /// All that the loop works with.
@@ -33,7 +34,8 @@ pub(crate) struct Duty {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// How far the work on one task got.
+/// How far the work on one task got; of several tasks the last one here counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Done {
     /// Measured, and the coordinator has said what became of it.
     Reported,
@@ -44,18 +46,24 @@ enum Done {
 }
 
 impl Duty {
-    /// Leases, measures and reports, one task at a time, until shutdown.
+    /// Leases, measures and reports, one task with its companions at a time, until shutdown.
     pub(crate) async fn serve(mut self) -> Result<(), AgentError> {
         let pause = self.patience.failure_pause;
         let mut failures = Backoff::new(pause, pause.saturating_mul(30));
-        while let Some(assignment) = self.next_assignment().await? {
-            let token = assignment.token;
+        while let Some(assignments) = self.next_assignments().await? {
+            let lease = assignments.iter().map(|assignment| assignment.lease_time);
             self.held.send_replace(Some(Held {
                 device: self.registered.device,
-                token,
-                period: heartbeat::period(self.registered.heartbeat, assignment.lease_time),
+                tokens: assignments
+                    .iter()
+                    .map(|assignment| assignment.token)
+                    .collect(),
+                period: heartbeat::period(
+                    self.registered.heartbeat,
+                    lease.min().unwrap_or_default(),
+                ),
             }));
-            let done = self.work(assignment).await;
+            let done = self.work(assignments).await;
             self.held.send_replace(None);
             match done? {
                 Done::Reported => failures.reset(),
@@ -69,13 +77,13 @@ impl Duty {
         Ok(())
     }
 
-    /// The next task; none at shutdown. Waits for a coordinator that is away, and registers again
+    /// The next task and its companions; none at shutdown. Waits for a coordinator that is away, and registers again
     /// with one that does not know this device.
     ///
     /// Also after a call that broke, since it may have handed out a task that nobody heard of:
     /// registering gives back whatever this device still holds, which at this point it does not
     /// know of, and the task need not wait for the end of its lease.
-    async fn next_assignment(&mut self) -> Result<Option<Assignment>, AgentError> {
+    async fn next_assignments(&mut self) -> Result<Option<Vec<Assignment>>, AgentError> {
         let mut backoff = self.backoff();
         let mut register = false;
         let shutdown = self.shutdown.clone();
@@ -86,7 +94,7 @@ impl Duty {
                 leased = self.lease(register) => leased,
             };
             let error = match leased {
-                Ok(Leased::Assignment(assignment)) => return Ok(Some(*assignment)),
+                Ok(Leased::Assignments(assignments)) => return Ok(Some(assignments)),
                 Ok(Leased::NoTask) => {
                     register = false;
                     backoff.reset();
@@ -95,7 +103,7 @@ impl Duty {
                 Ok(Leased::Malformed { token, reason }) => {
                     tracing::error!(task = token.task, "a task that cannot be read: {reason}");
                     self.release(token, Release::Failed(reason.clone())).await;
-                    register = false;
+                    register = true;
                     reason
                 }
                 Err(CallError::Refused(reason)) => {
@@ -128,34 +136,63 @@ impl Duty {
         self.client.lease(self.registered.device).await
     }
 
-    async fn work(&mut self, assignment: Assignment) -> Result<Done, AgentError> {
-        let token = assignment.token;
-        let plan_digest = assignment.plan.digest();
-        tracing::info!(
-            task = token.task,
-            epoch = token.epoch,
-            search = assignment.search,
-            candidate = assignment.candidate,
-            "measuring {}",
-            assignment.kind
-        );
+    async fn work(&mut self, assignments: Vec<Assignment>) -> Result<Done, AgentError> {
+        for assignment in &assignments {
+            tracing::info!(
+                task = assignment.token.task,
+                epoch = assignment.token.epoch,
+                search = assignment.search,
+                candidate = assignment.candidate,
+                "measuring {}",
+                assignment.kind
+            );
+        }
+        let held: Vec<_> = assignments
+            .iter()
+            .map(|assignment| (assignment.token, assignment.plan.digest()))
+            .collect();
         let readings = Readings::before();
-        let finding = tokio::select! {
+        let found = tokio::select! {
             biased;
-            finding = self.worker.measure(assignment) => finding,
+            found = self.worker.measure(assignments) => found,
             () = self.shutdown.cancelled() => {
-                self.release(token, Release::Stopping).await;
+                self.release_all(&held, &Release::Stopping).await;
                 return Ok(Done::Stopped);
             }
         };
-        match finding {
+        let found = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                let told = format!("the measuring thread ended: {reason}");
+                self.release_all(&held, &Release::Failed(told)).await;
+                return Err(AgentError::WorkerEnded(reason));
+            }
+        };
+        let environment = readings.finish(&self.host);
+        let mut worst = Done::Reported;
+        for ((token, plan_digest), found) in held.into_iter().zip(found) {
+            let done = self.hand_in(token, plan_digest, found, &environment).await;
+            worst = worst.max(done);
+        }
+        Ok(worst)
+    }
+
+    /// Reports what came of one assignment, or gives it back.
+    async fn hand_in(
+        &mut self,
+        token: LeaseToken,
+        plan_digest: Digest,
+        found: Found,
+        environment: &Environment,
+    ) -> Done {
+        match found {
             Ok(finding) => {
                 let measurement = Measurement {
                     outcome: finding.outcome,
                     evidence: Evidence {
                         executed: finding.executed,
                         imatrix_digest: finding.imatrix_digest,
-                        environment: readings.finish(&self.host),
+                        environment: environment.clone(),
                         duration_ns: nanoseconds(finding.duration),
                     },
                 };
@@ -165,12 +202,7 @@ impl Duty {
                     plan_digest,
                     measurement,
                 };
-                Ok(self.deliver(report).await)
-            }
-            Err(TaskFailure::ThreadEnded(reason)) => {
-                let told = format!("the measuring thread ended: {reason}");
-                self.release(token, Release::Failed(told)).await;
-                Err(AgentError::WorkerEnded(reason))
+                self.deliver(report).await
             }
             Err(failure) => {
                 let reason = failure.to_string();
@@ -179,8 +211,14 @@ impl Duty {
                     "this device cannot measure the task and gives it back: {reason}"
                 );
                 self.release(token, Release::Failed(reason)).await;
-                Ok(Done::GivenBack)
+                Done::GivenBack
             }
+        }
+    }
+
+    async fn release_all(&mut self, held: &[(LeaseToken, Digest)], release: &Release) {
+        for &(token, _) in held {
+            self.release(token, release.clone()).await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! Keeps the lease alive while the worker measures.
+//! Keeps leases alive while the worker measures.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::{CallError, Client};
 
-/// The lease that is held, and what its heartbeats need to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The leases that are held, and what their heartbeats need to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) device: i64,
-    pub(crate) token: LeaseToken,
+    pub(crate) tokens: Vec<LeaseToken>,
     /// Time between heartbeats.
     pub(crate) period: Duration,
 }
@@ -23,13 +23,13 @@ pub(crate) fn period(asked: Duration, lease: Duration) -> Duration {
     asked.min(lease / 3).max(Duration::from_millis(10))
 }
 
-/// Sends heartbeats for whatever lease `held` shows, until its sender is dropped.
+/// Sends heartbeats for whatever leases `held` shows, until its sender is dropped.
 ///
 /// A lost lease is only told: the measurement goes on and is reported, since it is paid for and
 /// the coordinator keeps it as a repeat. No failed heartbeat is repeated before the next is due.
 pub(crate) async fn beat(mut client: Client, mut held: watch::Receiver<Option<Held>>) {
     loop {
-        let current = *held.borrow_and_update();
+        let current = held.borrow_and_update().clone();
         let changed = match current {
             None => held.changed().await,
             Some(lease) => tokio::select! {
@@ -43,32 +43,37 @@ pub(crate) async fn beat(mut client: Client, mut held: watch::Receiver<Option<He
     }
 }
 
-/// Keeps one lease alive; returns when it is lost.
-async fn keep(client: &mut Client, lease: Held) {
-    let Held { device, token, .. } = lease;
-    let mut ticks = interval(lease.period);
+/// Keeps leases alive; returns when all of them are lost.
+async fn keep(client: &mut Client, held: Held) {
+    let Held {
+        device,
+        mut tokens,
+        period,
+    } = held;
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick comes at once, when the lease is as fresh as can be.
+    // The first tick comes at once, when the leases are as fresh as can be.
     ticks.tick().await;
-    loop {
+    while !tokens.is_empty() {
         ticks.tick().await;
-        match client.heartbeat(device, token).await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!(
-                    task = token.task,
-                    epoch = token.epoch,
-                    "the lease was lost; the measurement goes on and will be kept as a repeat"
-                );
-                return;
+        match client.heartbeat(device, &tokens).await {
+            Ok(lost) => {
+                for token in &lost {
+                    tracing::warn!(
+                        task = token.task,
+                        epoch = token.epoch,
+                        "the lease was lost; the measurement goes on and will be kept as a repeat"
+                    );
+                }
+                tokens.retain(|token| !lost.contains(token));
             }
             // The loop that leases registers again; until then there is nobody to be heard.
             Err(error @ (CallError::Unknown(_) | CallError::Refused(_))) => {
-                tracing::warn!(task = token.task, "a heartbeat was refused: {error}");
+                tracing::warn!("a heartbeat was refused: {error}");
                 return;
             }
             Err(error @ CallError::Away(_)) => {
-                tracing::warn!(task = token.task, "a heartbeat was not heard: {error}");
+                tracing::warn!("a heartbeat was not heard: {error}");
             }
         }
     }

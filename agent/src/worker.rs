@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bitfront_model::{Assignment, Digest, Executed, Outcome, Precision, Subject, TaskKind};
-use bitfront_runtime::{Runtime, RuntimeError, RuntimeIdentity};
+use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 use tokio::sync::oneshot;
 
 use crate::AgentError;
@@ -33,14 +33,18 @@ pub(crate) enum TaskFailure {
     Weights(#[from] WeightsError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// The thread is gone, and the agent with it.
-    #[error("the measuring thread ended: {0}")]
-    ThreadEnded(String),
+    /// What stood in the way of timing any of several plans.
+    #[error("{0}")]
+    Together(String),
 }
 
+/// What came of one assignment.
+pub(crate) type Found = Result<Finding, TaskFailure>;
+
 struct Job {
-    assignment: Assignment,
-    answer: oneshot::Sender<Result<Finding, TaskFailure>>,
+    /// One assignment, or several timings of one subject that are taken in turns.
+    assignments: Vec<Assignment>,
+    answer: oneshot::Sender<Vec<Found>>,
 }
 
 /// The handle on the measuring thread. Dropping it ends the thread after its current assignment.
@@ -86,14 +90,18 @@ impl Worker {
         }
     }
 
-    /// Measures one assignment. Dropping the future does not stop the measurement, which no
-    /// runtime could be interrupted in; its result is then discarded.
-    pub(crate) async fn measure(&self, assignment: Assignment) -> Result<Finding, TaskFailure> {
-        let (answer, finding) = oneshot::channel();
-        let ended = || TaskFailure::ThreadEnded(last_words(&self.thread));
-        let job = Job { assignment, answer };
+    /// Measures an assignment with its companions, and answers in their order. Dropping the future
+    /// does not stop the measurement, which no runtime could be interrupted in; its result is then
+    /// discarded. The error is that the thread has ended.
+    pub(crate) async fn measure(&self, assignments: Vec<Assignment>) -> Result<Vec<Found>, String> {
+        let (answer, findings) = oneshot::channel();
+        let ended = || last_words(&self.thread);
+        let job = Job {
+            assignments,
+            answer,
+        };
         self.jobs.send(job).map_err(|_| ended())?;
-        finding.await.map_err(|_| ended())?
+        findings.await.map_err(|_| ended())
     }
 }
 
@@ -116,9 +124,13 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
     let mut resolved = None;
-    while let Ok(Job { assignment, answer }) = queue.recv() {
+    while let Ok(Job {
+        assignments,
+        answer,
+    }) = queue.recv()
+    {
         // An agent that was told to end no longer waits for the answer.
-        drop(answer.send(measure(runtime, &mut resolved, &assignment)));
+        drop(answer.send(measure(runtime, &mut resolved, &assignments)));
     }
 }
 
@@ -127,46 +139,87 @@ fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
 fn measure(
     runtime: &mut dyn Runtime,
     resolved: &mut Option<(Subject, Subject)>,
-    assignment: &Assignment,
-) -> Result<Finding, TaskFailure> {
-    let begun = Instant::now();
-    let subject = match resolved.take() {
-        Some((submitted, local)) if submitted == assignment.subject => local,
-        _ => weights::resolve(&assignment.subject)?,
+    assignments: &[Assignment],
+) -> Vec<Found> {
+    let Some(first) = assignments.first() else {
+        return Vec::new();
     };
-    let opened = runtime.open(&subject, &mut |line| tracing::info!("{line}"));
-    let measured = opened.and_then(|()| match assignment.kind {
-        TaskKind::Quality => runtime.quality(&assignment.plan).map(|measured| Finding {
-            outcome: Outcome::Quality(measured.value),
+    let begun = Instant::now();
+    let measured = open(runtime, resolved, &first.subject).and_then(|()| match first.kind {
+        TaskKind::Quality => Ok(assignments
+            .iter()
+            .map(|assignment| {
+                let measured = runtime.quality(&assignment.plan);
+                finding(measured, begun.elapsed(), Outcome::Quality)
+            })
+            .collect()),
+        TaskKind::Latency => time(runtime, first, assignments).map(|timed| {
+            // What the plans took together, since they took turns.
+            let duration = begun.elapsed();
+            let outcome = |workloads| Outcome::Latency { workloads };
+            timed
+                .into_iter()
+                .map(|timed| finding(timed, duration, outcome))
+                .collect()
+        }),
+    });
+    measured.unwrap_or_else(|failure| {
+        // The next assignment looks for its files anew, whatever this failed by.
+        *resolved = None;
+        let told = failure.to_string();
+        let others = assignments[1..].iter();
+        std::iter::once(Err(failure))
+            .chain(others.map(|_| Err(TaskFailure::Together(told.clone()))))
+            .collect()
+    })
+}
+
+fn open(
+    runtime: &mut dyn Runtime,
+    resolved: &mut Option<(Subject, Subject)>,
+    subject: &Subject,
+) -> Result<(), TaskFailure> {
+    let local = match resolved.take() {
+        Some((submitted, local)) if submitted == *subject => local,
+        _ => weights::resolve(subject)?,
+    };
+    runtime.open(&local, &mut |line| tracing::info!("{line}"))?;
+    *resolved = Some((subject.clone(), local));
+    Ok(())
+}
+
+fn time(
+    runtime: &mut dyn Runtime,
+    first: &Assignment,
+    assignments: &[Assignment],
+) -> Result<Vec<Timed>, TaskFailure> {
+    let anchor = first.anchor.as_ref().ok_or(RuntimeError::NoAnchor)?;
+    let plans: Vec<_> = assignments
+        .iter()
+        .map(|assignment| &assignment.plan)
+        .collect();
+    Ok(runtime.latency(anchor, &plans, &first.workloads)?)
+}
+
+/// A plan that cannot be executed is a finding; every other error says nothing about the plan.
+fn finding<T>(
+    measured: Result<Measured<T>, RuntimeError>,
+    duration: Duration,
+    outcome: impl FnOnce(T) -> Outcome,
+) -> Found {
+    match measured {
+        Ok(measured) => Ok(Finding {
+            outcome: outcome(measured.value),
             executed: measured.executed,
             imatrix_digest: measured.imatrix_digest,
-            duration: begun.elapsed(),
+            duration,
         }),
-        TaskKind::Latency => runtime
-            .latency(&assignment.plan, &assignment.workloads)
-            .map(|measured| Finding {
-                outcome: Outcome::Latency {
-                    workloads: measured.value,
-                },
-                executed: measured.executed,
-                imatrix_digest: measured.imatrix_digest,
-                duration: begun.elapsed(),
-            }),
-    });
-    match measured {
-        Ok(finding) => {
-            *resolved = Some((assignment.subject.clone(), subject));
-            Ok(finding)
-        }
-        Err(RuntimeError::Infeasible { reason }) => {
-            *resolved = Some((assignment.subject.clone(), subject));
-            Ok(Finding {
-                outcome: Outcome::Infeasible { reason },
-                executed: Executed::new(),
-                imatrix_digest: None,
-                duration: begun.elapsed(),
-            })
-        }
+        Err(RuntimeError::Infeasible { reason }) => Ok(Finding {
+            outcome: Outcome::Infeasible { reason },
+            executed: Executed::new(),
+            imatrix_digest: None,
+            duration,
+        }),
         Err(error) => Err(error.into()),
     }
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use bitfront_agent::{AgentError, Config, Patience};
 use bitfront_model::{
-    Architecture, Assignment, DataSpec, Digest, ImatrixSource, Layer, LayerKind, LeaseToken,
-    Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject, TaskKind,
+    Anchor, Architecture, Assignment, DataSpec, Digest, ImatrixSource, Layer, LayerKind,
+    LeaseToken, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject,
+    TaskKind,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
@@ -153,6 +154,10 @@ impl World {
                     "decode@16x8".parse().unwrap(),
                 ],
             },
+            anchor: (kind == TaskKind::Latency).then(|| Anchor {
+                plan: Plan::uniform(&self.spec, Precision::Q8_0).unwrap(),
+                times: Vec::new(),
+            }),
             lease_time: Duration::from_secs(30),
         }
     }
@@ -225,6 +230,68 @@ async fn tasks_are_measured_and_reported_with_their_evidence() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn companions_are_measured_together_and_each_has_a_report_of_its_own() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let precisions = [Precision::Q4K, Precision::Q2K, Precision::Q6K];
+    let together: Vec<_> = (1..)
+        .zip(precisions)
+        .map(|(task, precision)| Assignment {
+            plan: Plan::uniform(&world.spec, precision).unwrap(),
+            ..world.assignment(task, TaskKind::Latency)
+        })
+        .collect();
+    coordinator.queue_together(&together, &world.spec);
+    // The second plan cannot be executed, and while they are measured all leases are kept.
+    let broken = together[1].plan.clone();
+    let runtime = ScriptedRuntime::deciding(move |plan, _| match *plan == broken {
+        true => Answer::Infeasible("no kernel".to_owned()),
+        false => Answer::Figures,
+    });
+    let runtime = runtime.pausing(Duration::from_millis(50));
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("three reports", |state| state.reports.len() == 3)
+        .await;
+    agent.stop().await.unwrap();
+
+    let state = coordinator.state();
+    assert_eq!(tasks_reported(&state), [1, 2, 3]);
+    let keys: Vec<_> = state.reports.iter().map(|it| &it.idempotency_key).collect();
+    assert!(keys[0] != keys[1] && keys[1] != keys[2]);
+    for (report, assignment) in reports(&state).iter().zip(&together) {
+        assert_eq!(report.plan_digest, assignment.plan.digest());
+        match &report.measurement.outcome {
+            Outcome::Infeasible { reason } => assert_eq!(reason, "no kernel"),
+            Outcome::Latency { workloads } => {
+                let expected = scripted::decode_ns(&assignment.plan);
+                assert_eq!(workloads[1].median_ns, expected);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(state.heartbeats[0].held.len(), 3, "{:?}", state.heartbeats);
+    assert!(state.releases.is_empty(), "{:?}", state.releases);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_way_of_all_companions_gives_each_of_them_back() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    std::fs::remove_file(world.path("model.gguf")).unwrap();
+    let together = [1, 2].map(|task| world.assignment(task, TaskKind::Latency));
+    coordinator.queue_together(&together, &world.spec);
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
+    coordinator
+        .wait("two releases", |state| state.releases.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+    let state = coordinator.state();
+    for release in &state.releases {
+        assert!(release.failed && release.reason.contains("model.gguf"));
+    }
+    assert!(state.reports.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -348,7 +415,7 @@ async fn a_task_that_cannot_be_read_is_given_back_with_the_field() {
     let (world, coordinator) = (World::new(), FakeCoordinator::start());
     let mut wire = v1::Assignment::of(&world.assignment(1, TaskKind::Quality), &world.spec);
     wire.kind = "taste".to_owned();
-    coordinator.state().queue.push_back(wire);
+    coordinator.state().queue.push_back(vec![wire]);
     world.queue(&coordinator, 2, TaskKind::Quality);
     let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
     coordinator

@@ -175,6 +175,8 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
             confidence: 0.95,
         },
         warm_up_ns: 50_000_000,
+        percentiles: Vec::new(),
+        paired: None,
     };
     let decode_ns = 900_000.0 + size_bytes as f64 * 0.21 + (candidate % 7) as f64 * 9_000.0;
     let latencies = vec![

@@ -175,6 +175,11 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                                 confidence: 0.95,
                             },
                             warm_up_ns: 1_000_000,
+                            percentiles: Vec::new(),
+                            paired: assignment
+                                .anchor
+                                .as_ref()
+                                .map(|anchor| paired(spec, anchor, workload, median_ns)),
                         }
                     })
                     .collect(),
@@ -184,6 +189,32 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
     Measurement {
         outcome,
         evidence: evidence(plan),
+    }
+}
+
+/// A timing beside an anchor whose time follows from its plan as that of any other.
+fn paired(spec: &ModelSpec, anchor: &Anchor, workload: Workload, median_ns: f64) -> Paired {
+    let factor = if workload.is_decode() { 1.0 } else { 20.0 };
+    let anchor_ns = anchor.plan.size_bytes(spec) as f64 * factor + 1000.0;
+    let exactly = |value| Interval {
+        low: value,
+        high: value,
+        confidence: 0.95,
+    };
+    Paired {
+        anchor: anchor.plan.digest(),
+        ratio: median_ns / anchor_ns,
+        ratio_interval: exactly(median_ns / anchor_ns),
+        samples_per_block: 1,
+        anchor_samples_ns: vec![anchor_ns as u64; 3],
+        anchor_samples_per_block: 1,
+        discarded_blocks: 0,
+        reference: anchor.time(workload).unwrap_or(AnchorTime {
+            workload,
+            median_ns: anchor_ns,
+            interval: exactly(anchor_ns),
+        }),
+        noisy: false,
     }
 }
 

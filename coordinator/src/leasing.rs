@@ -12,14 +12,22 @@ use bitfront_model::{Assignment, Digest, LeaseToken, ModelSpec, Registration, Ta
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::anchor;
 use crate::clock::Sleep;
 use crate::error::ServiceError;
 use crate::presence::KnownDevice;
 use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, Requeued, StoreError};
 use crate::world::World;
 
-/// A task, ready to be handed to an agent, with the spec that its plan belongs to.
-pub(crate) type HandOut = (Assignment, ModelSpec);
+/// A task, ready to be handed to an agent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HandOut {
+    pub(crate) assignment: Assignment,
+    /// What its plan belongs to.
+    pub(crate) spec: ModelSpec,
+    /// Hand-outs of the task that count, this one included.
+    pub(crate) attempts: u32,
+}
 
 /// Which agent asks for work: the device's name alone does not tell two of them apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +119,7 @@ impl Leasing {
         // Listening begins before the first look, so nothing falls between the two.
         let mut work = self.world.wakeups.on_work();
         loop {
-            if let Some(hand_out) = self.claim(&known).await? {
+            if let Some(hand_out) = self.claim(&known, None).await? {
                 return Ok(Some(hand_out));
             }
             tokio::select! {
@@ -124,6 +132,39 @@ impl Leasing {
                 }
             }
         }
+    }
+
+    /// More timings for a device that has just been handed one, of the same search, so that they
+    /// are taken in turns; at most `most`, and none for a task that has failed before. They are an
+    /// offer, so where claiming fails there are just fewer of them.
+    pub(crate) async fn companions(
+        self: &Arc<Self>,
+        device: i64,
+        first: &HandOut,
+        most: usize,
+    ) -> Vec<HandOut> {
+        let mut companions = Vec::new();
+        if first.assignment.kind != TaskKind::Latency || first.attempts > 1 {
+            return companions;
+        }
+        let known = match self.heard(device).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(%error, "no companions are handed out");
+                return companions;
+            }
+        };
+        while companions.len() < most {
+            match self.claim(&known, Some(first.assignment.search)).await {
+                Ok(Some(companion)) => companions.push(companion),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "fewer companions are handed out");
+                    break;
+                }
+            }
+        }
+        companions
     }
 
     /// Refuses an agent whose device's name another agent has taken: their times would be stored
@@ -156,13 +197,14 @@ impl Leasing {
     async fn claim(
         self: &Arc<Self>,
         device: &Arc<KnownDevice>,
+        companion_in: Option<i64>,
     ) -> Result<Option<HandOut>, ServiceError> {
         let (answer, heard) = oneshot::channel();
         let (this, device) = (self.clone(), device.clone());
         tokio::spawn(async move {
-            let result = this.claim_now(&device).await;
+            let result = this.claim_now(&device, companion_in).await;
             let token = match &result {
-                Ok(Some((assignment, _))) => Some(assignment.token),
+                Ok(Some(hand_out)) => Some(hand_out.assignment.token),
                 _ => None,
             };
             let unheard = answer.send(result).is_err();
@@ -179,13 +221,18 @@ impl Leasing {
         }
     }
 
-    async fn claim_now(&self, device: &KnownDevice) -> Result<Option<HandOut>, ServiceError> {
+    async fn claim_now(
+        &self,
+        device: &KnownDevice,
+        companion_in: Option<i64>,
+    ) -> Result<Option<HandOut>, ServiceError> {
         let world = &self.world;
         let claimant = Claimant {
             device: device.id,
             numerics_class: device.registration.numerics_class.clone(),
             hardware_profile: device.registration.hardware_profile.digest(),
             lease_time: world.config.lease_time,
+            companion_in,
         };
         let claimed = world.store.claim(&claimant, world.clock.now_ms()).await?;
         let Some(claimed) = claimed else {
@@ -219,6 +266,10 @@ impl Leasing {
             .search(claimed.search)
             .await?
             .ok_or_else(|| corrupt("its search is missing".to_owned()))?;
+        let anchor = match claimed.kind {
+            TaskKind::Quality => None,
+            TaskKind::Latency => Some(anchor::of(self.world.store.as_ref(), &search).await?),
+        };
         let request = search.request;
         let plan = bitfront_model::Plan::new(&request.spec, claimed.precisions.clone())
             .map_err(|error| corrupt(error.to_string()))?;
@@ -233,9 +284,14 @@ impl Leasing {
                 TaskKind::Quality => Vec::new(),
                 TaskKind::Latency => request.workloads,
             },
+            anchor,
             lease_time: self.world.config.lease_time,
         };
-        Ok((assignment, request.spec))
+        Ok(HandOut {
+            assignment,
+            spec: request.spec,
+            attempts: claimed.attempts,
+        })
     }
 
     /// Extends the leases that a device still holds. Those that it does not come back.

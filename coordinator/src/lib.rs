@@ -9,6 +9,7 @@
 //! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;
 //! - `guesses`: what is believed of plans before anything is measured;
 //! - `evaluation`: from measurements to what a strategy is told;
+//! - `anchor`: the plan that a search's candidates are timed beside;
 //! - `leasing`: who measures what, under which token, until when;
 //! - `measurements`: reports, checked and appended;
 //! - `query`: where searches stand and what they found, from the database alone;
@@ -22,6 +23,7 @@
 //! `task` of the design is split between `evaluation` and the store's rows: a task is made with
 //! its candidate in one transaction and has no life outside the store.
 
+mod anchor;
 pub mod clock;
 pub mod config;
 mod driver;

@@ -118,7 +118,7 @@ impl Bench {
 
     /// Measures and reports a hand-out.
     pub(crate) async fn report(&self, hand_out: &HandOut) -> Result<Receipt, ServiceError> {
-        let report = fixtures::report(&hand_out.1, &hand_out.0);
+        let report = fixtures::report(&hand_out.spec, &hand_out.assignment);
         measurements::report(&self.world, &self.leasing, &report).await
     }
 

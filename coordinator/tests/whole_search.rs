@@ -112,6 +112,7 @@ fn leasing(device_id: i64, wait_ms: u64) -> v1::LeaseRequest {
         wait_ms,
         hardware_profile_digest: profile.digest().to_string(),
         instance: "the agent".to_owned(),
+        most_companions: 0,
     }
 }
 

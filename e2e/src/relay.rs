@@ -142,7 +142,8 @@ impl Agents for Service {
             .lease(request.into_inner())
             .await
             .map_err(passed_on)?;
-        if let Some(assignment) = &answer.get_ref().assignment {
+        let handed_out = answer.get_ref();
+        for assignment in handed_out.assignment.iter().chain(&handed_out.companions) {
             let assignment = Assignment::try_from(assignment.clone())
                 .map_err(|error| Status::internal(error.to_string()))?;
             self.lock().seen.handed_out.push(assignment);

@@ -542,8 +542,13 @@ async fn hand_outs_raise_the_epoch_and_carry_all_that_is_needed() {
             assert_eq!(assignment.subject, submitted.subject);
             assert_eq!(assignment.plan.precisions().len(), spec().layers.len());
             match assignment.kind {
-                TaskKind::Quality => assert!(assignment.workloads.is_empty()),
-                TaskKind::Latency => assert_eq!(assignment.workloads, submitted.workloads),
+                TaskKind::Quality => {
+                    assert!(assignment.workloads.is_empty() && assignment.anchor.is_none());
+                }
+                TaskKind::Latency => {
+                    assert_eq!(assignment.workloads, submitted.workloads);
+                    assert!(assignment.anchor.is_some());
+                }
             }
         }
         for (report, _) in &seen.acknowledged {

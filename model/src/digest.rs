@@ -31,6 +31,14 @@ impl Digest {
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
+
+    /// The first eight bytes as a number, to seed a generator with.
+    pub fn seed(&self) -> u64 {
+        let (first, _) = self.0.split_at(8);
+        first
+            .iter()
+            .fold(0, |seed, &byte| seed << 8 | u64::from(byte))
+    }
 }
 
 /// See [`Digest::builder`].

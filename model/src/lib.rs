@@ -32,7 +32,8 @@ pub use answer::{
 pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{
-    Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome, Quality, Workload,
+    Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
+    Paired, Percentile, Quality, Workload,
 };
 pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};

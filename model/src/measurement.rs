@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Precision, UnknownName};
+use crate::{Digest, Plan, Precision, UnknownName};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -119,12 +119,97 @@ pub struct Latency {
     /// Raw samples in the order in which they were taken, in nanoseconds: of one pass for a
     /// prefill, of all of a sample's tokens for a decode.
     pub samples_ns: Vec<u64>,
-    /// Median time of one pass, or of one decoded token, in nanoseconds.
+    /// Time of one pass, or of one decoded token, in nanoseconds: the anchor's time multiplied
+    /// with [`Paired::ratio`]. The median of the samples where the plan was timed alone.
     pub median_ns: f64,
-    /// Distribution-free interval of that median, in nanoseconds.
+    /// Interval of that time, in nanoseconds; it holds the errors of both factors.
     pub interval: Interval,
     /// Time spent warming up, in nanoseconds.
     pub warm_up_ns: u64,
+    /// How slow the slow ones were; empty in measurements that were made without.
+    #[serde(default)]
+    pub percentiles: Vec<Percentile>,
+    /// How the plan was timed beside the anchor; none where it was timed alone.
+    #[serde(default)]
+    pub paired: Option<Paired>,
+}
+
+impl Latency {
+    /// True where the time limit came before the interval was as narrow as asked for.
+    pub fn is_noisy(&self) -> bool {
+        self.paired.as_ref().is_some_and(|paired| paired.noisy)
+    }
+}
+
+/// A percentile of the raw samples, by pass or by token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Percentile {
+    /// Which one, such as 99.
+    pub percent: u32,
+    /// The value, in nanoseconds.
+    pub value_ns: f64,
+    /// Distribution-free interval; its confidence says what it really covers, since few samples
+    /// say little of a far percentile.
+    pub interval: Interval,
+}
+
+/// How a plan was timed beside the anchor.
+///
+/// In a block the anchor and the candidates take turns in a random order; each turn is several
+/// samples, and stands for their median. A disturbance that lasts longer than a block slows both
+/// sides alike, so their ratio stays what it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Paired {
+    /// The plan of the anchor.
+    pub anchor: Digest,
+    /// Median over the blocks of the candidate's time through the anchor's.
+    pub ratio: f64,
+    /// Distribution-free interval of that median.
+    pub ratio_interval: Interval,
+    /// Samples in one turn of the candidate: [`Latency::samples_ns`] is cut into blocks by it.
+    pub samples_per_block: u32,
+    /// The anchor's raw samples in the same blocks, in nanoseconds.
+    pub anchor_samples_ns: Vec<u64>,
+    /// Samples in one turn of the anchor.
+    pub anchor_samples_per_block: u32,
+    /// Blocks that were measured again, since the anchor or the candidate moved away from its
+    /// neighbours in time.
+    pub discarded_blocks: u32,
+    /// The time of the anchor that the ratio was multiplied with.
+    pub reference: AnchorTime,
+    /// The time limit came before the interval of the ratio was as narrow as asked for.
+    pub noisy: bool,
+}
+
+/// The time of an anchor plan under one workload.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AnchorTime {
+    /// What was timed.
+    pub workload: Workload,
+    /// Time of one pass, or of one decoded token, in nanoseconds.
+    pub median_ns: f64,
+    /// Distribution-free interval of it, in nanoseconds.
+    pub interval: Interval,
+}
+
+/// The plan beside which candidates are timed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Anchor {
+    /// The plan.
+    pub plan: Plan,
+    /// Its times as they were first measured in the search, which put all candidates of the
+    /// search on one scale; empty for the first ones.
+    pub times: Vec<AnchorTime>,
+}
+
+impl Anchor {
+    /// Its time under a workload, where it is known.
+    pub fn time(&self, workload: Workload) -> Option<AnchorTime> {
+        self.times
+            .iter()
+            .copied()
+            .find(|time| time.workload == workload)
+    }
 }
 
 /// What the device was like while it measured.

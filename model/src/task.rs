@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Measurement, Plan, Subject, UnknownName, Workload};
+use crate::{Anchor, Digest, Measurement, Plan, Subject, UnknownName, Workload};
 
 /// What a task measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +76,8 @@ pub struct Assignment {
     pub plan: Plan,
     /// What to time; empty for a quality task.
     pub workloads: Vec<Workload>,
+    /// The plan to time it beside; none for a quality task.
+    pub anchor: Option<Anchor>,
     /// How long the lease lasts without a heartbeat.
     pub lease_time: Duration,
 }

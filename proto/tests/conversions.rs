@@ -115,17 +115,45 @@ fn quality() -> Quality {
     }
 }
 
+fn interval() -> Interval {
+    Interval {
+        low: 1.0,
+        high: 3.0,
+        confidence: 0.95,
+    }
+}
+
+fn anchor_time(workload: Workload) -> AnchorTime {
+    AnchorTime {
+        workload,
+        median_ns: 4.0,
+        interval: interval(),
+    }
+}
+
 fn latencies() -> Vec<Latency> {
     let latency = |workload| Latency {
         workload,
         samples_ns: vec![1, 2, 3],
         median_ns: 2.0,
-        interval: Interval {
-            low: 1.0,
-            high: 3.0,
-            confidence: 0.95,
-        },
+        interval: interval(),
         warm_up_ns: 9,
+        percentiles: vec![Percentile {
+            percent: 99,
+            value_ns: 3.0,
+            interval: interval(),
+        }],
+        paired: Some(Paired {
+            anchor: plan().digest(),
+            ratio: 0.5,
+            ratio_interval: interval(),
+            samples_per_block: 3,
+            anchor_samples_ns: vec![4, 4],
+            anchor_samples_per_block: 2,
+            discarded_blocks: 1,
+            reference: anchor_time(workload),
+            noisy: true,
+        }),
     };
     request().workloads.into_iter().map(latency).collect()
 }
@@ -228,6 +256,10 @@ fn assignments_and_reports_arrive_as_they_were_sent() {
         subject: request().subject,
         plan: plan(),
         workloads: request().workloads,
+        anchor: Some(Anchor {
+            plan: plan(),
+            times: request().workloads.into_iter().map(anchor_time).collect(),
+        }),
         lease_time: Duration::from_secs(30),
     };
     let wire = sent(v1::Assignment::of(&assignment, &spec()));

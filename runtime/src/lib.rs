@@ -26,7 +26,7 @@ pub mod text;
 pub mod tokenizer;
 
 use bitfront_model::{
-    Executed, Latency, NumericsClass, Plan, Precision, Quality, Subject, Workload,
+    Anchor, Executed, Latency, NumericsClass, Plan, Precision, Quality, Subject, Workload,
 };
 
 pub use candle::{CandleRuntime, CandleSettings};
@@ -60,13 +60,21 @@ pub trait Runtime {
     /// Scores a plan of the open subject.
     fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError>;
 
-    /// Times a plan of the open subject.
+    /// Times plans of the open subject, taking turns with each other and with the anchor.
+    ///
+    /// The answers are in the order of `plans`, each with one figure for every workload. A plan
+    /// that cannot be executed is an error of its own and keeps none of the others from it; the
+    /// outer error is what stands in the way of all, such as an anchor that cannot be executed.
     fn latency(
         &mut self,
-        plan: &Plan,
+        anchor: &Anchor,
+        plans: &[&Plan],
         workloads: &[Workload],
-    ) -> Result<Measured<Vec<Latency>>, RuntimeError>;
+    ) -> Result<Vec<Timed>, RuntimeError>;
 }
+
+/// What came of timing one plan among several.
+pub type Timed = Result<Measured<Vec<Latency>>, RuntimeError>;
 
 /// What a runtime is, as far as its figures depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,6 +77,20 @@ pub enum RuntimeError {
         /// Precisions of the plan.
         found: usize,
     },
+    /// A timing came without the plan to time it beside.
+    #[error("a timing was handed out without an anchor: the coordinator is of another version")]
+    NoAnchor,
+    /// The plan that all others are timed beside cannot be executed here.
+    #[error(
+        "the anchor, plan {}, cannot be executed, so no other can be timed beside it: {reason}",
+        plan.short()
+    )]
+    Anchor {
+        /// The anchor's plan.
+        plan: Digest,
+        /// What stands in the way.
+        reason: String,
+    },
     /// A workload does not fit the context or the text.
     #[error("workload {workload} {reason}")]
     Workload {

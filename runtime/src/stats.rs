@@ -66,6 +66,42 @@ pub fn median_interval(values: &[f64], confidence: f64) -> Option<Interval> {
     })
 }
 
+/// A quantile: the smallest value that at least that share of the values does not exceed.
+///
+/// None without values.
+pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// A distribution-free interval of a quantile from order statistics, as [`median_interval`].
+///
+/// The number of values below the quantile is binomial with `share` as its probability; each side
+/// keeps half of the doubt. Where there are too few values for an end it is the outermost value,
+/// and the `confidence` in the result is the coverage that is left. None without values.
+pub fn quantile_interval(values: &[f64], share: f64, confidence: f64) -> Option<Interval> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len() as u64;
+    if count == 0 {
+        return None;
+    }
+    let below = Binomial::new(share, count).ok()?;
+    let doubt = (1.0 - confidence) / 2.0;
+    // Ranks counted from one: P(x₍ₗ₎ ≤ quantile ≤ x₍ᵤ₎) = P(B ≤ u − 1) − P(B ≤ l − 1).
+    let before = |rank: u64| below.cdf(rank - 1);
+    let low = (1..=count).take_while(|&rank| before(rank) <= doubt).last();
+    let high = (1..=count).find(|&rank| before(rank) >= 1.0 - doubt);
+    let (low, high) = (low.unwrap_or(1), high.unwrap_or(count));
+    Some(Interval {
+        low: sorted[low as usize - 1],
+        high: sorted[high as usize - 1],
+        confidence: (before(high) - before(low)).max(0.0),
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -121,6 +157,30 @@ mod tests {
         assert!((interval.confidence - 0.75).abs() < 1e-12);
         assert!(median_interval(&[1.0], 0.95).unwrap().confidence < 1e-12);
         assert!(median_interval(&[], 0.95).is_none());
+    }
+
+    /// Ranks from the binomial distribution by scipy: `binom(n, q).cdf`.
+    #[test]
+    fn quantiles_have_the_ranks_of_the_binomial_distribution() {
+        for (count, share, low, high, confidence) in [
+            (100, 0.9, 84, 96, 0.955_690),
+            (500, 0.99, 490, 500, 0.980_186),
+            (40, 0.5, 14, 27, 0.961_523),
+        ] {
+            let values = (1..=count).map(f64::from).collect::<Vec<_>>();
+            let interval = quantile_interval(&values, share, 0.95).unwrap();
+            assert_eq!(
+                (interval.low, interval.high),
+                (f64::from(low), f64::from(high)),
+                "{share} of {count}"
+            );
+            let off = (interval.confidence - confidence).abs();
+            assert!(off < 1e-5, "{share} of {count}: {interval:?}");
+        }
+        assert_eq!(quantile(&[3.0, 1.0, 2.0, 4.0], 0.5), Some(2.0));
+        assert_eq!(quantile(&[3.0, 1.0, 2.0, 4.0], 0.99), Some(4.0));
+        assert_eq!(quantile(&[], 0.5), None);
+        assert!(quantile_interval(&[], 0.5, 0.95).is_none());
     }
 
     /// The stated coverage holds for a skewed distribution with a known median.

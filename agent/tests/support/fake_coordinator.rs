@@ -19,7 +19,8 @@ use tonic::{Request, Response, Status};
 #[derive(Default)]
 pub struct State {
     pub registrations: Vec<v1::RegisterRequest>,
-    pub queue: VecDeque<v1::Assignment>,
+    /// Each a task with its companions.
+    pub queue: VecDeque<Vec<v1::Assignment>>,
     /// Every report as it came, repeated ones too.
     pub reports: Vec<v1::ReportRequest>,
     pub releases: Vec<v1::ReleaseRequest>,
@@ -92,8 +93,14 @@ impl FakeCoordinator {
 
     /// Queues a task.
     pub fn queue(&self, assignment: &Assignment, spec: &ModelSpec) {
-        let wire = v1::Assignment::of(assignment, spec);
-        self.state().queue.push_back(wire);
+        self.queue_together(std::slice::from_ref(assignment), spec);
+    }
+
+    /// Queues a task with companions, which are handed out together.
+    pub fn queue_together(&self, assignments: &[Assignment], spec: &ModelSpec) {
+        let wire = assignments.iter();
+        let wire = wire.map(|assignment| v1::Assignment::of(assignment, spec));
+        self.state().queue.push_back(wire.collect());
         self.service.changed.notify_waiters();
     }
 
@@ -158,14 +165,18 @@ impl Agents for Service {
         loop {
             let changed = self.changed.notified();
             self.check_device(request.device_id)?;
-            let assignment = self.state().queue.pop_front();
-            if assignment.is_some() {
-                return Ok(Response::new(v1::LeaseResponse { assignment }));
+            let together = self.state().queue.pop_front();
+            if let Some(mut together) = together {
+                assert!(together.len() <= 1 + request.most_companions as usize);
+                return Ok(Response::new(v1::LeaseResponse {
+                    companions: together.split_off(1),
+                    assignment: together.pop(),
+                }));
             }
             tokio::select! {
                 () = changed => {}
                 () = &mut wait => {
-                    return Ok(Response::new(v1::LeaseResponse { assignment: None }));
+                    return Ok(Response::new(v1::LeaseResponse::default()));
                 }
             }
         }

@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Interval, Latency, NumericsClass, Plan, Precision, Quality, Subject, TaskKind, Workload,
+    Anchor, AnchorTime, Interval, Latency, NumericsClass, Paired, Plan, Precision, Quality,
+    Subject, TaskKind, Workload,
 };
-use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity};
+use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 
 /// What becomes of one measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,15 +126,21 @@ impl Runtime for ScriptedRuntime {
 
     fn latency(
         &mut self,
-        plan: &Plan,
+        anchor: &Anchor,
+        plans: &[&Plan],
         workloads: &[Workload],
-    ) -> Result<Measured<Vec<Latency>>, RuntimeError> {
-        self.measure(plan, TaskKind::Latency, || {
-            workloads
-                .iter()
-                .map(|&workload| latency(plan, workload))
-                .collect()
-        })
+    ) -> Result<Vec<Timed>, RuntimeError> {
+        Ok(plans
+            .iter()
+            .map(|plan| {
+                self.measure(plan, TaskKind::Latency, || {
+                    workloads
+                        .iter()
+                        .map(|&workload| latency(anchor, plan, workload))
+                        .collect()
+                })
+            })
+            .collect())
     }
 }
 
@@ -187,10 +194,20 @@ fn quality(plan: &Plan) -> Quality {
     }
 }
 
-fn latency(plan: &Plan, workload: Workload) -> Latency {
-    let (median_ns, passes) = match workload {
-        Workload::Prefill { .. } => (prefill_ns(plan), 1.0),
-        Workload::Decode { tokens, .. } => (decode_ns(plan), f64::from(tokens)),
+fn latency(anchor: &Anchor, plan: &Plan, workload: Workload) -> Latency {
+    let time = |plan: &Plan| match workload {
+        Workload::Prefill { .. } => prefill_ns(plan),
+        Workload::Decode { .. } => decode_ns(plan),
+    };
+    let passes = match workload {
+        Workload::Prefill { .. } => 1.0,
+        Workload::Decode { tokens, .. } => f64::from(tokens),
+    };
+    let (median_ns, anchor_ns) = (time(plan), time(&anchor.plan));
+    let around = |value: f64| Interval {
+        low: value * 0.98,
+        high: value * 1.02,
+        confidence: 0.9375,
     };
     let spread = [0.02, -0.02, 0.01, -0.01, 0.0];
     Latency {
@@ -199,11 +216,23 @@ fn latency(plan: &Plan, workload: Workload) -> Latency {
             .map(|part| (median_ns * passes * (1.0 + part)).round() as u64)
             .to_vec(),
         median_ns,
-        interval: Interval {
-            low: median_ns * 0.98,
-            high: median_ns * 1.02,
-            confidence: 0.9375,
-        },
+        interval: around(median_ns),
         warm_up_ns: 0,
+        percentiles: Vec::new(),
+        paired: Some(Paired {
+            anchor: anchor.plan.digest(),
+            ratio: median_ns / anchor_ns,
+            ratio_interval: around(median_ns / anchor_ns),
+            samples_per_block: 1,
+            anchor_samples_ns: vec![(anchor_ns * passes).round() as u64; spread.len()],
+            anchor_samples_per_block: 1,
+            discarded_blocks: 0,
+            reference: anchor.time(workload).unwrap_or(AnchorTime {
+                workload,
+                median_ns: anchor_ns,
+                interval: around(anchor_ns),
+            }),
+            noisy: false,
+        }),
     }
 }

@@ -132,7 +132,7 @@ async fn time_counts_while_the_search_is_served_and_a_restart_continues_it() {
         bench.clock.advance(Duration::from_secs(10));
         bench
             .leasing
-            .heartbeat(device, &[hand_out.0.token])
+            .heartbeat(device, &[hand_out.assignment.token])
             .await
             .unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -206,7 +206,7 @@ async fn a_search_that_nothing_can_be_measured_of_fails_early() {
     let search = bench.submit(request(50)).await;
     let device = bench.register("one").await;
     for _ in 0..9 {
-        let (assignment, _) = bench.lease_one(device).await;
+        let assignment = bench.lease_one(device).await.assignment;
         bench
             .leasing
             .give_back(assignment.token, "/models/tiny is missing", true)
@@ -438,7 +438,7 @@ async fn insist(bench: Arc<Bench>, device: i64) -> u64 {
             tokio::task::yield_now().await;
             continue;
         };
-        let report = fixtures::report(&hand_out.1, &hand_out.0);
+        let report = fixtures::report(&hand_out.spec, &hand_out.assignment);
         loop {
             match measurements::report(&bench.world, &bench.leasing, &report).await {
                 Ok(_) => {

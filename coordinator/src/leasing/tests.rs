@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use bitfront_model::{LeaseToken, Receipt};
+use bitfront_model::{LeaseToken, Receipt, TaskKind};
 
 use crate::clock::Clock;
 use crate::error::ServiceError;
 use crate::fixtures;
-use crate::leasing::Caller;
+use crate::leasing::{Caller, HandOut};
 use crate::measurements;
 use crate::testing::{Bench, folder};
 
@@ -23,7 +23,9 @@ async fn a_waiting_agent_is_woken_by_new_work() {
     });
     tokio::task::yield_now().await;
     let search = bench.submit(fixtures::request()).await;
-    let (assignment, spec) = waiting.await.unwrap().unwrap().unwrap();
+    let HandOut {
+        assignment, spec, ..
+    } = waiting.await.unwrap().unwrap().unwrap();
     assert_eq!(assignment.search, search);
     assert_eq!(spec, fixtures::spec());
     assert_eq!(assignment.lease_time, bench.world.config.lease_time);
@@ -73,6 +75,50 @@ async fn who_never_registered_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_timing_brings_companions_and_one_scale_for_all() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    let quality = bench.lease_one(device).await;
+    assert_eq!(quality.assignment.kind, TaskKind::Quality);
+    assert_eq!(quality.assignment.anchor, None);
+    let none = bench.leasing.companions(device, &quality, 3).await;
+    assert!(none.is_empty(), "quality has no companions");
+    let first = bench.lease_one(device).await;
+    let anchor = first.assignment.anchor.clone().unwrap();
+    assert!(anchor.times.is_empty(), "nothing is known yet");
+    let none = bench.leasing.companions(device, &first, 0).await;
+    assert!(none.is_empty(), "none were wanted");
+    let companions = bench.leasing.companions(device, &first, 3).await;
+    assert!(!companions.is_empty());
+    for companion in &companions {
+        assert_eq!(companion.assignment.kind, TaskKind::Latency);
+        assert_eq!(companion.assignment.anchor, first.assignment.anchor);
+        assert_ne!(companion.assignment.candidate, first.assignment.candidate);
+    }
+    bench.report(&first).await.unwrap();
+    // Each of them is a lease of its own: given back, it is tried again, but then alone.
+    for companion in companions {
+        let token = companion.assignment.token;
+        bench.leasing.give_back(token, "broke", true).await.unwrap();
+    }
+    let mut again = bench.lease_one(device).await;
+    while again.assignment.kind != TaskKind::Latency {
+        bench.report(&again).await.unwrap();
+        again = bench.lease_one(device).await;
+    }
+    assert_eq!(again.attempts, 2);
+    let none = bench.leasing.companions(device, &again, 3).await;
+    assert!(none.is_empty(), "a task that failed is tried alone");
+    let known = again.assignment.anchor.unwrap();
+    assert_eq!(known.plan, anchor.plan);
+    let workloads: Vec<_> = known.times.iter().map(|time| time.workload).collect();
+    assert_eq!(workloads, fixtures::request().workloads);
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn heartbeats_keep_a_lease_and_silence_ends_it() {
     let folder = folder();
     let bench = Bench::in_folder(folder.path()).await;
@@ -80,7 +126,7 @@ async fn heartbeats_keep_a_lease_and_silence_ends_it() {
     let device = bench.register("one").await;
     bench.submit(fixtures::request()).await;
     let hand_out = bench.lease_one(device).await;
-    let token = hand_out.0.token;
+    let token = hand_out.assignment.token;
     for _ in 0..10 {
         clock.advance(Duration::from_secs(20));
         assert!(
@@ -109,8 +155,8 @@ async fn heartbeats_keep_a_lease_and_silence_ends_it() {
     leasing.sweep().await.unwrap();
     assert_eq!(leasing.heartbeat(device, &[token]).await.unwrap(), [token]);
     let again = bench.lease_one(device).await;
-    assert_eq!(again.0.token.task, token.task);
-    assert_eq!(again.0.token.epoch, token.epoch + 1);
+    assert_eq!(again.assignment.token.task, token.task);
+    assert_eq!(again.assignment.token.epoch, token.epoch + 1);
     // The late result of the first hand-out is kept, and leaves the second one alone.
     assert_eq!(
         bench.report(&hand_out).await.unwrap(),
@@ -127,7 +173,7 @@ async fn a_restart_gives_leases_their_full_time_again() {
     let device = bench.register("one").await;
     bench.submit(fixtures::request()).await;
     let hand_out = bench.lease_one(device).await;
-    let token = hand_out.0.token;
+    let token = hand_out.assignment.token;
     bench.clock.advance(Duration::from_secs(29));
     // Another coordinator over the same store, as after a crash: it has heard of nobody.
     let after = Bench::over(bench.world.store.clone(), |_| {}).await;
@@ -149,13 +195,13 @@ async fn a_claim_that_nobody_heard_of_is_found_by_the_sweep() {
     let bench = Bench::in_folder(folder.path()).await;
     let device = bench.register("one").await;
     bench.submit(fixtures::request()).await;
-    let token = bench.lease_one(device).await.0.token;
+    let token = bench.lease_one(device).await.assignment.token;
     bench.leasing.forget(token);
     bench.leasing.sweep().await.unwrap();
     bench.clock.advance(Duration::from_secs(31));
     bench.leasing.sweep().await.unwrap();
     let again = bench.lease_one(device).await;
-    assert_eq!(again.0.token.task, token.task);
+    assert_eq!(again.assignment.token.task, token.task);
     bench.stop().await;
 }
 
@@ -182,7 +228,7 @@ async fn a_caller_that_went_away_holds_nothing() {
     }
     // Nothing of that counted as an attempt.
     let next = bench.lease_one(device).await;
-    assert_eq!(next.0.candidate, first.0.candidate);
+    assert_eq!(next.assignment.candidate, first.assignment.candidate);
     bench.stop().await;
 }
 
@@ -193,12 +239,12 @@ async fn an_agent_that_starts_anew_gives_back_what_it_held() {
     let device = bench.register("one").await;
     bench.submit(fixtures::request()).await;
     for epoch in 1..=3 {
-        let token = bench.lease_one(device).await.0.token;
+        let token = bench.lease_one(device).await.assignment.token;
         assert_eq!(token.epoch, epoch);
         assert_eq!(bench.register("one").await, device);
     }
     // A candidate that brings its agent down three times is not tried a fourth time.
-    let next = bench.lease_one(device).await.0;
+    let next = bench.lease_one(device).await.assignment;
     assert_eq!(next.token.epoch, 1);
     bench.stop().await;
 }
@@ -209,13 +255,13 @@ async fn a_registration_after_a_lost_answer_counts_against_no_task() {
     let bench = Bench::in_folder(folder.path()).await;
     let device = bench.register("one").await;
     bench.submit(fixtures::request()).await;
-    let task = bench.lease_one(device).await.0.token.task;
+    let task = bench.lease_one(device).await.assignment.token.task;
     for epoch in 2..=6 {
         let registration = fixtures::registration("one");
         let instance = bench.caller(device).instance;
         let again = bench.leasing.register(registration, &instance, true).await;
         assert_eq!(again.unwrap(), device);
-        let token = bench.lease_one(device).await.0.token;
+        let token = bench.lease_one(device).await.assignment.token;
         assert_eq!(token, LeaseToken { task, epoch });
     }
     bench.stop().await;
@@ -274,8 +320,10 @@ async fn reports_are_checked_against_their_task() {
     let bench = Bench::in_folder(folder.path()).await;
     let device = bench.register("one").await;
     let search = bench.submit(fixtures::request()).await;
-    let (assignment, spec) = bench.lease_one(device).await;
-    let (timing, _) = bench.lease_one(device).await;
+    let HandOut {
+        assignment, spec, ..
+    } = bench.lease_one(device).await;
+    let timing = bench.lease_one(device).await.assignment;
     let right = fixtures::report(&spec, &assignment);
     let timed = fixtures::report(&spec, &timing);
     let mut rows = Vec::new();

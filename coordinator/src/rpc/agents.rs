@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::status::malformed;
 use crate::error::ServiceError;
-use crate::leasing::{Caller, Leasing};
+use crate::leasing::{Caller, HandOut, Leasing};
 use crate::measurements;
 use crate::world::World;
 
@@ -59,8 +59,18 @@ impl Agents for AgentsService {
             .leasing
             .lease(request.device_id, &caller, wait, &self.shutdown)
             .await?;
+        let most = request.most_companions as usize;
+        let companions = match &leased {
+            Some(first) => {
+                let device = request.device_id;
+                self.leasing.companions(device, first, most).await
+            }
+            None => Vec::new(),
+        };
+        let wire = |hand_out: HandOut| v1::Assignment::of(&hand_out.assignment, &hand_out.spec);
         Ok(Response::new(v1::LeaseResponse {
-            assignment: leased.map(|(assignment, spec)| v1::Assignment::of(&assignment, &spec)),
+            assignment: leased.map(wire),
+            companions: companions.into_iter().map(wire).collect(),
         }))
     }
 

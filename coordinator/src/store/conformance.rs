@@ -35,6 +35,8 @@ const CASES: &[(&str, Case)] = cases![
     searches::one_plan_is_one_candidate,
     tasks::a_claim_goes_by_target_candidate_and_kind,
     tasks::every_hand_out_has_an_epoch_of_its_own,
+    tasks::companions_are_untried_timings_of_one_search,
+    tasks::the_first_timing_of_a_search_is_found,
     tasks::concurrent_claims_never_share_a_task,
     tasks::a_report_counts_once,
     tasks::a_key_of_another_task_is_refused,
@@ -112,6 +114,7 @@ fn claimant(device: i64) -> Claimant {
         numerics_class: binding.numerics_class,
         hardware_profile: binding.hardware_profile,
         lease_time: Duration::from_secs(30),
+        companion_in: None,
     }
 }
 
@@ -156,6 +159,7 @@ fn report_with(claimed: &Claimed, key: &str, measurement: Option<Measurement>) -
             TaskKind::Quality => Vec::new(),
             TaskKind::Latency => request.workloads,
         },
+        anchor: None,
         lease_time: Duration::from_secs(30),
     };
     Report {

@@ -84,6 +84,9 @@ pub(crate) trait Store: Send + Sync + 'static {
         candidate: Option<i64>,
     ) -> Result<Vec<StoredMeasurement>, StoreError>;
 
+    /// The first accepted timing of a search, whole: it fixes the scale for those that follow.
+    async fn first_timing(&self, search: i64) -> Result<Option<StoredMeasurement>, StoreError>;
+
     /// Leases the first queued task that fits the claimant: by candidate, quality first.
     async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError>;
     /// Every task that is leased now.

@@ -135,6 +135,10 @@ pub(crate) struct Claimant {
     pub(crate) numerics_class: NumericsClass,
     pub(crate) hardware_profile: Digest,
     pub(crate) lease_time: Duration,
+    /// Only a timing of this search that was never handed out before, to be taken in turns with
+    /// one that the device holds: a task that failed is tried again alone, so that it cannot fail
+    /// others with it.
+    pub(crate) companion_in: Option<i64>,
 }
 
 /// A task that was just leased.
@@ -145,6 +149,8 @@ pub(crate) struct Claimed {
     pub(crate) candidate: i64,
     pub(crate) kind: TaskKind,
     pub(crate) precisions: Vec<Precision>,
+    /// Hand-outs that count against the task, this one included.
+    pub(crate) attempts: u32,
 }
 
 /// A task that is leased.

@@ -105,6 +105,7 @@ passed_on! {
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
     scores(search: i64, after: i64) -> Vec<Score>;
     measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;
+    first_timing(search: i64) -> Option<StoredMeasurement>;
     claim(claimant: &Claimant, now_ms: i64) -> Option<Claimed>;
     leased() -> Vec<HeldLease>;
     requeue(token: LeaseToken, ending: &LeaseEnding, now_ms: i64) -> Requeued;

@@ -1,7 +1,8 @@
 //! Hardware profiles, measurements and their evidence.
 
 use bitfront_model::{
-    Environment, Evidence, HardwareProfile, Interval, Latency, Measurement, Outcome, Quality,
+    AnchorTime, Environment, Evidence, HardwareProfile, Interval, Latency, Measurement, Outcome,
+    Paired, Percentile, Quality,
 };
 
 use super::{ConvertError, finite, message, messages, names, optional_word, present, word, words};
@@ -109,6 +110,11 @@ impl TryFrom<v1::Latency> for Latency {
             median_ns: finite("median_ns", wire.median_ns)?,
             interval: message("interval", wire.interval)?,
             warm_up_ns: wire.warm_up_ns,
+            percentiles: messages("percentiles", wire.percentiles)?,
+            paired: wire
+                .paired
+                .map(|paired| Paired::try_from(paired).map_err(|error| error.within("paired")))
+                .transpose()?,
         })
     }
 }
@@ -121,6 +127,86 @@ impl From<&Latency> for v1::Latency {
             median_ns: latency.median_ns,
             interval: Some((&latency.interval).into()),
             warm_up_ns: latency.warm_up_ns,
+            percentiles: latency.percentiles.iter().map(Into::into).collect(),
+            paired: latency.paired.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::Percentile> for Percentile {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Percentile) -> Result<Self, Self::Error> {
+        Ok(Self {
+            percent: wire.percent,
+            value_ns: finite("value_ns", wire.value_ns)?,
+            interval: message("interval", wire.interval)?,
+        })
+    }
+}
+
+impl From<&Percentile> for v1::Percentile {
+    fn from(percentile: &Percentile) -> Self {
+        Self {
+            percent: percentile.percent,
+            value_ns: percentile.value_ns,
+            interval: Some((&percentile.interval).into()),
+        }
+    }
+}
+
+impl TryFrom<v1::Paired> for Paired {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Paired) -> Result<Self, Self::Error> {
+        Ok(Self {
+            anchor: word("anchor_digest", &wire.anchor_digest)?,
+            ratio: finite("ratio", wire.ratio)?,
+            ratio_interval: message("ratio_interval", wire.ratio_interval)?,
+            samples_per_block: wire.samples_per_block,
+            anchor_samples_ns: wire.anchor_samples_ns,
+            anchor_samples_per_block: wire.anchor_samples_per_block,
+            discarded_blocks: wire.discarded_blocks,
+            reference: message("reference", wire.reference)?,
+            noisy: wire.noisy,
+        })
+    }
+}
+
+impl From<&Paired> for v1::Paired {
+    fn from(paired: &Paired) -> Self {
+        Self {
+            anchor_digest: paired.anchor.to_string(),
+            ratio: paired.ratio,
+            ratio_interval: Some((&paired.ratio_interval).into()),
+            samples_per_block: paired.samples_per_block,
+            anchor_samples_ns: paired.anchor_samples_ns.clone(),
+            anchor_samples_per_block: paired.anchor_samples_per_block,
+            discarded_blocks: paired.discarded_blocks,
+            reference: Some((&paired.reference).into()),
+            noisy: paired.noisy,
+        }
+    }
+}
+
+impl TryFrom<v1::AnchorTime> for AnchorTime {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::AnchorTime) -> Result<Self, Self::Error> {
+        Ok(Self {
+            workload: word("workload", &wire.workload)?,
+            median_ns: finite("median_ns", wire.median_ns)?,
+            interval: message("interval", wire.interval)?,
+        })
+    }
+}
+
+impl From<&AnchorTime> for v1::AnchorTime {
+    fn from(time: &AnchorTime) -> Self {
+        Self {
+            workload: time.workload.to_string(),
+            median_ns: time.median_ns,
+            interval: Some((&time.interval).into()),
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Assignment, LeaseToken, ModelSpec, NumericsClass, Receipt, Registration, Report,
+    Anchor, Assignment, LeaseToken, ModelSpec, NumericsClass, Receipt, Registration, Report,
 };
 
-use super::{ConvertError, message, milliseconds, names, present, spec::plan, word, words};
+use super::{
+    ConvertError, message, messages, milliseconds, names, present, spec::plan, word, words,
+};
 use crate::v1;
 use crate::v1::report_response::Receipt as WireReceipt;
 
@@ -70,6 +72,10 @@ impl v1::Assignment {
             workloads: names(&assignment.workloads),
             lease_ms: milliseconds(assignment.lease_time),
             spec: Some(spec.into()),
+            anchor: assignment.anchor.as_ref().map(|anchor| v1::Anchor {
+                plan: Some((&anchor.plan).into()),
+                times: anchor.times.iter().map(Into::into).collect(),
+            }),
         }
     }
 }
@@ -79,6 +85,10 @@ impl TryFrom<v1::Assignment> for Assignment {
 
     fn try_from(wire: v1::Assignment) -> Result<Self, Self::Error> {
         let spec: ModelSpec = message("spec", wire.spec)?;
+        let anchor = wire
+            .anchor
+            .map(|wire| anchor(wire, &spec).map_err(|error| error.within("anchor")))
+            .transpose()?;
         Ok(Self {
             token: present("token", wire.token)?.into(),
             search: wire.search,
@@ -87,9 +97,17 @@ impl TryFrom<v1::Assignment> for Assignment {
             subject: message("subject", wire.subject)?,
             plan: plan(present("plan", wire.plan)?, &spec).map_err(|error| error.within("plan"))?,
             workloads: words("workloads", &wire.workloads)?,
+            anchor,
             lease_time: Duration::from_millis(wire.lease_ms),
         })
     }
+}
+
+fn anchor(wire: v1::Anchor, spec: &ModelSpec) -> Result<Anchor, ConvertError> {
+    Ok(Anchor {
+        plan: plan(present("plan", wire.plan)?, spec).map_err(|error| error.within("plan"))?,
+        times: messages("times", wire.times)?,
+    })
 }
 
 impl TryFrom<v1::ReportRequest> for Report {

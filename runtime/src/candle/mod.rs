@@ -19,15 +19,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitfront_model::{
-    Digest, Executed, Latency, ModelSpec, NumericsClass, Plan, Precision, Quality, Subject,
-    Workload,
+    Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, Quality, Subject, Workload,
 };
 
 use crate::latency::{self, LatencySettings};
 use crate::quality::Scorer;
 use crate::reference::ScoredPositions;
 use crate::tensor_store::{StoreCounts, TensorStore};
-use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity};
+use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 
 pub use decoder::{Decoder, Matrices, Observer, Positions};
 pub use kv_cache::KvCache;
@@ -215,6 +214,66 @@ impl CandleRuntime {
         self.opened.as_ref()?.imatrix_digest()
     }
 
+    /// Times plans that are in memory together.
+    fn time_together(
+        &mut self,
+        (anchor, anchored): (&Anchor, &Assembly),
+        plans: &[&Plan],
+        workloads: &[Workload],
+    ) -> Result<Vec<Timed>, RuntimeError> {
+        let assemblies: Vec<_> = plans.iter().map(|plan| self.assemble(plan)).collect();
+        let ready: Vec<_> = assemblies
+            .iter()
+            .filter_map(|assembly| Some(&assembly.as_ref().ok()?.matrices))
+            .collect();
+        let opened = self.opened()?;
+        let text = opened.windows().evaluation.concat();
+        // The order of turns differs from one timing to the next, and follows from what is timed.
+        let seed = plans.iter().map(|plan| plan.digest().seed());
+        let settings = LatencySettings {
+            seed: seed.fold(self.settings.latency.seed, |seed, other| seed ^ other),
+            ..self.settings.latency.clone()
+        };
+        let mut times = vec![Vec::with_capacity(workloads.len()); ready.len()];
+        for &workload in workloads {
+            let anchor = (anchor, &anchored.matrices);
+            let latencies =
+                latency::measure(opened.decoder(), anchor, &ready, workload, &text, &settings)?;
+            for (times, latency) in times.iter_mut().zip(latencies) {
+                times.push(latency);
+            }
+        }
+        let mut times = times.into_iter();
+        Ok(assemblies
+            .into_iter()
+            .map(|assembly| {
+                let assembly = assembly?;
+                let latencies = times.next().unwrap_or_default();
+                Ok(self.measured(latencies, assembly.executed))
+            })
+            .collect())
+    }
+
+    /// Refuses what is longer than the context that the model was made for.
+    fn check_workloads(&self, workloads: &[Workload]) -> Result<(), RuntimeError> {
+        let longest = self.spec()?.context_length;
+        for workload in workloads {
+            let tokens = match *workload {
+                Workload::Prefill { tokens } => u64::from(tokens),
+                Workload::Decode { context, tokens } => u64::from(context) + u64::from(tokens),
+            };
+            if tokens > longest {
+                return Err(RuntimeError::Workload {
+                    workload: workload.to_string(),
+                    reason: format!(
+                        "needs {tokens} positions, the model was made for a context of {longest}"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn measured<T>(&self, value: T, executed: Executed) -> Measured<T> {
         Measured {
             value,
@@ -247,37 +306,42 @@ impl Runtime for CandleRuntime {
 
     fn latency(
         &mut self,
-        plan: &Plan,
+        anchor: &Anchor,
+        plans: &[&Plan],
         workloads: &[Workload],
-    ) -> Result<Measured<Vec<Latency>>, RuntimeError> {
-        let assembly = self.assemble(plan)?;
-        let opened = self.opened()?;
-        let text = opened.windows().evaluation.concat();
-        let longest = opened.source().spec().context_length;
-        let mut latencies = Vec::with_capacity(workloads.len());
-        for &workload in workloads {
-            let tokens = match workload {
-                Workload::Prefill { tokens } => u64::from(tokens),
-                Workload::Decode { context, tokens } => u64::from(context) + u64::from(tokens),
-            };
-            if tokens > longest {
-                return Err(RuntimeError::Workload {
-                    workload: workload.to_string(),
-                    reason: format!(
-                        "needs {tokens} positions, the model was made for a context of {longest}"
-                    ),
-                });
-            }
-            latencies.push(latency::measure(
-                opened.decoder(),
-                &assembly.matrices,
-                workload,
-                &text,
-                &self.settings.latency,
-            )?);
+    ) -> Result<Vec<Timed>, RuntimeError> {
+        self.check_workloads(workloads)?;
+        let anchored = self
+            .assemble(&anchor.plan)
+            .map_err(|error| RuntimeError::Anchor {
+                plan: anchor.plan.digest(),
+                reason: error.to_string(),
+            })?;
+        let mut timed = Vec::with_capacity(plans.len());
+        for together in groups(plans, self.spec()?, self.settings.tensor_budget_bytes) {
+            timed.extend(self.time_together((anchor, &anchored), together, workloads)?);
         }
-        Ok(self.measured(latencies, assembly.executed))
+        Ok(timed)
     }
+}
+
+/// Cuts plans into groups of neighbours that fit into memory together; a plan that does not is a
+/// group of its own.
+fn groups<'a>(plans: &'a [&'a Plan], spec: &ModelSpec, budget_bytes: u64) -> Vec<&'a [&'a Plan]> {
+    let mut groups = Vec::new();
+    let (mut first, mut bytes) = (0, 0u64);
+    for (index, plan) in plans.iter().enumerate() {
+        let size = plan.size_bytes(spec);
+        if index > first && bytes.saturating_add(size) > budget_bytes {
+            groups.push(&plans[first..index]);
+            (first, bytes) = (index, 0);
+        }
+        bytes = bytes.saturating_add(size);
+    }
+    if first < plans.len() {
+        groups.push(&plans[first..]);
+    }
+    groups
 }
 
 /// Windows that are read in one pass.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bitfront_model::{Digest, ImatrixSource, Plan, Precision, Workload};
+use bitfront_model::{Anchor, Digest, ImatrixSource, Plan, Precision, Workload};
 use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions, float_matrices};
 use bitfront_runtime::latency::LatencySettings;
 use bitfront_runtime::reference::ScoredPositions;
@@ -459,8 +459,7 @@ fn latency_keeps_its_raw_samples() {
     let settings = CandleSettings {
         latency: LatencySettings {
             warm_up: Duration::from_millis(1),
-            least_time: Duration::from_millis(1),
-            least_samples: 8,
+            turn: Duration::from_micros(100),
             ..LatencySettings::default()
         },
         ..CandleSettings::new(directory.path().to_owned())
@@ -471,32 +470,66 @@ fn latency_keeps_its_raw_samples() {
         .unwrap();
     let plan = uniform(&runtime, Precision::Q8_0);
     let workloads = ["prefill@32", "decode@16x4"].map(|name| name.parse::<Workload>().unwrap());
-    let measured = runtime.latency(&plan, &workloads).unwrap();
-    assert_eq!(measured.executed, plan.precisions());
-    for (latency, workload) in measured.value.iter().zip(workloads) {
-        assert_eq!(latency.workload, workload);
-        assert!(!latency.samples_ns.is_empty() && latency.warm_up_ns > 0);
-        let per = if workload.is_decode() { 4.0 } else { 1.0 };
-        let fastest = *latency.samples_ns.iter().min().unwrap() as f64 / per;
-        let slowest = *latency.samples_ns.iter().max().unwrap() as f64 / per;
-        assert!((fastest..=slowest).contains(&latency.median_ns));
-        assert!(latency.interval.low <= latency.median_ns);
-        assert!(latency.median_ns <= latency.interval.high);
+    let anchor = Anchor {
+        plan: uniform(&runtime, Precision::Q4K),
+        times: Vec::new(),
+    };
+    // The anchor itself is timed as any other plan: it takes as long as itself.
+    let plans = [&plan, &anchor.plan];
+    let measured = runtime.latency(&anchor, &plans, &workloads).unwrap();
+    for (plan, measured) in plans.iter().zip(measured) {
+        let measured = measured.unwrap();
+        assert_eq!(measured.executed, plan.precisions());
+        for (latency, workload) in measured.value.iter().zip(workloads) {
+            assert_eq!(latency.workload, workload);
+            assert!(latency.warm_up_ns > 0);
+            let paired = latency.paired.as_ref().unwrap();
+            assert_eq!(paired.anchor, anchor.plan.digest());
+            let blocks = latency.samples_ns.len() / paired.samples_per_block as usize;
+            let anchored = paired.anchor_samples_ns.len();
+            assert_eq!(anchored, blocks * paired.anchor_samples_per_block as usize);
+            assert!(blocks >= 6, "{blocks}");
+            assert_eq!(latency.median_ns, paired.reference.median_ns * paired.ratio);
+            assert!(latency.interval.low <= latency.median_ns);
+            assert!(latency.median_ns <= latency.interval.high);
+        }
     }
+    let mut time = |workload| runtime.latency(&anchor, &[&plan], &[workload]);
     let from_nothing = Workload::Decode {
         context: 0,
         tokens: 2,
     };
-    assert!(runtime.latency(&plan, &[from_nothing]).is_ok());
+    assert!(time(from_nothing).unwrap()[0].is_ok());
     let nothing = Workload::Prefill { tokens: 0 };
-    let error = runtime.latency(&plan, &[nothing]).unwrap_err();
+    let error = time(nothing).unwrap_err();
     assert!(matches!(error, RuntimeError::Workload { .. }), "{error}");
-    let too_long = runtime
-        .latency(&plan, &["prefill@1000".parse().unwrap()])
-        .unwrap_err();
+    let too_long = time("prefill@1000".parse().unwrap()).unwrap_err();
     let message = too_long.to_string();
     assert!(
         message.contains("prefill@1000") && message.contains("context of 256"),
         "{message}"
+    );
+}
+
+#[test]
+fn an_anchor_that_cannot_be_executed_is_one_error_about_the_anchor() {
+    let directory = TempDir::new().unwrap();
+    let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
+    let plan = uniform(&runtime, Precision::Q8_0);
+    let mut other = runtime.spec().unwrap().clone();
+    other.layers.pop();
+    let anchor = Anchor {
+        plan: Plan::uniform(&other, Precision::Q4K).unwrap(),
+        times: Vec::new(),
+    };
+    let workload = Workload::Prefill { tokens: 8 };
+    let error = runtime
+        .latency(&anchor, &[&plan], &[workload])
+        .unwrap_err()
+        .to_string();
+    let digest = anchor.plan.digest().short();
+    assert!(
+        error.contains("anchor") && error.contains(&digest) && error.contains("layers"),
+        "{error}"
     );
 }

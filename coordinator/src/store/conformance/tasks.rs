@@ -34,6 +34,61 @@ pub(super) async fn a_claim_goes_by_target_candidate_and_kind(store: Arc<dyn Sto
     );
 }
 
+pub(super) async fn companions_are_untried_timings_of_one_search(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
+    let other = store.submit(&new_search(), NOW).await.unwrap();
+    assert!(store.bind(other, &binding()).await.unwrap());
+    let elsewhere = candidate(0, Precision::Q6K);
+    let added = store.add_candidate(other, &elsewhere, NOW).await.unwrap();
+    assert!(added.is_some());
+    let companion_of = |search| Claimant {
+        companion_in: Some(search),
+        ..claimant(device)
+    };
+    // One of the two timings has been tried before, and is left for a lease of its own.
+    let tried = store.claim(&companion_of(search), NOW).await.unwrap();
+    let tried = tried.unwrap();
+    assert_eq!((tried.kind, tried.attempts), (TaskKind::Latency, 1));
+    store
+        .requeue(tried.token, &ending("lost", true), NOW)
+        .await
+        .unwrap();
+    let untried = store.claim(&companion_of(search), NOW).await.unwrap();
+    let untried = untried.unwrap();
+    assert_eq!((untried.search, untried.kind), (search, TaskKind::Latency));
+    assert_ne!(untried.candidate, tried.candidate);
+    assert!(
+        store
+            .claim(&companion_of(search), NOW)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let stranger = Claimant {
+        hardware_profile: Digest::of("other"),
+        ..companion_of(other)
+    };
+    assert!(store.claim(&stranger, NOW).await.unwrap().is_none());
+    let there = store.claim(&companion_of(other), NOW).await.unwrap();
+    assert_eq!(there.unwrap().search, other);
+}
+
+pub(super) async fn the_first_timing_of_a_search_is_found(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
+    assert!(store.first_timing(search).await.unwrap().is_none());
+    let mut timed = Vec::new();
+    while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
+        let key = format!("{}", claimed.token.task);
+        report(&store, &claimed, &key).await;
+        if claimed.kind == TaskKind::Latency {
+            timed.push(claimed.candidate);
+        }
+    }
+    let first = store.first_timing(search).await.unwrap().unwrap();
+    assert_eq!(first.candidate, timed[0]);
+    assert!(matches!(first.measurement.outcome, Outcome::Latency { .. }));
+}
+
 pub(super) async fn every_hand_out_has_an_epoch_of_its_own(store: Arc<dyn Store>) {
     let (device, _) = running(&store, &[Precision::Q4K]).await;
     let first = claim(&store, device).await;

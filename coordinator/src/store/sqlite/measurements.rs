@@ -1,6 +1,7 @@
 //! Measurements: appended, never changed.
 
 use bitfront_model::{LeaseToken, Measurement, Outcome, Receipt, Report};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::decode::{corrupt, json, parsed, split};
@@ -214,17 +215,34 @@ pub(super) async fn whole(
     .bind(candidate)
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let id: i64 = row.try_get("id")?;
-            Ok(StoredMeasurement {
-                id,
-                candidate: row.try_get("candidate")?,
-                measurement: parsed(&format!("measurement {id}"), row.try_get("payload")?)?,
-                executed_as_planned: row.try_get("executed_as_planned")?,
-                device: row.try_get("device")?,
-                received_at_ms: row.try_get("received_at")?,
-            })
-        })
-        .collect()
+    rows.iter().map(stored).collect()
+}
+
+pub(super) async fn first_timing(
+    connection: &mut SqliteConnection,
+    search: i64,
+) -> Result<Option<StoredMeasurement>, Failure> {
+    let row = sqlx::query(
+        "SELECT m.id, t.candidate, m.payload, m.executed_as_planned, d.name AS device,
+                m.received_at
+         FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
+                             JOIN devices d ON d.id = m.device
+         WHERE c.search = ? AND m.accepted = 1 AND m.outcome = 'latency' ORDER BY m.id LIMIT 1",
+    )
+    .bind(search)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(stored).transpose()
+}
+
+fn stored(row: &SqliteRow) -> Result<StoredMeasurement, Failure> {
+    let id: i64 = row.try_get("id")?;
+    Ok(StoredMeasurement {
+        id,
+        candidate: row.try_get("candidate")?,
+        measurement: parsed(&format!("measurement {id}"), row.try_get("payload")?)?,
+        executed_as_planned: row.try_get("executed_as_planned")?,
+        device: row.try_get("device")?,
+        received_at_ms: row.try_get("received_at")?,
+    })
 }

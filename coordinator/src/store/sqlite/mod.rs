@@ -246,6 +246,15 @@ impl Store for SqliteStore {
         )
     }
 
+    async fn first_timing(&self, search: i64) -> Result<Option<StoredMeasurement>, StoreError> {
+        read!(
+            self,
+            "find the first timing of a search",
+            measurements::first_timing,
+            search
+        )
+    }
+
     async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError> {
         let claimant = claimant.clone();
         write!(self, "lease a task", |connection| tasks::claim(

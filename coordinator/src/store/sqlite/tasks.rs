@@ -13,24 +13,40 @@ pub(super) async fn claim(
     claimant: &Claimant,
     now_ms: i64,
 ) -> Result<Option<Claimed>, Failure> {
-    // The two halves of the choice each walk the index of queued tasks; `kind` sorts quality
-    // behind latency, hence descending.
-    let claimed: Option<(i64, i64)> = sqlx::query_as(
-        "UPDATE tasks
-         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
-         WHERE id = (
-             SELECT id FROM (
-                 SELECT id, candidate, kind FROM tasks
-                 WHERE state = 'queued' AND kind = 'quality' AND target = ?
-                 UNION ALL
-                 SELECT id, candidate, kind FROM tasks
-                 WHERE state = 'queued' AND kind = 'latency' AND target = ?)
-             ORDER BY candidate, kind DESC LIMIT 1)
-         RETURNING id, epoch",
-    )
-    .bind(now_ms.saturating_add(milliseconds(claimant.lease_time)))
-    .bind(&claimant.numerics_class.0)
-    .bind(claimant.hardware_profile.to_string())
+    let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
+    let claimed: Option<(i64, i64)> = match claimant.companion_in {
+        // The two halves of the choice each walk the index of queued tasks; `kind` sorts quality
+        // behind latency, hence descending.
+        None => sqlx::query_as(
+            "UPDATE tasks
+             SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
+             WHERE id = (
+                 SELECT id FROM (
+                     SELECT id, candidate, kind FROM tasks
+                     WHERE state = 'queued' AND kind = 'quality' AND target = ?
+                     UNION ALL
+                     SELECT id, candidate, kind FROM tasks
+                     WHERE state = 'queued' AND kind = 'latency' AND target = ?)
+                 ORDER BY candidate, kind DESC LIMIT 1)
+             RETURNING id, epoch",
+        )
+        .bind(until)
+        .bind(&claimant.numerics_class.0)
+        .bind(claimant.hardware_profile.to_string()),
+        Some(search) => sqlx::query_as(
+            "UPDATE tasks
+             SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
+             WHERE id = (
+                 SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
+                 WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = ?
+                       AND t.attempts = 0 AND c.search = ?
+                 ORDER BY t.candidate LIMIT 1)
+             RETURNING id, epoch",
+        )
+        .bind(until)
+        .bind(claimant.hardware_profile.to_string())
+        .bind(search),
+    }
     .fetch_optional(&mut *connection)
     .await?;
     let Some((task, epoch)) = claimed else {
@@ -45,7 +61,7 @@ pub(super) async fn claim(
         .await?;
     devices::seen(connection, claimant.device, now_ms).await?;
     let row = sqlx::query(
-        "SELECT c.search, c.id AS candidate, c.plan, t.kind
+        "SELECT c.search, c.id AS candidate, c.plan, t.kind, t.attempts
          FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = ?",
     )
     .bind(task)
@@ -57,6 +73,7 @@ pub(super) async fn claim(
         candidate: row.try_get("candidate")?,
         kind: word(&row, "kind")?,
         precisions: split("candidates.plan", row.try_get("plan")?)?,
+        attempts: row.try_get("attempts")?,
     }))
 }
 

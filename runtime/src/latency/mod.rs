@@ -1,0 +1,93 @@
+//! How long plans take, beside an anchor.
+//!
+//! [`measure`] prepares one workload (`inputs`), has candidates and anchor take turns ([`paired`])
+//! until the ratios are known well enough (`stopping`), and sums up (`summary`).
+
+mod inputs;
+pub mod paired;
+mod stopping;
+mod summary;
+
+use std::time::Duration;
+
+use bitfront_model::{Anchor, Latency, Workload};
+
+use crate::RuntimeError;
+use crate::candle::{Decoder, Matrices};
+use inputs::Prepared;
+
+/// How long to warm up and to measure each workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatencySettings {
+    /// Warm up at least this long: frequencies settle and candle packs its tensors.
+    pub warm_up: Duration,
+    /// Warm up at least this often.
+    pub warm_up_runs: u32,
+    /// Warm up no longer than this, whether or not two successive windows agree.
+    pub most_warm_up: Duration,
+    /// How long a turn of a candidate lasts at least: long enough for the clock, and for a
+    /// disturbance of a millisecond to be outvoted, short enough for the device to stay the same
+    /// from one turn to the next.
+    pub turn: Duration,
+    /// Half the width of the interval of the ratio to reach, as a share of the ratio.
+    pub target: f64,
+    /// Stop after this long for every plan that is timed, the anchor among them, once there are as
+    /// many blocks as an interval of 95 % can be made of.
+    pub most_time: Duration,
+    /// The probability with which intervals should hold their figures.
+    pub confidence: f64,
+    /// Distinct inputs that are taken in turn, so that no cache or branch predictor learns one.
+    pub inputs: usize,
+    /// Bytes that the filled caches of the decode inputs may take together; a model whose cache
+    /// is larger decodes fewer distinct inputs.
+    pub cache_bytes: u64,
+    /// What the order of turns is drawn from.
+    pub seed: u64,
+}
+
+impl Default for LatencySettings {
+    fn default() -> Self {
+        Self {
+            warm_up: Duration::from_millis(50),
+            warm_up_runs: 5,
+            most_warm_up: Duration::from_millis(500),
+            turn: Duration::from_millis(5),
+            target: 0.01,
+            most_time: Duration::from_secs(1),
+            confidence: 0.95,
+            inputs: 16,
+            cache_bytes: 256 << 20,
+            seed: 0,
+        }
+    }
+}
+
+/// Times candidates under one workload, beside the anchor; `text` is what the inputs are cut from.
+///
+/// The calling thread does nothing else meanwhile. What is read is real text, what is computed is
+/// kept from being optimised away, and the cache is reset by name before every sample.
+pub fn measure(
+    decoder: &Decoder,
+    anchor: (&Anchor, &Matrices),
+    candidates: &[&Matrices],
+    workload: Workload,
+    text: &[u32],
+    settings: &LatencySettings,
+) -> Result<Vec<Latency>, RuntimeError> {
+    let (anchor, anchor_matrices) = anchor;
+    let mut prepared = Prepared::new(decoder, anchor_matrices, workload, text, settings)?;
+    let series = paired::time(candidates.len(), settings, &mut |member, taken| {
+        let matrices = match member {
+            0 => anchor_matrices,
+            _ => candidates[member - 1],
+        };
+        prepared.sample(matrices, taken)
+    })?;
+    series
+        .into_iter()
+        .map(|series| {
+            let (digest, known) = (anchor.plan.digest(), anchor.time(workload));
+            summary::latency(workload, digest, known, &series, settings.confidence)
+        })
+        .collect()
+}
