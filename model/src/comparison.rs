@@ -115,6 +115,8 @@ pub struct Placing {
     /// Of a point that is shown: how many candidates it beats, which is to say it is better beyond
     /// the noise in a measured objective and not worse in any objective.
     pub beats: u64,
+    /// Of a shown point: against the next smaller one that is shown, which is what its bytes buy.
+    pub gain: Option<Against>,
     /// The comparison that says most. Of a shown point: with one that it beats, a preset where it
     /// beats one. Of a point of a class: with the one that is shown. Of any other: with a shown one
     /// that beats it.

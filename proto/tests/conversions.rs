@@ -209,6 +209,10 @@ fn placing() -> Placing {
         class: vec![6, 7],
         class_of: None,
         beats: 3,
+        gain: Some(Against {
+            candidate: 9,
+            differences: differences(),
+        }),
         against: Some(Against {
             candidate: 8,
             differences: differences(),

@@ -28,7 +28,7 @@ struct Measured<'a> {
 /// The best plan for a model by one figure, of all that keeps the limits and was measured alike:
 /// on one hardware profile, with one text and imatrix, under one pair of workloads. The device
 /// chooses the profile, and may be left out where there is one only; of texts and workloads the
-/// latest count.
+/// latest count. Where smaller plans cannot be told apart from that one it is the smallest of them.
 pub(crate) async fn best(
     world: &World,
     model: &str,

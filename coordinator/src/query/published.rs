@@ -45,6 +45,13 @@ pub(super) fn publish(points: &mut [FrontPoint], eligible: &[usize], objectives:
             .collect();
         (places, beaten)
     };
+    let mut shown: Vec<_> = (0..places.len())
+        .filter(|&place| places[place] == Place::Shown)
+        .collect();
+    shown.sort_by(|&left, &right| {
+        let at = |place: usize| &points[eligible[place]];
+        order(at(left), at(right), objectives)
+    });
     for (place, &found) in places.iter().enumerate() {
         let position = eligible[place];
         let number = |other: usize| points[eligible[other]].candidate;
@@ -64,16 +71,24 @@ pub(super) fn publish(points: &mut [FrontPoint], eligible: &[usize], objectives:
             }
             Place::BeatenBy(other) => Some(other),
         };
-        placing.against = against.and_then(|other| {
+        let than = |other: usize| {
             let theirs = &points[eligible[other]];
             Some(Against {
                 candidate: theirs.candidate,
                 differences: paired.differences(&points[position], theirs)?,
             })
-        });
+        };
+        placing.against = against.and_then(than);
+        placing.gain = before(&shown, place).and_then(than);
         points[position].on_front = found == Place::Shown;
         points[position].placing = placing;
     }
+}
+
+/// The shown point before this one, where this one is shown.
+fn before(shown: &[usize], place: usize) -> Option<usize> {
+    let at = shown.iter().position(|&shown| shown == place)?;
+    at.checked_sub(1).map(|before| shown[before])
 }
 
 fn members(places: &[Place], shown: usize) -> impl Iterator<Item = usize> + use<'_> {

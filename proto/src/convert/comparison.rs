@@ -83,6 +83,7 @@ impl TryFrom<v1::Placing> for Placing {
             class: wire.class,
             class_of: wire.class_of,
             beats: wire.beats,
+            gain: optional("gain", wire.gain)?,
             against: optional("against", wire.against)?,
         })
     }
@@ -95,6 +96,7 @@ impl From<&Placing> for v1::Placing {
             class_of: placing.class_of,
             beats: placing.beats,
             against: placing.against.as_ref().map(Into::into),
+            gain: placing.gain.as_ref().map(Into::into),
         }
     }
 }

@@ -98,6 +98,13 @@ fn plans_that_cannot_be_told_apart_are_one_class_with_the_smallest_in_front() {
     assert_eq!(against.candidate, 1);
     assert_eq!(against.differences.size_bytes, 10);
     assert!(points[2].placing.class.is_empty());
+    let gain = points[2].placing.gain.as_ref().unwrap();
+    assert_eq!(gain.candidate, 1, "the next smaller one that is shown");
+    assert_eq!(gain.differences.kld.ordering(), Ordering::Less);
+    assert_eq!(
+        (&points[0].placing.gain, &points[1].placing.gain),
+        (&None, &None)
+    );
     assert_eq!(points[2].placing.class_of, None);
 }
 
