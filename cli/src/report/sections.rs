@@ -27,7 +27,7 @@ pub(super) fn heading(front: &Front, summary: &Summary<'_>) -> String {
             &status.hardware_summary
         },
         figures::count(status.evaluated, "candidate"),
-        status.front_size,
+        front.on_front().len(),
         span(status.active),
     );
     let mut cards = String::new();
@@ -160,7 +160,7 @@ pub(super) fn table(front: &Front, summary: &Summary<'_>) -> String {
     let table = format!(
         "<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
          </table></div>\n<p class=\"soft\">Bold: on the front. Grey: a baseline that something \
-         beats. KLD with its standard error; perplexity as a multiple of the unquantized model's; \
+         on it beats, or is as good as and no larger. KLD with its standard error; perplexity as a multiple of the unquantized model's; \
          how often both rank the same token first; medians for one decoded token and for one \
          prompt with intervals that hold them with at least 95&nbsp;%, or with as much as \
          stands in them.</p>\n"
