@@ -61,7 +61,7 @@ fn shown(front: &Front, point: &FrontPoint) -> String {
     }
     if let Some(gain) = &placing.gain {
         reasons.push(format!(
-            "than the next smaller one, {}: {}",
+            "against the next smaller one, {}: {}",
             name_of(front, gain.candidate),
             in_words(&gain.differences, objectives)
         ));
