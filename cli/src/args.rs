@@ -63,6 +63,9 @@ pub(crate) enum Verb {
     /// Show what a search measured: the front, and the baselines beside it
     #[command(after_help = EXIT_CODES)]
     Front(FrontArguments),
+    /// Compare two measured plans: what differs beyond the noise, and by how much
+    #[command(after_help = EXIT_CODES)]
+    Compare(CompareArguments),
     /// The plan to ship: the best one of a model within limits, over all searches
     #[command(after_help = EXIT_CODES)]
     Best(BestArguments),
@@ -256,9 +259,29 @@ pub(crate) struct FrontArguments {
     #[arg(long)]
     pub(crate) all: bool,
 
+    /// Also the plans that cannot be told apart from a smaller one on the front
+    #[arg(long)]
+    pub(crate) all_classes: bool,
+
+    /// Say of each plan listed why it is on the front or not, and what it beats or is beaten by
+    #[arg(long)]
+    pub(crate) explain: bool,
+
     /// Draw a scatter plot below the table
     #[arg(long)]
     pub(crate) plot: bool,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// A candidate's number, as `bitfront front` lists it
+    pub(crate) first: i64,
+
+    /// Another one's, of the same search or of one over the same model and text
+    pub(crate) second: i64,
 
     #[command(flatten)]
     pub(crate) listing: ListingArguments,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bitfront_model::{Best, Budget, Device, Front, Limits, SearchRequest, SearchStatus};
+use bitfront_model::{
+    Best, Budget, Comparison, Device, Front, Limits, SearchRequest, SearchStatus,
+};
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio_stream::{Stream, StreamExt as _};
@@ -149,6 +151,13 @@ impl Client {
             by: by.to_owned(),
         };
         let answer = self.searches.best(request).await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// Two measured candidates beside each other.
+    pub(crate) async fn compare(&mut self, first: i64, second: i64) -> anyhow::Result<Comparison> {
+        let request = v1::CompareRequest { first, second };
+        let answer = self.searches.compare(request).await;
         Ok(self.answer(answer)?.try_into()?)
     }
 

@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod config;
 mod durable;
+mod explain;
 mod figures;
 mod listing;
 #[cfg(feature = "local")]

@@ -23,7 +23,7 @@ Exit codes:
   0    done
   1    failed; the reason is on stderr
   2    the command line or the environment cannot be meant like this
-  3    nothing found: no such search or model, no plan within the limits
+  3    nothing found: no such search, model or measured candidate, no plan within the limits
   4    the coordinator cannot be reached
   130  interrupted";
 

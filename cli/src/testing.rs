@@ -7,7 +7,7 @@ use std::time::Duration;
 use bitfront_model::{
     Architecture, Baseline, Budget, DataSpec, Digest, Environment, Evidence, Figure, Front,
     FrontPoint, Grouping, HardwareProfile, ImatrixSource, Interval, Latency, Layer, LayerKind,
-    Limits, ModelSource, ModelSpec, NumericsClass, Objective, Plan, Precision, Quality,
+    Limits, ModelSource, ModelSpec, NumericsClass, Objective, Placing, Plan, Precision, Quality,
     SearchRequest, SearchState, SearchStatus, StrategyName, Subject, Workload,
 };
 
@@ -214,6 +214,7 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
             device: "laptop".into(),
         }),
         infeasible: None,
+        placing: Placing::default(),
         plan,
     }
 }

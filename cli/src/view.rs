@@ -14,8 +14,6 @@ pub(crate) trait PointView {
     fn prefill(&self) -> Option<&Latency>;
     /// What it is called on screens: the baseline's name, or the candidate's number.
     fn name(&self) -> String;
-    /// The name of llama.cpp's preset that it is.
-    fn preset(&self) -> Option<&str>;
     /// True where it was measured whole, executed as asked for, and keeps the limits.
     fn keeps(&self, limits: &Limits) -> bool;
 }
@@ -35,11 +33,6 @@ impl PointView for FrontPoint {
             (None, Some(baseline)) => baseline.clone(),
             (None, None) => format!("#{}", self.candidate),
         }
-    }
-
-    fn preset(&self) -> Option<&str> {
-        let names = self.baseline.as_ref()?.split(", ");
-        names.into_iter().find(|name| !name.starts_with("uniform "))
     }
 
     fn keeps(&self, limits: &Limits) -> bool {

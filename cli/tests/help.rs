@@ -10,7 +10,7 @@ use support::bitfront;
 fn help_texts_are_pinned() {
     let verbs = [
         "", "demo", "run", "submit", "watch", "continue", "cancel", "searches", "devices", "front",
-        "best", "export", "report", "inspect", "serve", "agent",
+        "compare", "best", "export", "report", "inspect", "serve", "agent",
     ];
     for verb in verbs {
         let arguments = [verb, "--help"].into_iter().filter(|it| !it.is_empty());

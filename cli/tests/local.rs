@@ -101,6 +101,31 @@ fn a_search_goes_from_a_model_to_a_file() {
     assert!(ask(&["devices"]).contains("candle"));
     assert!(ask(&["front", "1", "--all", "--plot"]).contains("size of the weights"));
 
+    let explained = ask(&["front", "1", "--explain", "--format", "json"]);
+    let explained: Vec<serde_json::Value> = serde_json::from_str(&explained).unwrap();
+    assert!(explained.iter().all(|row| row["why"].is_string()));
+    let of = |baseline: &str| {
+        let named = |row: &&serde_json::Value| {
+            let names = row["baseline"].as_str().unwrap_or_default();
+            names.split(", ").any(|name| name == baseline)
+        };
+        let row = explained.iter().find(named).unwrap();
+        row["candidate"].as_i64().unwrap().to_string()
+    };
+    // Of two bits and eight anybody can tell which loses less.
+    let (two, eight) = (of("uniform q2_k"), of("uniform q8_0"));
+    let compared = ask(&["compare", &two, &eight, "--format", "json"]);
+    let compared: serde_json::Value = serde_json::from_str(&compared).unwrap();
+    assert_eq!(compared[0]["figure"], "kld");
+    assert_eq!(compared[0]["better"], "second");
+    assert_eq!(compared[3]["better"], "first", "{}", compared[3]);
+    assert!(ask(&["compare", &two, &two]).contains("indistinguishable"));
+    let run = bitfront(["compare", &two, "9999"])
+        .in_data_dir(data.path())
+        .finish();
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(run.stderr.contains("no candidate 9999"), "{}", run.stderr);
+
     let best = ask(&[
         "best", "--model", "model", "--by", "size", "--format", "json",
     ]);

@@ -18,6 +18,35 @@ pub(crate) enum ServiceError {
         /// What was asked for.
         search: i64,
     },
+    /// There is no such candidate.
+    #[error(
+        "there is no candidate {candidate}; `bitfront front SEARCH --all` lists those of a search"
+    )]
+    UnknownCandidate {
+        /// What was asked for.
+        candidate: i64,
+    },
+    /// A candidate has no figures of its own that could be compared.
+    #[error("candidate {candidate} cannot be compared: {why}")]
+    NotMeasured {
+        /// The candidate.
+        candidate: i64,
+        /// What is missing or wrong.
+        why: String,
+    },
+    /// Figures of two candidates mean different things.
+    #[error(
+        "candidates {first} and {second} cannot be compared, they differ in {}",
+        differing.join("; ")
+    )]
+    Incomparable {
+        /// The first candidate.
+        first: i64,
+        /// The second candidate.
+        second: i64,
+        /// What is not the same, with both sides.
+        differing: Vec<String>,
+    },
     /// A failed search cannot go on.
     #[error("search {search} has failed and cannot be continued ({reason}); submit it again")]
     SearchFailed {

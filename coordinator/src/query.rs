@@ -2,17 +2,23 @@
 //! any coordinator over the same database, whether or not anything runs.
 
 mod best;
+mod compare;
+mod paired;
+mod published;
 mod standing;
 
 use std::collections::HashMap;
 
-use bitfront_model::{Device, Figure, Front, FrontPoint, Latency, Outcome, Quality, SearchStatus};
+use bitfront_model::{
+    Device, Figure, Front, FrontPoint, Latency, Outcome, Placing, Quality, SearchStatus,
+};
 
 use crate::error::{ServiceError, unknown_device};
 use crate::store::{StoredCandidate, StoredMeasurement, StoredSearch};
 use crate::world::World;
 
 pub(crate) use best::best;
+pub(crate) use compare::compare;
 use standing::Standing;
 
 /// Where one search stands.
@@ -42,20 +48,7 @@ pub(crate) async fn front(
         check_device(world, &stored, name).await?;
     }
     let standing = Standing::of(world, &stored).await?;
-    let mut measurements: HashMap<i64, Vec<StoredMeasurement>> = HashMap::new();
-    for measurement in world.store.measurements(search, None).await? {
-        measurements
-            .entry(measurement.candidate)
-            .or_default()
-            .push(measurement);
-    }
-    let points = (0..standing.candidates.len())
-        .map(|position| {
-            let candidate = standing.candidates[position].id;
-            let measured = measurements.remove(&candidate).unwrap_or_default();
-            point(&stored, &standing, position, measured)
-        })
-        .collect::<Result<_, _>>()?;
+    let points = points(world, &stored, &standing).await?;
     let hardware_profile = match &stored.binding {
         Some(binding) => world.store.profile(binding.hardware_profile).await?,
         None => None,
@@ -155,7 +148,38 @@ async fn status_with(
     })
 }
 
-/// One candidate with all that is known of it.
+/// Every candidate of a search with all that is known of it, and its place on the front.
+async fn points(
+    world: &World,
+    stored: &StoredSearch,
+    standing: &Standing,
+) -> Result<Vec<FrontPoint>, ServiceError> {
+    let mut measurements: HashMap<i64, Vec<StoredMeasurement>> = HashMap::new();
+    for measurement in world.store.measurements(stored.id, None).await? {
+        measurements
+            .entry(measurement.candidate)
+            .or_default()
+            .push(measurement);
+    }
+    let mut points: Vec<_> = (0..standing.candidates.len())
+        .map(|position| {
+            let candidate = standing.candidates[position].id;
+            let measured = measurements.remove(&candidate).unwrap_or_default();
+            point(stored, standing, position, measured)
+        })
+        .collect::<Result<_, _>>()?;
+    let request = &stored.request;
+    published::publish(&mut points, &standing.eligible, &request.objectives);
+    let shown: Vec<_> = (0..points.len())
+        .filter(|&position| points[position].on_front)
+        .collect();
+    if let Some(knee) = standing.knee(&shown, &request.objectives, &request.limits) {
+        points[knee].is_knee = true;
+    }
+    Ok(points)
+}
+
+/// One candidate with all that is known of it by itself.
 fn point(
     stored: &StoredSearch,
     standing: &Standing,
@@ -198,12 +222,13 @@ fn point(
         size_bytes: candidate.size_bytes,
         bits_per_weight: plan.bits_per_weight(spec),
         plan,
-        on_front: standing.front.contains(&position),
-        is_knee: standing.knee == Some(position),
+        on_front: false,
+        is_knee: false,
         within_limits: standing.is_within(position, &stored.request.limits),
         executed_as_planned: figures.as_planned,
         quality,
         latency,
         infeasible: figures.infeasible.clone(),
+        placing: Placing::default(),
     })
 }

@@ -98,26 +98,30 @@ fn check(front: &Front) {
     let complete = |point: &&FrontPoint| {
         point.quality.is_some() && point.latency.is_some() && point.infeasible.is_none()
     };
-    let objectives = |point: &FrontPoint| {
-        [
-            point.kld().unwrap(),
-            point.decode_ns().unwrap(),
-            point.size_bytes as f64,
-        ]
-    };
-    let dominates = |left: [f64; 3], right: [f64; 3]| {
-        left != right && left.iter().zip(&right).all(|(left, right)| left <= right)
-    };
-    let complete: Vec<_> = points.iter().filter(complete).collect();
-    let recomputed: BTreeSet<_> = complete
-        .iter()
-        .filter(|point| {
-            let beaten = |other: &&FrontPoint| dominates(objectives(other), objectives(point));
-            !complete.iter().any(beaten)
-        })
-        .map(|point| point.candidate)
-        .collect();
-    assert_eq!(shown, recomputed, "the front is not what nothing dominates");
+    // Whatever is left out is left out for a shown point, to which it is inferior beyond the noise
+    // or equal within it and no smaller.
+    for point in points.iter().filter(complete) {
+        let placing = &point.placing;
+        let candidate = point.candidate;
+        if point.on_front {
+            let members = candidates(points, |it| it.placing.class_of == Some(candidate));
+            assert_eq!(members, placing.class.iter().copied().collect());
+            continue;
+        }
+        let against = placing.against.as_ref().unwrap();
+        assert!(shown.contains(&against.candidate), "{placing:?}");
+        let found = against.differences;
+        let orderings = [
+            found.kld.ordering(),
+            found.decode.unwrap().ordering(),
+            found.size_bytes.cmp(&0),
+        ];
+        assert!(orderings.iter().all(|found| found.is_ge()), "{placing:?}");
+        let alike = orderings[..2].iter().all(|found| found.is_eq());
+        assert_eq!(alike, placing.class_of.is_some(), "{placing:?}");
+    }
+    let complete = points.iter().any(|point| complete(&point));
+    assert_eq!(shown.is_empty(), !complete, "nothing is shown");
     let knees = candidates(points, |point| point.is_knee);
     assert!(
         knees.len() <= 1 && knees.is_subset(&shown),

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::{
-    Digest, Evidence, HardwareProfile, Latency, ModelSpec, NumericsClass, Plan, Precision, Quality,
-    SearchRequest, Subject, UnknownName, Workload,
+    Digest, Evidence, HardwareProfile, Latency, ModelSpec, NumericsClass, Placing, Plan, Precision,
+    Quality, SearchRequest, Subject, UnknownName, Workload,
 };
 
 /// Where a search stands.
@@ -94,9 +94,10 @@ pub struct SearchStatus {
     pub evaluated: u64,
     /// Candidates that cannot be executed.
     pub infeasible: u64,
-    /// Points of the front.
+    /// Points that nothing dominates by the means alone: the front that the search steers by. The
+    /// published one takes the noise into account.
     pub front_size: u64,
-    /// Exact hypervolume of the front against [`Self::reference_point`].
+    /// Exact hypervolume of that front against [`Self::reference_point`].
     pub hypervolume: Option<f64>,
     /// One figure an objective, in the request's order; empty before it is fixed.
     pub reference_point: Vec<f64>,
@@ -138,7 +139,8 @@ pub struct FrontPoint {
     pub size_bytes: u64,
     /// Mean bits per weight over the layers.
     pub bits_per_weight: f64,
-    /// Nothing measured in the search dominates it.
+    /// It is shown on the published front: nothing shown is as good, as far as the noise lets one
+    /// tell.
     pub on_front: bool,
     /// It is the front's knee: the point of best compromise.
     pub is_knee: bool,
@@ -153,6 +155,8 @@ pub struct FrontPoint {
     pub latency: Option<Figure<Vec<Latency>>>,
     /// Why it cannot be executed, where it cannot.
     pub infeasible: Option<String>,
+    /// Why it is on the front, or why not.
+    pub placing: Placing,
 }
 
 impl FrontPoint {
@@ -169,6 +173,12 @@ impl FrontPoint {
     /// Mean KL divergence in nats, once measured.
     pub fn kld(&self) -> Option<f64> {
         self.quality.as_ref().map(|figure| figure.value.kld)
+    }
+
+    /// The name of llama.cpp's preset that it is.
+    pub fn preset(&self) -> Option<&str> {
+        let mut names = self.baseline.as_ref()?.split(", ");
+        names.find(|name| !name.starts_with("uniform "))
     }
 
     fn median(&self, which: impl Fn(Workload) -> bool) -> Option<f64> {

@@ -12,9 +12,11 @@
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
+//! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
 pub mod answer;
+pub mod comparison;
 pub mod digest;
 pub mod hardware;
 pub mod measurement;
@@ -29,6 +31,7 @@ pub mod task;
 pub use answer::{
     Best, Device, Figure, Front, FrontPoint, Receipt, Registration, SearchState, SearchStatus,
 };
+pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{

@@ -77,18 +77,22 @@ pub struct Subject {
 impl Subject {
     /// The subject's name by content; paths do not count, so a moved file is the same subject.
     pub fn digest(&self) -> Digest {
-        let imatrix = match &self.imatrix {
-            ImatrixSource::None => "none".to_owned(),
-            ImatrixSource::Calibration => "calibration".to_owned(),
-            ImatrixSource::File { digest, .. } => digest.to_string(),
-        };
         Digest::builder()
             .part("subject")
             .part(self.model.digest.to_string())
             .part(self.data.evaluation_digest.to_string())
             .part(self.data.calibration_digest.to_string())
-            .part(imatrix)
+            .part(self.imatrix_name())
             .finish()
+    }
+
+    /// The imatrix by content: `none`, `calibration` or the digest of a file.
+    pub fn imatrix_name(&self) -> String {
+        match &self.imatrix {
+            ImatrixSource::None => "none".to_owned(),
+            ImatrixSource::Calibration => "calibration".to_owned(),
+            ImatrixSource::File { digest, .. } => digest.to_string(),
+        }
     }
 }
 

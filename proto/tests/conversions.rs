@@ -205,6 +205,46 @@ fn point() -> FrontPoint {
             measured_at_ms: 100,
         }),
         infeasible: None,
+        placing: placing(),
+    }
+}
+
+fn differences() -> Differences {
+    let interval = |low, high| Interval {
+        low,
+        high,
+        confidence: 0.95,
+    };
+    Differences {
+        size_bytes: -7,
+        size_ratio: 0.993,
+        kld: Difference {
+            mean: -0.25,
+            standard_error: 0.125,
+            interval: interval(-0.5, 0.0),
+            windows: 16,
+        },
+        decode: Some(Ratio {
+            value: 1.5,
+            interval: interval(1.25, 1.75),
+        }),
+        prefill: None,
+    }
+}
+
+fn placing() -> Placing {
+    Placing {
+        class: vec![6, 7],
+        class_of: None,
+        beats: 3,
+        gain: Some(Against {
+            candidate: 9,
+            differences: differences(),
+        }),
+        against: Some(Against {
+            candidate: 8,
+            differences: differences(),
+        }),
     }
 }
 
@@ -308,6 +348,10 @@ fn answers_arrive_as_they_were_sent() {
                 latency: None,
                 infeasible: Some("no kernel".to_owned()),
                 baseline: None,
+                placing: Placing {
+                    class_of: Some(5),
+                    ..Placing::default()
+                },
                 ..point()
             },
         ],
@@ -335,6 +379,14 @@ fn answers_arrive_as_they_were_sent() {
     };
     let wire = sent(v1::BestResponse::from(&best));
     assert_eq!(Best::try_from(wire), Ok(best));
+    let comparison = Comparison {
+        first: point(),
+        second: point(),
+        spec: spec(),
+        differences: differences(),
+    };
+    let wire = sent(v1::CompareResponse::from(&comparison));
+    assert_eq!(Comparison::try_from(wire), Ok(comparison));
     let device = Device {
         device_id: 4,
         registration: Registration {
@@ -484,6 +536,14 @@ fn a_malformed_field_is_named_by_its_path() {
         (
             front_with(|p| p.quality_evidence = None),
             "points[1].quality_evidence: is missing",
+        ),
+        (
+            front_with(|p| {
+                let against = p.placing.as_mut().unwrap().against.as_mut().unwrap();
+                let differences = against.differences.as_mut().unwrap();
+                differences.kld.as_mut().unwrap().mean = f64::NAN;
+            }),
+            "points[1].placing.against.differences.kld.mean: is NaN",
         ),
         (
             front_with(|p| p.latencies[0].workload.clear()),

@@ -40,7 +40,8 @@
 //! - `operators`: sampling, selection, crossover and mutation,
 //! - [`strategy`]: the seam ([`Strategy`], [`build`]),
 //! - [`random`], [`nsga2`] and [`surrogate`]: its implementations,
-//! - [`front`] and [`mod@hypervolume`]: what was found, and how good it is,
+//! - [`front`], [`tolerant`] and [`mod@hypervolume`]: what was found, what of it can be told apart
+//!   from noise, and how good it is,
 //! - [`mod@stop`]: when it is enough.
 
 // Blank lines between modules keep them in flow order, which formatting would sort.
@@ -69,6 +70,8 @@ pub mod surrogate;
 
 pub mod front;
 
+pub mod tolerant;
+
 pub mod hypervolume;
 
 pub mod stop;
@@ -83,3 +86,4 @@ pub use space::{Genome, GenomeError, Space, SpaceError};
 pub use stop::{Progress, Stall, StopReason, StopRules, stop};
 pub use strategy::{BuildError, Strategy, build};
 pub use surrogate::Surrogate;
+pub use tolerant::{Place, Tolerant};

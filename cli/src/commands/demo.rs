@@ -23,7 +23,7 @@ use crate::view::PointView as _;
 use crate::{durable, report, request};
 
 use super::export::{Exported, Target};
-use super::front::{conclusion, draw, listing};
+use super::front::{Which, conclusion, draw, listing};
 use super::session::Session;
 
 /// The model and its texts, as they are in the folder `demo` of the sources.
@@ -278,7 +278,7 @@ fn show(front: &Front, session: &Session) -> anyhow::Result<()> {
     let form = ListingArguments {
         format: Format::Table,
     };
-    session.list(&listing(front, false), form)?;
+    session.list(&listing(front, Which::Shown, false), form)?;
     draw(front, session)?;
     session.printer.data(conclusion(front, USUAL_MAX_KLD))
 }

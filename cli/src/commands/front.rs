@@ -1,8 +1,9 @@
 //! `bitfront front`: what a search measured.
 
-use bitfront_model::{Front, FrontPoint, Latency};
+use bitfront_model::{Difference, Differences, Front, FrontPoint, Latency, Placing};
 
 use crate::args::{Format, FrontArguments};
+use crate::explain::{self, numbered};
 use crate::figures::{self, bytes, kld, moment, percent};
 use crate::listing::{Cell, Column, Listing};
 use crate::plot::terminal;
@@ -18,10 +19,18 @@ pub(super) async fn front(typed: FrontArguments, session: Session) -> anyhow::Re
     let mut connection = session.connect(Agent::NotNeeded).await?;
     let front = connection.client.front(typed.search, typed.device).await?;
     connection.close().await?;
-    session.list(&listing(&front, typed.all), typed.listing)?;
+    let which = match (typed.all, typed.all_classes) {
+        (true, _) => Which::All,
+        (false, true) => Which::Classes,
+        (false, false) => Which::Shown,
+    };
+    session.list(&listing(&front, which, typed.explain), typed.listing)?;
     if typed.listing.format == Format::Table {
         if typed.plot {
             draw(&front, &session)?;
+        }
+        if typed.explain {
+            session.printer.data(reasons(&front, which))?;
         }
         session.printer.data(conclusion(&front, USUAL_MAX_KLD))?;
     }
@@ -38,15 +47,70 @@ pub(super) fn draw(front: &Front, session: &Session) -> anyhow::Result<()> {
     }
 }
 
-/// Front and baselines from small to large, or every candidate.
-pub(super) fn listing(front: &Front, all: bool) -> Listing {
-    let mut points: Vec<_> = front
-        .points
-        .iter()
-        .filter(|point| all || point.on_front || point.baseline.is_some())
-        .collect();
-    points.sort_by_key(|point| (point.size_bytes, point.candidate));
-    let mut listing = Listing::new(&[
+/// Which candidates are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// What the front shows, and the baselines.
+    Shown,
+    /// Also what cannot be told apart from something that is shown.
+    Classes,
+    /// Every candidate.
+    All,
+}
+
+impl Which {
+    /// From small to large.
+    fn of(self, front: &Front) -> Vec<&FrontPoint> {
+        let listed = |point: &&FrontPoint| {
+            let shown = point.on_front || point.baseline.is_some();
+            match self {
+                Self::Shown => shown,
+                Self::Classes => shown || point.placing.class_of.is_some(),
+                Self::All => true,
+            }
+        };
+        let mut points: Vec<_> = front.points.iter().filter(listed).collect();
+        points.sort_by_key(|point| (point.size_bytes, point.candidate));
+        points
+    }
+}
+
+/// Candidates from small to large; with the reason for each place where programs ask for it.
+pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
+    let mut columns = columns();
+    if explained {
+        columns.push(Column::for_programs("why"));
+    }
+    let mut listing = Listing::new(&columns);
+    for point in which.of(front) {
+        let mut cells = row(point);
+        if explained {
+            cells.push(Cell::plain(explain::why(front, point)));
+        }
+        listing.row(cells);
+    }
+    listing
+}
+
+/// Why each listed candidate is on the front or not, one a line.
+fn reasons(front: &Front, which: Which) -> String {
+    which
+        .of(front)
+        .into_iter()
+        .map(|point| {
+            format!(
+                "{:1} {} ({}): {}\n",
+                mark(point),
+                numbered(point),
+                bytes(point.size_bytes),
+                explain::why(front, point)
+            )
+        })
+        .collect()
+}
+
+fn columns() -> Vec<Column> {
+    vec![
         Column::text("mark", "").for_people(),
         Column::text("plan", "plan").for_people(),
         Column::for_programs("candidate"),
@@ -76,11 +140,26 @@ pub(super) fn listing(front: &Front, all: bool) -> Listing {
         Column::for_programs("plan_digest"),
         Column::for_programs("device"),
         Column::for_programs("measured_at"),
-    ]);
-    for point in points {
-        listing.row(row(point));
-    }
-    listing
+        Column::for_programs("class"),
+        Column::for_programs("class_of"),
+        Column::for_programs("beats"),
+        Column::for_programs("next_smaller"),
+        Column::for_programs("next_smaller_kld"),
+        Column::for_programs("next_smaller_kld_low"),
+        Column::for_programs("next_smaller_kld_high"),
+        Column::for_programs("against"),
+        Column::for_programs("against_size_ratio"),
+        Column::for_programs("against_kld"),
+        Column::for_programs("against_kld_standard_error"),
+        Column::for_programs("against_kld_low"),
+        Column::for_programs("against_kld_high"),
+        Column::for_programs("against_decode_ratio"),
+        Column::for_programs("against_decode_ratio_low"),
+        Column::for_programs("against_decode_ratio_high"),
+        Column::for_programs("against_prefill_ratio"),
+        Column::for_programs("against_prefill_ratio_low"),
+        Column::for_programs("against_prefill_ratio_high"),
+    ]
 }
 
 fn row(point: &FrontPoint) -> Vec<Cell> {
@@ -103,9 +182,9 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
     let samples = |latency: Option<&Latency>| Cell::from(latency.map(|it| it.samples_ns.len()));
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
-    vec![
-        Cell::people(mark(point)),
-        Cell::people(plan(point)),
+    let mut cells = vec![
+        Cell::people(marks(point)),
+        Cell::people(numbered(point)),
         Cell::plain(point.candidate),
         Cell::from(point.baseline.clone()),
         Cell::new(bytes(point.size_bytes), point.size_bytes),
@@ -140,29 +219,77 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
         Cell::plain(point.plan.digest().to_string()),
         Cell::from(latency.map(|figure| figure.device.clone())),
         Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
+    ];
+    cells.extend(placing(&point.placing));
+    cells
+}
+
+/// The place of a point for programs. Differences are this point's less those of the other one,
+/// ratios this point's over the other one's.
+fn placing(placing: &Placing) -> Vec<Cell> {
+    let (gain, against) = (placing.gain.as_ref(), placing.against.as_ref());
+    let gained =
+        |figure: fn(&Difference) -> f64| Cell::from(gain.map(|gain| figure(&gain.differences.kld)));
+    let of = |figure: fn(&Differences) -> Option<f64>| {
+        Cell::from(against.and_then(|against| figure(&against.differences)))
+    };
+    vec![
+        Cell::plain(placing.class.clone()),
+        Cell::from(placing.class_of),
+        Cell::plain(placing.beats),
+        Cell::from(gain.map(|gain| gain.candidate)),
+        gained(|found| found.mean),
+        gained(|found| found.interval.low),
+        gained(|found| found.interval.high),
+        Cell::from(against.map(|against| against.candidate)),
+        of(|found| Some(found.size_ratio)),
+        of(|found| Some(found.kld.mean)),
+        of(|found| Some(found.kld.standard_error)),
+        of(|found| Some(found.kld.interval.low)),
+        of(|found| Some(found.kld.interval.high)),
+        of(|found| Some(found.decode?.value)),
+        of(|found| Some(found.decode?.interval.low)),
+        of(|found| Some(found.decode?.interval.high)),
+        of(|found| Some(found.prefill?.value)),
+        of(|found| Some(found.prefill?.interval.low)),
+        of(|found| Some(found.prefill?.interval.high)),
     ]
 }
 
-/// The candidate's number, and what it is known as.
-fn plan(point: &FrontPoint) -> String {
-    match &point.baseline {
-        Some(_) => format!("#{} {}", point.candidate, point.name()),
-        None => point.name(),
+/// The mark, and how many more stand behind a point that is shown.
+fn marks(point: &FrontPoint) -> String {
+    match point.placing.class.len() {
+        0 => mark(point).to_owned(),
+        more => format!("{}+{more}", mark(point)),
     }
 }
 
 fn mark(point: &FrontPoint) -> &'static str {
-    match (point.is_knee, point.on_front) {
-        (true, _) => "★",
-        (false, true) => "●",
-        (false, false) => "",
+    match (point.is_knee, point.on_front, point.placing.class_of) {
+        (true, ..) => "★",
+        (false, true, _) => "●",
+        (false, false, Some(_)) => "○",
+        (false, false, None) => "",
     }
+}
+
+/// What the marks mean, as far as they occur.
+fn legend(front: &Front) -> String {
+    let mut legend = String::from("● on the front, ★ its knee");
+    let classes = front.points.iter();
+    let mut classes = classes.filter(|point| !point.placing.class.is_empty());
+    if classes.next().is_some() {
+        legend += "; +N: so many more, none of them smaller, cannot be told apart from it \
+                   (--all-classes lists them)\n○ cannot be told apart from one on the front that \
+                   is no larger";
+    }
+    legend + "\n"
 }
 
 /// The answer in words: the knee, and the best plans under a divergence.
 pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     let summary = Summary::new(front, max_kld);
-    let mut text = String::from("● on the front, ★ its knee\n");
+    let mut text = legend(front);
     let line = |point: &FrontPoint| {
         let mut figures = vec![
             bytes(point.size_bytes),
@@ -206,15 +333,93 @@ mod tests {
     #[test]
     fn the_table_marks_front_knee_and_baselines() {
         let front = front();
-        let table = listing(&front, false).render(Format::Table, 100).unwrap();
+        let table = listing(&front, Which::Shown, false)
+            .render(Format::Table, 100)
+            .unwrap();
         insta::assert_snapshot!(table + &conclusion(&front, 0.01));
     }
 
     #[test]
     fn programs_get_every_figure() {
-        let csv = listing(&front(), true).render(Format::Csv, 100).unwrap();
+        let csv = listing(&front(), Which::All, false)
+            .render(Format::Csv, 100)
+            .unwrap();
         assert_eq!(csv.lines().count(), front().points.len() + 1);
         insta::assert_snapshot!(csv.lines().take(2).collect::<Vec<_>>().join("\n"));
+    }
+
+    /// A front on which one plan stands for two others, one of them a baseline.
+    fn with_a_class() -> (Front, i64, [i64; 2]) {
+        let mut front = front();
+        let position = |found: Option<usize>| found.unwrap();
+        let mut points = front.points.iter();
+        let shown = position(points.position(|point| point.on_front && !point.is_knee));
+        let off = |baseline: bool| {
+            let mut points = front.points.iter();
+            points.position(|point| !point.on_front && point.baseline.is_some() == baseline)
+        };
+        let members = [position(off(true)), position(off(false))];
+        let numbers = members.map(|member| front.points[member].candidate);
+        let number = front.points[shown].candidate;
+        front.points[shown].placing.class = numbers.to_vec();
+        for member in members {
+            front.points[member].placing.class_of = Some(number);
+        }
+        (front, number, numbers)
+    }
+
+    #[test]
+    fn classes_are_marked_listed_on_request_and_always_told_to_programs() {
+        let (front, number, members) = with_a_class();
+        let table = |which| {
+            let listing = listing(&front, which, false);
+            listing.render(Format::Table, 120).unwrap()
+        };
+        let (few, more) = (table(Which::Shown), table(Which::Classes));
+        for table in [&few, &more] {
+            assert_eq!(table.matches("●+2").count(), 1, "{table}");
+        }
+        assert_eq!(few.matches('○').count(), 1, "the baseline: {few}");
+        assert_eq!(more.matches('○').count(), 2, "{more}");
+        let legend = legend(&front);
+        assert!(legend.contains("+N") && legend.contains("--all-classes"));
+        assert!(legend.contains('○'), "{legend}");
+        assert!(!super::legend(&crate::testing::front()).contains('○'));
+
+        let json = listing(&front, Which::Shown, false);
+        let json = json.render(Format::Json, 100).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        let row = rows.iter().find(|row| row["candidate"] == number).unwrap();
+        assert_eq!(row["class"], serde_json::json!(members));
+        assert_eq!(row.get("why"), None);
+    }
+
+    #[test]
+    fn every_listed_plan_is_explained_to_people_and_programs() {
+        let (front, number, [baseline, member]) = with_a_class();
+        let text = reasons(&front, Which::Shown);
+        assert_eq!(text.lines().count(), Which::Shown.of(&front).len());
+        let line = |number: i64| {
+            let mut lines = text.lines();
+            let name = format!("#{number} ");
+            let is_about = |line: &&str| {
+                let after_mark: String = line.chars().skip(2).collect();
+                after_mark.starts_with(&name)
+            };
+            lines.find(is_about).map(str::to_owned)
+        };
+        let shown = line(number).unwrap();
+        assert!(
+            shown.starts_with("● ") && shown.contains("smallest of 3 that cannot be told apart: "),
+            "{shown}"
+        );
+        assert!(line(baseline).unwrap().starts_with("○ "));
+        assert_eq!(line(member), None);
+        let json = listing(&front, Which::Classes, true);
+        let json = json.render(Format::Json, 100).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        assert!(rows.iter().all(|row| row["why"].is_string()));
+        assert!(rows.iter().any(|row| row["class_of"] == number));
     }
 
     #[test]
@@ -224,9 +429,13 @@ mod tests {
         point.quality = None;
         point.latency = None;
         point.infeasible = Some("not enough memory".into());
-        let json = listing(&front, true).render(Format::Json, 100).unwrap();
+        let json = listing(&front, Which::All, false)
+            .render(Format::Json, 100)
+            .unwrap();
         assert!(json.contains("not enough memory"));
-        let table = listing(&front, true).render(Format::Table, 100).unwrap();
+        let table = listing(&front, Which::All, false)
+            .render(Format::Table, 100)
+            .unwrap();
         assert!(table.contains("infeasible"));
     }
 
@@ -238,9 +447,13 @@ mod tests {
             latency.samples_ns.truncate(4);
             latency.interval.confidence = 0.875;
         }
-        let table = listing(&front, true).render(Format::Table, 140).unwrap();
+        let table = listing(&front, Which::All, false)
+            .render(Format::Table, 140)
+            .unwrap();
         assert_eq!(table.matches(": 87.5 %]").count(), 1, "{table}");
-        let json = listing(&front, true).render(Format::Json, 100).unwrap();
+        let json = listing(&front, Which::All, false)
+            .render(Format::Json, 100)
+            .unwrap();
         let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
         let candidate = front.points[0].candidate;
         let rows = rows.as_array().unwrap();

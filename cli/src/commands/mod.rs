@@ -4,6 +4,7 @@
 mod agent;
 mod best;
 mod cancel;
+mod compare;
 mod r#continue;
 #[cfg(feature = "demo")]
 mod demo;
@@ -47,6 +48,7 @@ pub(crate) async fn dispatch(
         Verb::Searches(arguments) => searches::searches(arguments, session).await,
         Verb::Devices(arguments) => devices::devices(arguments, session).await,
         Verb::Front(arguments) => front::front(arguments, session).await,
+        Verb::Compare(arguments) => compare::compare(arguments, session).await,
         Verb::Best(arguments) => best::best(arguments, session).await,
         Verb::Export(arguments) => export::export(arguments, session).await,
         Verb::Report(arguments) => report::report(arguments, session).await,

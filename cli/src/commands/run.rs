@@ -5,7 +5,7 @@ use crate::problem::ExitStatus;
 use crate::settings::{SearchSettings, USUAL_MAX_KLD};
 use crate::{figures, request};
 
-use super::front::{conclusion, listing};
+use super::front::{Which, conclusion, listing};
 use super::session::{Agent, Connection, Session};
 use crate::progress::{self, Ending};
 
@@ -42,7 +42,7 @@ pub(super) async fn follow_and_show(
     };
     let front = connection.client.front(search, None).await?;
     if !front.points.is_empty() {
-        session.list(&listing(&front, false), form)?;
+        session.list(&listing(&front, Which::Shown, false), form)?;
         if form.format == Format::Table {
             session.printer.data(conclusion(&front, USUAL_MAX_KLD))?;
         }

@@ -18,6 +18,7 @@ pub(crate) fn html(front: &Front, max_kld: f64) -> anyhow::Result<String> {
         sections::heading(front, &summary),
         sections::fronts(front, &summary),
         sections::table(front, &summary),
+        sections::reasons(front),
         sections::precision_maps(front, &summary),
         background::measuring(front),
         background::request(front)?,
@@ -88,6 +89,7 @@ mod tests {
             "Q4_K_M",
             "Example CPU",
             "knee",
+            "Why each is there",
         ] {
             assert!(page.contains(needed), "{needed}");
         }

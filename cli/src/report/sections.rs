@@ -3,7 +3,8 @@
 use bitfront_model::{Front, FrontPoint};
 
 use super::Summary;
-use super::page::{escape, figure, section};
+use super::page::{escape, facts, figure, section};
+use crate::explain;
 use crate::figures::{self, bytes, kld, nanoseconds, percent, span, three_digits};
 use crate::plot::precision_map;
 use crate::plot::scatter;
@@ -27,7 +28,7 @@ pub(super) fn heading(front: &Front, summary: &Summary<'_>) -> String {
             &status.hardware_summary
         },
         figures::count(status.evaluated, "candidate"),
-        status.front_size,
+        front.on_front().len(),
         span(status.active),
     );
     let mut cards = String::new();
@@ -160,7 +161,7 @@ pub(super) fn table(front: &Front, summary: &Summary<'_>) -> String {
     let table = format!(
         "<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
          </table></div>\n<p class=\"soft\">Bold: on the front. Grey: a baseline that something \
-         beats. KLD with its standard error; perplexity as a multiple of the unquantized model's; \
+         on it beats, or is as good as and no larger. KLD with its standard error; perplexity as a multiple of the unquantized model's; \
          how often both rank the same token first; medians for one decoded token and for one \
          prompt with intervals that hold them with at least 95&nbsp;%, or with as much as \
          stands in them.</p>\n"
@@ -216,6 +217,36 @@ fn row(point: &FrontPoint, summary: &Summary<'_>) -> String {
         .map(|cell| format!("<td>{cell}</td>"))
         .collect();
     format!("<tr class=\"{class}\">{cells}</tr>\n")
+}
+
+/// Why each point of the table is on the front, or what beats it.
+pub(super) fn reasons(front: &Front) -> String {
+    let mut points: Vec<_> = front
+        .points
+        .iter()
+        .filter(|point| point.on_front || point.baseline.is_some())
+        .collect();
+    points.sort_by_key(|point| (point.size_bytes, point.candidate));
+    if points.is_empty() {
+        return String::new();
+    }
+    let named = |point: &&FrontPoint| {
+        let (name, size) = (explain::numbered(point), bytes(point.size_bytes));
+        format!("{name} ({size})")
+    };
+    let names: Vec<_> = points.iter().map(named).collect();
+    let pairs: Vec<_> = names
+        .iter()
+        .zip(&points)
+        .map(|(name, point)| (name.as_str(), explain::why(front, point)))
+        .collect();
+    let text = format!(
+        "<details><summary>Each plan and what it was compared with</summary>\n\
+         <p class=\"soft\">Divergences are compared over the same windows, ± the standard error of \
+         their difference; times by the intervals of both medians.</p>\n{}</details>\n",
+        facts(&pairs)
+    );
+    section("Why each is there", &text)
 }
 
 /// Where the bits went.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitfront_model::*;
+use bitfront_search::non_dominated;
 
 use super::replay::Replay;
 use crate::clock::Clock;
@@ -72,8 +73,24 @@ async fn a_search_measures_the_baselines_first_and_ends_by_its_budget() {
         "{names:?}"
     );
     assert_eq!(front.points.iter().filter(|point| point.is_knee).count(), 1);
-    let on_front = front.points.iter().filter(|point| point.on_front).count();
-    assert_eq!(on_front as u64, status.front_size);
+    // The status counts what the search steers by, the points say what is published.
+    let means = |point: &FrontPoint| {
+        [
+            point.kld().unwrap(),
+            point.decode_ns().unwrap(),
+            point.size_bytes as f64,
+        ]
+    };
+    let means: Vec<_> = front.points.iter().map(means).collect();
+    assert_eq!(non_dominated(&means).len() as u64, status.front_size);
+    let shown = front.points.iter().filter(|point| point.on_front).count();
+    assert!(shown > 0);
+    let in_classes = front.points.iter().map(|point| point.placing.class.len());
+    let alike = |point: &&FrontPoint| point.placing.class_of.is_some();
+    assert_eq!(
+        in_classes.sum::<usize>(),
+        front.points.iter().filter(alike).count()
+    );
     bench.stop().await;
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bitfront_model::{Best, Digest, HardwareProfile, Limits, Objective};
+use bitfront_model::{Best, Digest, FrontPoint, HardwareProfile, Limits, Objective};
 
-use super::{Standing, point};
+use super::paired::Paired;
+use super::{Standing, points};
 use crate::error::{ServiceError, unknown_device};
 use crate::evaluation::Figures;
 use crate::intake;
@@ -27,7 +28,7 @@ struct Measured<'a> {
 /// The best plan for a model by one figure, of all that keeps the limits and was measured alike:
 /// on one hardware profile, with one text and imatrix, under one pair of workloads. The device
 /// chooses the profile, and may be left out where there is one only; of texts and workloads the
-/// latest count.
+/// latest count. Where smaller plans cannot be told apart from that one it is the smallest of them.
 pub(crate) async fn best(
     world: &World,
     model: &str,
@@ -59,20 +60,50 @@ pub(crate) async fn best(
     let latest = told_apart(latest.search);
     measured.retain(|measured| told_apart(measured.search) == latest);
     let chosen = choose(&measured, model, limits, by)?;
-    let (
-        Measured {
-            search, standing, ..
-        },
-        position,
-    ) = chosen;
-    let candidate = standing.candidates[position].id;
-    let evidence = world.store.measurements(search.id, Some(candidate)).await?;
+    let (one, point) = smallest_alike(world, &measured, chosen, limits).await?;
     Ok(Best {
-        point: point(search, standing, position, evidence)?,
-        hardware_profile: profile(world, chosen.0.profile).await?,
-        spec: search.request.spec.clone(),
-        subject: search.request.subject.clone(),
+        point,
+        hardware_profile: profile(world, one.profile).await?,
+        spec: one.search.request.spec.clone(),
+        subject: one.search.request.subject.clone(),
     })
+}
+
+/// The chosen plan; or the smallest within the limits that cannot be told apart from it in any
+/// measured figure, since a lead within the noise is no reason to ship more bytes.
+async fn smallest_alike<'a, 'b>(
+    world: &World,
+    measured: &'b [Measured<'a>],
+    (chosen, position): (&'b Measured<'a>, usize),
+    limits: &Limits,
+) -> Result<(&'b Measured<'a>, FrontPoint), ServiceError> {
+    let mut within = Vec::new();
+    for one in measured {
+        let points = points(world, one.search, &one.standing).await?;
+        let points = points.into_iter().enumerate();
+        within.extend(
+            points
+                .filter(|(position, _)| one.positions.contains(position))
+                .filter(|&(position, _)| one.standing.figures[position].violation(limits) == 0.0)
+                .map(|(_, point)| (one, point)),
+        );
+    }
+    within.sort_by_key(|(_, point)| (point.size_bytes, point.candidate));
+    let number = chosen.standing.candidates[position].id;
+    let is_chosen = |(_, point): &(&Measured<'_>, FrontPoint)| point.candidate == number;
+    let found = within
+        .iter()
+        .position(is_chosen)
+        .ok_or_else(|| StoreError::Corrupt {
+            what: format!("candidate {number}"),
+            reason: "its measurements changed between two readings".to_owned(),
+        })?;
+    let paired = Paired::default();
+    let best = &within[found].1;
+    let alike = within[..found]
+        .iter()
+        .position(|(_, point)| point.size_bytes < best.size_bytes && paired.alike(point, best));
+    Ok(within.swap_remove(alike.unwrap_or(found)))
 }
 
 /// The searches over the model that a name or the beginning of a digest means.

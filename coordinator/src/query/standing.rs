@@ -15,9 +15,10 @@ use crate::world::World;
 pub(super) struct Standing {
     pub(super) candidates: Vec<StoredCandidate>,
     pub(super) figures: Vec<Figures>,
-    /// Ascending.
+    /// Those that may enter a front, ascending.
+    pub(super) eligible: Vec<usize>,
+    /// Those that nothing dominates by the means alone, ascending: what the search steers by.
     pub(super) front: Vec<usize>,
-    pub(super) knee: Option<usize>,
     pub(super) hypervolume: Option<f64>,
 }
 
@@ -60,15 +61,13 @@ impl Standing {
             let front: Vec<_> = places.iter().map(|&place| &points[place]).collect();
             hypervolume(&front, reference).ok()
         });
-        let mut standing = Self {
+        Self {
             candidates,
             figures,
+            eligible: positions,
             front,
-            knee: None,
             hypervolume,
-        };
-        standing.knee = standing.find_knee(objectives, &search.request.limits);
-        standing
+        }
     }
 
     /// Candidates whose evaluation is complete.
@@ -93,19 +92,19 @@ impl Standing {
         figures.is_complete() && figures.infeasible.is_none() && figures.violation(limits) == 0.0
     }
 
-    /// The knee of the part of the front that keeps the limits, or of all of it where none does.
-    fn find_knee(&self, objectives: &[Objective], limits: &Limits) -> Option<usize> {
-        let within: Vec<_> = self
-            .front
+    /// The knee of the part of a front that keeps the limits, or of all of it where none does.
+    pub(super) fn knee(
+        &self,
+        front: &[usize],
+        objectives: &[Objective],
+        limits: &Limits,
+    ) -> Option<usize> {
+        let within: Vec<_> = front
             .iter()
             .copied()
             .filter(|&position| self.is_within(position, limits))
             .collect();
-        let eligible = if within.is_empty() {
-            &self.front
-        } else {
-            &within
-        };
+        let eligible = if within.is_empty() { front } else { &within };
         let points: Vec<Vec<f64>> = eligible
             .iter()
             .map(|&position| {

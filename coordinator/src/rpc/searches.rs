@@ -221,6 +221,15 @@ impl Searches for SearchesService {
         Ok(Response::new((&best).into()))
     }
 
+    async fn compare(
+        &self,
+        request: Request<v1::CompareRequest>,
+    ) -> Result<Response<v1::CompareResponse>, Status> {
+        let request = request.into_inner();
+        let comparison = query::compare(&self.world, request.first, request.second).await?;
+        Ok(Response::new((&comparison).into()))
+    }
+
     async fn devices(
         &self,
         _request: Request<v1::DevicesRequest>,

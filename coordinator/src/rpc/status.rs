@@ -17,9 +17,12 @@ impl From<ServiceError> for Status {
             ServiceError::Intake(_)
             | ServiceError::Name(_)
             | ServiceError::SeveralModels { .. }
+            | ServiceError::Incomparable { .. }
             | ServiceError::SeveralProfiles { .. }
             | ServiceError::WrongReport { .. } => Code::InvalidArgument,
             ServiceError::UnknownSearch { .. }
+            | ServiceError::UnknownCandidate { .. }
+            | ServiceError::NotMeasured { .. }
             | ServiceError::UnknownDevice { .. }
             | ServiceError::UnknownLease { .. }
             | ServiceError::UnknownModel { .. }

@@ -71,6 +71,8 @@ pub(crate) trait Store: Send + Sync + 'static {
         candidate: &NewCandidate,
         now_ms: i64,
     ) -> Result<Option<i64>, StoreError>;
+    /// The search that a candidate belongs to.
+    async fn search_of(&self, candidate: i64) -> Result<Option<i64>, StoreError>;
     /// The candidates of a search with a number above `after`, in order.
     async fn candidates(&self, search: i64, after: i64)
     -> Result<Vec<StoredCandidate>, StoreError>;

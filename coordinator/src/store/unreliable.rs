@@ -102,6 +102,7 @@ passed_on! {
     cancel(search: i64, now_ms: i64) -> Option<Vec<LeaseToken>>;
     resume(search: i64, budget: &Budget) -> bool;
     add_candidate(search: i64, candidate: &NewCandidate, now_ms: i64) -> Option<i64>;
+    search_of(candidate: i64) -> Option<i64>;
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
     scores(search: i64, after: i64) -> Vec<Score>;
     measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;

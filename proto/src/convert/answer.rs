@@ -46,6 +46,7 @@ pub fn front_point(wire: v1::FrontPoint, spec: &ModelSpec) -> Result<FrontPoint,
             wire.latency_device,
         )?,
         infeasible: wire.infeasible,
+        placing: message("placing", wire.placing)?,
     })
 }
 
@@ -98,6 +99,7 @@ impl From<&FrontPoint> for v1::FrontPoint {
             latency_device: latency.map_or_else(String::new, |figure| figure.device.clone()),
             quality_measurement: quality.map(|figure| figure.measurement),
             latency_measurement: latency.map(|figure| figure.measurement),
+            placing: Some((&point.placing).into()),
         }
     }
 }

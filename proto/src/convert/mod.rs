@@ -10,6 +10,7 @@
 //! sense is for the coordinator's intake to say.
 
 mod answer;
+mod comparison;
 mod measurement;
 mod request;
 mod spec;

@@ -1,4 +1,4 @@
-use bitfront_model::{Best, Digest, Limits, SearchRequest, Workload};
+use bitfront_model::{Best, Digest, Limits, Outcome, SearchRequest, Workload};
 
 use crate::error::ServiceError;
 use crate::fixtures;
@@ -132,5 +132,53 @@ async fn a_search_without_a_measurement_is_named() {
     assert_eq!(refused(&bench, "tiny", Some("one")).await, unmeasured);
     let message = refused(&bench, "tiny", Some("two")).await;
     assert!(message.starts_with("there is no device `two`"), "{message}");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_lead_within_the_noise_is_no_reason_to_ship_more_bytes() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    let search = bench.submit(request(3)).await;
+    for _ in 0..6 {
+        let hand_out = bench.lease_one(device).await;
+        let mut report = fixtures::report(&hand_out.1, &hand_out.0);
+        let size = hand_out.0.plan.size_bytes(&hand_out.1) as f64;
+        match &mut report.measurement.outcome {
+            // The largest plan leads, by far less than the error.
+            Outcome::Quality(quality) => {
+                quality.kld = 0.05 - size * 1e-12;
+                quality.kld_standard_error = 0.001;
+            }
+            Outcome::Latency { workloads } => {
+                for latency in workloads {
+                    latency.median_ns = 1000.0;
+                    latency.interval.low = 990.0;
+                    latency.interval.high = 1010.0;
+                }
+            }
+            Outcome::Infeasible { .. } => {}
+        }
+        let reported = crate::measurements::report(&bench.world, &bench.leasing, &report).await;
+        reported.unwrap();
+    }
+    let front = query::front(&bench.world, search, None).await.unwrap();
+    let mut sizes: Vec<_> = front.points.iter().map(|point| point.size_bytes).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes.len(), 3);
+    let best = ask(&bench, "tiny", None).await.unwrap().point;
+    assert_eq!(best.size_bytes, sizes[0]);
+    assert!(best.on_front && best.placing.class.len() == 2);
+    let small = Limits {
+        max_kld: Some(0.05 - sizes[1] as f64 * 1e-12),
+        ..Limits::default()
+    };
+    let best = query::best(&bench.world, "tiny", None, &small, "kld").await;
+    assert_eq!(
+        best.unwrap().point.size_bytes,
+        sizes[1],
+        "within the limits"
+    );
     bench.stop().await;
 }

@@ -127,7 +127,13 @@ pub(super) async fn one_plan_is_one_candidate(store: Arc<dyn Store>) {
         let added = store.add_candidate(search, &baseline, NOW).await.unwrap();
         assert!(added.is_some());
     }
-    assert_eq!(store.candidates(search, 0).await.unwrap().len(), 3);
+    let candidates = store.candidates(search, 0).await.unwrap();
+    assert_eq!(candidates.len(), 3);
+    for candidate in candidates {
+        let found = store.search_of(candidate.id).await.unwrap();
+        assert_eq!(found, Some(search));
+    }
+    assert_eq!(store.search_of(i64::MAX).await.unwrap(), None);
 }
 
 pub(super) async fn an_end_cancels_what_is_queued_and_lets_what_is_leased_finish(

@@ -85,6 +85,17 @@ async fn reuse_quality(
     Ok(())
 }
 
+pub(super) async fn search_of(
+    connection: &mut SqliteConnection,
+    candidate: i64,
+) -> Result<Option<i64>, Failure> {
+    let search = sqlx::query_scalar("SELECT search FROM candidates WHERE id = ?")
+        .bind(candidate)
+        .fetch_optional(connection)
+        .await?;
+    Ok(search)
+}
+
 pub(super) async fn after(
     connection: &mut SqliteConnection,
     search: i64,

@@ -220,6 +220,10 @@ impl Store for SqliteStore {
         ))
     }
 
+    async fn search_of(&self, candidate: i64) -> Result<Option<i64>, StoreError> {
+        read!(self, "find a candidate", candidates::search_of, candidate)
+    }
+
     async fn candidates(
         &self,
         search: i64,

@@ -1,0 +1,166 @@
+//! How two plans differ beyond the noise of their measurements: the statistics alone.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+
+use bitfront_model::{
+    Difference, Differences, FrontPoint, Interval, Latency, Objective, Quality, Ratio,
+};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// How surely an interval holds what it is about.
+const CONFIDENCE: f64 = 0.95;
+
+/// Fewest windows whose spread says anything: with as many samples the order statistics of a
+/// median reach 95 % too, and below it the factor of Student's t grows beyond all use (12.7 for
+/// two windows).
+const LEAST_WINDOWS: usize = 6;
+
+/// Compares plans two at a time. It keeps the last quantile of Student's t, which costs more than
+/// all the rest of a comparison and is the same for all plans of a search.
+#[derive(Default)]
+pub(super) struct Paired {
+    /// Degrees of freedom, and their quantile.
+    quantile: Cell<Option<(u64, f64)>>,
+}
+
+impl Paired {
+    /// The first plan against the second in every figure; none where one of the divergences is
+    /// missing. Times are compared where both were taken under one workload; whether they were
+    /// taken on the same hardware is for the caller to know.
+    pub(super) fn differences(
+        &self,
+        first: &FrontPoint,
+        second: &FrontPoint,
+    ) -> Option<Differences> {
+        let kld = self.kld(
+            &first.quality.as_ref()?.value,
+            &second.quality.as_ref()?.value,
+        );
+        Some(Differences {
+            size_bytes: first.size_bytes.cast_signed() - second.size_bytes.cast_signed(),
+            size_ratio: first.size_bytes as f64 / second.size_bytes as f64,
+            kld,
+            decode: times(first, second, true),
+            prefill: times(first, second, false),
+        })
+    }
+
+    /// Which of two points is better in one figure beyond the noise; neither where one of the two
+    /// has no such figure.
+    pub(super) fn ordering(
+        &self,
+        first: &FrontPoint,
+        second: &FrontPoint,
+        objective: Objective,
+    ) -> Ordering {
+        let ratio = |decode| {
+            let ratio = times(first, second, decode);
+            ratio.map_or(Ordering::Equal, |ratio| ratio.ordering())
+        };
+        match objective {
+            Objective::Kld => match (&first.quality, &second.quality) {
+                (Some(first), Some(second)) => self.kld(&first.value, &second.value).ordering(),
+                _ => Ordering::Equal,
+            },
+            Objective::Decode => ratio(true),
+            Objective::Prefill => ratio(false),
+            Objective::Size => first.size_bytes.cmp(&second.size_bytes),
+        }
+    }
+
+    /// True where no measured figure tells two points apart.
+    pub(super) fn alike(&self, first: &FrontPoint, second: &FrontPoint) -> bool {
+        [Objective::Kld, Objective::Decode, Objective::Prefill]
+            .into_iter()
+            .all(|figure| self.ordering(first, second, figure).is_eq())
+    }
+
+    /// The difference of two mean divergences over the same windows.
+    ///
+    /// Most of what makes a window hard is the same for every plan, so it cancels where the
+    /// difference is taken window by window: the interval is that of Student's t for the mean of
+    /// paired differences (NIST/SEMATECH e-Handbook of Statistical Methods, 7.3.1.1, "Analysis of
+    /// paired observations"). With fewer than six windows, or where not both plans have a figure
+    /// for each, the errors of both means over their positions are added instead, as if the two had
+    /// nothing in common, which makes the interval wider.
+    pub(super) fn kld(&self, first: &Quality, second: &Quality) -> Difference {
+        let (ours, theirs) = (&first.kld_windows, &second.kld_windows);
+        let windows = ours.len();
+        let (mean, standard_error, freedom, windows) =
+            if windows >= LEAST_WINDOWS && windows == theirs.len() {
+                let pairs = || ours.iter().zip(theirs).map(|(ours, theirs)| ours - theirs);
+                let count = windows as f64;
+                let mean = pairs().sum::<f64>() / count;
+                let squares: f64 = pairs().map(|pair| (pair - mean) * (pair - mean)).sum();
+                let error = (squares / (count - 1.0) / count).sqrt();
+                (mean, error, windows as u64 - 1, windows as u64)
+            } else {
+                let error = first.kld_standard_error.hypot(second.kld_standard_error);
+                let positions = first.positions.min(second.positions).max(2);
+                (first.kld - second.kld, error, positions - 1, 0)
+            };
+        let half = self.quantile(freedom) * standard_error;
+        Difference {
+            mean,
+            standard_error,
+            interval: Interval {
+                low: mean - half,
+                high: mean + half,
+                confidence: CONFIDENCE,
+            },
+            windows,
+        }
+    }
+
+    /// The two-sided quantile of Student's t.
+    fn quantile(&self, freedom: u64) -> f64 {
+        match self.quantile.get() {
+            Some((known, quantile)) if known == freedom => quantile,
+            _ => {
+                let quantile = quantile(freedom);
+                self.quantile.set(Some((freedom, quantile)));
+                quantile
+            }
+        }
+    }
+}
+
+fn quantile(freedom: u64) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom as f64)
+        // A sum without a single degree of freedom tells nothing apart.
+        .map_or(f64::INFINITY, |student| {
+            student.inverse_cdf(0.5 + CONFIDENCE / 2.0)
+        })
+}
+
+fn times(first: &FrontPoint, second: &FrontPoint, decode: bool) -> Option<Ratio> {
+    let (first, second) = (time(first, decode)?, time(second, decode)?);
+    (first.workload == second.workload).then(|| ratio(first, second))
+}
+
+fn time(point: &FrontPoint, decode: bool) -> Option<&Latency> {
+    let latencies = &point.latency.as_ref()?.value;
+    latencies
+        .iter()
+        .find(|latency| latency.workload.is_decode() == decode)
+}
+
+/// The ratio of two medians that were taken one after the other, conservatively: the ends of the
+/// intervals that are furthest apart. It fails only where one of the two does, so its confidence is
+/// what both leave together (Bonferroni).
+pub(super) fn ratio(first: &Latency, second: &Latency) -> Ratio {
+    let (ours, theirs) = (first.interval, second.interval);
+    Ratio {
+        value: first.median_ns / second.median_ns,
+        interval: Interval {
+            low: ours.low / theirs.high,
+            high: ours.high / theirs.low,
+            confidence: (ours.confidence + theirs.confidence - 1.0).max(0.0),
+        },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
