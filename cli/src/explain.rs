@@ -199,7 +199,7 @@ pub(crate) fn time(what: &str, ratio: Option<&Ratio>) -> String {
 /// A difference in size in words: `3.1 % fewer bytes`.
 pub(crate) fn size(differences: &Differences) -> String {
     match differences.size_bytes {
-        0 => "no more bytes".to_owned(),
+        0 => "the same size".to_owned(),
         ..0 => format!("{} fewer bytes", share(1.0 - differences.size_ratio)),
         _ => format!("{} more bytes", share(differences.size_ratio - 1.0)),
     }
