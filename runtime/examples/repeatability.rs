@@ -120,7 +120,7 @@ fn alone(runtime: &mut CandleRuntime, plan: &Plan, workload: Workload) -> f64 {
     let text = opened.windows().evaluation.concat();
     let decoder = opened.decoder();
     let mut cache = decoder.cache(1, context + tokens);
-    let mut read = |tokens: &[u32], cache: &mut _| {
+    let read = |tokens: &[u32], cache: &mut _| {
         black_box(
             decoder
                 .forward(

@@ -146,17 +146,28 @@ fn time(point: &FrontPoint, decode: bool) -> Option<&Latency> {
         .find(|latency| latency.workload.is_decode() == decode)
 }
 
-/// The ratio of two medians that were taken one after the other, conservatively: the ends of the
-/// intervals that are furthest apart. It fails only where one of the two does, so its confidence is
-/// what both leave together (Bonferroni).
+/// The ratio of two times: of their ratios to the anchor where both were timed beside the same one,
+/// since the anchor's own error is in both and goes out; else of the times themselves.
+///
+/// Conservatively, the ends of the intervals that are furthest apart. It fails only where one of
+/// the two does, so its confidence is what both leave together (Bonferroni).
 pub(super) fn ratio(first: &Latency, second: &Latency) -> Ratio {
-    let (ours, theirs) = (first.interval, second.interval);
+    let ((ours, our_interval), (theirs, their_interval)) = match (&first.paired, &second.paired) {
+        (Some(first), Some(second)) if first.anchor == second.anchor => (
+            (first.ratio, first.ratio_interval),
+            (second.ratio, second.ratio_interval),
+        ),
+        _ => (
+            (first.median_ns, first.interval),
+            (second.median_ns, second.interval),
+        ),
+    };
     Ratio {
-        value: first.median_ns / second.median_ns,
+        value: ours / theirs,
         interval: Interval {
-            low: ours.low / theirs.high,
-            high: ours.high / theirs.low,
-            confidence: (ours.confidence + theirs.confidence - 1.0).max(0.0),
+            low: our_interval.low / their_interval.high,
+            high: our_interval.high / their_interval.low,
+            confidence: (our_interval.confidence + their_interval.confidence - 1.0).max(0.0),
         },
     }
 }

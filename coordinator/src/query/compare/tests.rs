@@ -142,7 +142,7 @@ async fn what_has_no_figures_of_its_own_says_why() {
     );
     assert!(message.ends_with("is not measured yet"), "{message}");
 
-    let mut report = fixtures::report(&hand_out.1, &hand_out.0);
+    let mut report = fixtures::report(&hand_out.spec, &hand_out.assignment);
     report.measurement = fixtures::infeasible("not enough memory");
     crate::measurements::report(&bench.world, &bench.leasing, &report)
         .await
@@ -154,7 +154,7 @@ async fn what_has_no_figures_of_its_own_says_why() {
     );
 
     let hand_out = bench.lease_one(device).await;
-    let mut report = fixtures::report(&hand_out.1, &hand_out.0);
+    let mut report = fixtures::report(&hand_out.spec, &hand_out.assignment);
     let executed = &mut report.measurement.evidence.executed;
     executed[0] = bitfront_model::Precision::F32;
     crate::measurements::report(&bench.world, &bench.leasing, &report)

@@ -1,4 +1,4 @@
-use bitfront_model::Workload;
+use bitfront_model::{AnchorTime, Digest, Paired as Beside, Workload};
 use serde::Deserialize;
 
 use super::*;
@@ -27,6 +27,8 @@ fn latency(low: f64, median_ns: f64, high: f64, confidence: f64) -> Latency {
             confidence,
         },
         warm_up_ns: 0,
+        percentiles: Vec::new(),
+        paired: None,
     }
 }
 
@@ -136,6 +138,42 @@ fn a_ratio_reaches_as_far_as_both_intervals_let_it() {
         &latency(90.0, 100.0, 110.0, 0.96),
     );
     assert_eq!(slower.ordering(), Ordering::Greater);
+}
+
+#[test]
+fn times_beside_one_anchor_are_compared_without_its_error() {
+    let beside = |anchor: &str, ratio: f64| {
+        let around = |value: f64| Interval {
+            low: value * 0.99,
+            high: value * 1.01,
+            confidence: 0.95,
+        };
+        let alone = latency(80.0 * ratio, 100.0 * ratio, 120.0 * ratio, 0.95);
+        Latency {
+            paired: Some(Beside {
+                anchor: Digest::of(anchor),
+                ratio,
+                ratio_interval: around(ratio),
+                samples_per_block: 1,
+                anchor_samples_ns: vec![100; 3],
+                anchor_samples_per_block: 1,
+                discarded_blocks: 0,
+                reference: AnchorTime {
+                    workload: alone.workload,
+                    median_ns: 100.0,
+                    interval: around(100.0),
+                },
+                noisy: false,
+            }),
+            ..alone
+        }
+    };
+    let found = ratio(&beside("one", 1.0), &beside("one", 1.1));
+    assert_eq!(found.ordering(), Ordering::Less);
+    assert!((found.value - 1.0 / 1.1).abs() < 1e-15);
+    // Beside different anchors only the times themselves can be held together.
+    let found = ratio(&beside("one", 1.0), &beside("other", 1.1));
+    assert_eq!(found.ordering(), Ordering::Equal);
 }
 
 #[test]

@@ -46,6 +46,8 @@ fn point(candidate: i64, size_bytes: u64, kld: f64, noise: f64, decode_ns: f64) 
                 confidence: 0.96,
             },
             warm_up_ns: 1,
+            percentiles: Vec::new(),
+            paired: None,
         }
     });
     let spec = fixtures::spec();
