@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use bitfront_agent::{AgentError, Config, Patience};
 use bitfront_model::{
-    Architecture, Assignment, DataSpec, Digest, ImatrixSource, Layer, LayerKind, LeaseToken,
-    Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject, TaskKind,
+    Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
+    LeaseToken, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject,
+    TaskKind,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
@@ -129,6 +130,10 @@ impl World {
                 calibration_windows: 0,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 6,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::None,
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bitfront_model::{
     Architecture, Baseline, Budget, DataSpec, Digest, Environment, Evidence, Figure, Front,
-    FrontPoint, Grouping, HardwareProfile, ImatrixSource, Interval, Latency, Layer, LayerKind,
-    Limits, ModelSource, ModelSpec, NumericsClass, Objective, Plan, Precision, Quality,
+    FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource, Interval, Latency, Layer,
+    LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective, Plan, Precision, Quality,
     SearchRequest, SearchState, SearchStatus, StrategyName, Subject, Workload,
 };
 
@@ -81,6 +81,10 @@ pub(crate) fn request() -> SearchRequest {
                 calibration_windows: 32,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 16,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::Calibration,
         },

@@ -79,6 +79,10 @@ pub fn request() -> SearchRequest {
                 calibration_windows: 2,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 4,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::Calibration,
         },

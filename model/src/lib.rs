@@ -38,8 +38,8 @@ pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
 pub use preset::{Baseline, Preset};
 pub use request::{
-    Budget, DataSpec, Grouping, ImatrixSource, Limits, ModelSource, Objective, SearchRequest,
-    StrategyName, Subject, UnknownName,
+    Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective,
+    SearchRequest, StrategyName, Subject, UnknownName,
 };
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
 pub use task::{Assignment, LeaseToken, Report, TaskKind};

@@ -56,6 +56,10 @@ fn request() -> SearchRequest {
                 calibration_windows: 2,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 4,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::File {
                 path: "/imatrix.gguf".to_owned(),

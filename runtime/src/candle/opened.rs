@@ -201,7 +201,11 @@ fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, Runt
         Some(data.evaluation_windows),
         Some(data.calibration_windows),
     )?;
-    for (part, expected, found) in [
+    let held_back = data.held_back.map(|held_back| {
+        let found = windows.held_back_digest;
+        ("held-back", held_back.digest, found)
+    });
+    for (part, expected, found) in held_back.into_iter().chain([
         (
             "evaluation",
             data.evaluation_digest,
@@ -212,7 +216,7 @@ fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, Runt
             data.calibration_digest,
             windows.calibration_digest,
         ),
-    ] {
+    ]) {
         if expected != found {
             return Err(RuntimeError::OtherData {
                 part,
