@@ -103,6 +103,8 @@ passed_on! {
     resume(search: i64, budget: &Budget) -> bool;
     add_candidate(search: i64, candidate: &NewCandidate, now_ms: i64) -> Option<i64>;
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
+    confirm(search: i64, wanted: &[NewConfirmation]) -> bool;
+    confirmations(search: i64) -> Vec<StoredConfirmation>;
     scores(search: i64, after: i64) -> Vec<Score>;
     measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;
     claim(claimant: &Claimant, now_ms: i64) -> Option<Claimed>;

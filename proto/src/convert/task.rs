@@ -70,6 +70,7 @@ impl v1::Assignment {
             workloads: names(&assignment.workloads),
             lease_ms: milliseconds(assignment.lease_time),
             spec: Some(spec.into()),
+            purpose: assignment.purpose.to_string(),
         }
     }
 }
@@ -84,6 +85,7 @@ impl TryFrom<v1::Assignment> for Assignment {
             search: wire.search,
             candidate: wire.candidate,
             kind: word("kind", &wire.kind)?,
+            purpose: word("purpose", &wire.purpose)?,
             subject: message("subject", wire.subject)?,
             plan: plan(present("plan", wire.plan)?, &spec).map_err(|error| error.within("plan"))?,
             workloads: words("workloads", &wire.workloads)?,

@@ -45,7 +45,7 @@ pub(super) async fn claim(
         .await?;
     devices::seen(connection, claimant.device, now_ms).await?;
     let row = sqlx::query(
-        "SELECT c.search, c.id AS candidate, c.plan, t.kind
+        "SELECT c.search, c.id AS candidate, c.plan, t.kind, t.purpose
          FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = ?",
     )
     .bind(task)
@@ -56,6 +56,7 @@ pub(super) async fn claim(
         search: row.try_get("search")?,
         candidate: row.try_get("candidate")?,
         kind: word(&row, "kind")?,
+        purpose: word(&row, "purpose")?,
         precisions: split("candidates.plan", row.try_get("plan")?)?,
     }))
 }
