@@ -136,12 +136,16 @@ fn measure(
     };
     let opened = runtime.open(&subject, &mut |line| tracing::info!("{line}"));
     let measured = opened.and_then(|()| match assignment.kind {
-        TaskKind::Quality => runtime.quality(&assignment.plan).map(|measured| Finding {
-            outcome: Outcome::Quality(measured.value),
-            executed: measured.executed,
-            imatrix_digest: measured.imatrix_digest,
-            duration: begun.elapsed(),
-        }),
+        TaskKind::Quality => {
+            runtime
+                .quality(&assignment.plan, assignment.purpose)
+                .map(|measured| Finding {
+                    outcome: Outcome::Quality(measured.value),
+                    executed: measured.executed,
+                    imatrix_digest: measured.imatrix_digest,
+                    duration: begun.elapsed(),
+                })
+        }
         TaskKind::Latency => runtime
             .latency(&assignment.plan, &assignment.workloads)
             .map(|measured| Finding {

@@ -14,7 +14,7 @@ use bitfront_agent::{AgentError, Config, Patience};
 use bitfront_model::{
     Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
     LeaseToken, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject,
-    TaskKind,
+    TaskKind, TaskPurpose,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
@@ -145,6 +145,7 @@ impl World {
 
     fn assignment(&self, task: i64, kind: TaskKind) -> Assignment {
         Assignment {
+            purpose: TaskPurpose::Search,
             token: LeaseToken { task, epoch: 1 },
             search: 1,
             candidate: task,
