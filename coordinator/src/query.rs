@@ -2,17 +2,19 @@
 //! any coordinator over the same database, whether or not anything runs.
 
 mod best;
+mod confirmation;
 mod standing;
 
 use std::collections::HashMap;
 
-use bitfront_model::{Device, Figure, Front, FrontPoint, Latency, Outcome, Quality, SearchStatus};
+use bitfront_model::{Device, Figure, Front, FrontPoint, Outcome, SearchStatus, TaskPurpose};
 
 use crate::error::{ServiceError, unknown_device};
 use crate::store::{StoredCandidate, StoredMeasurement, StoredSearch};
 use crate::world::World;
 
 pub(crate) use best::best;
+use confirmation::Measured;
 use standing::Standing;
 
 /// Where one search stands.
@@ -166,12 +168,15 @@ fn point(
     let figures = &standing.figures[position];
     let spec = &stored.request.spec;
     let plan = candidate.plan(spec)?;
-    let mut quality: Option<Figure<Quality>> = None;
-    let mut latency: Option<Figure<Vec<Latency>>> = None;
+    let (mut searched, mut fresh) = (Measured::default(), Measured::default());
     for one in measured {
+        let Measured { quality, latency } = match one.purpose {
+            TaskPurpose::Search => &mut searched,
+            TaskPurpose::Confirm => &mut fresh,
+        };
         match one.measurement.outcome {
             Outcome::Quality(value) => {
-                quality = Some(Figure {
+                *quality = Some(Figure {
                     measurement: one.id,
                     value,
                     evidence: one.measurement.evidence,
@@ -180,7 +185,7 @@ fn point(
                 });
             }
             Outcome::Latency { workloads } => {
-                latency = Some(Figure {
+                *latency = Some(Figure {
                     measurement: one.id,
                     value: workloads,
                     evidence: one.measurement.evidence,
@@ -191,6 +196,12 @@ fn point(
             Outcome::Infeasible { .. } => {}
         }
     }
+    let (published, confirmation) = if standing.confirmed.contains(position) {
+        let (published, confirmation) = confirmation::replace(searched, fresh);
+        (published, Some(confirmation))
+    } else {
+        (searched, None)
+    };
     Ok(FrontPoint {
         search: stored.id,
         candidate: candidate.id,
@@ -202,8 +213,11 @@ fn point(
         is_knee: standing.knee == Some(position),
         within_limits: standing.is_within(position, &stored.request.limits),
         executed_as_planned: figures.as_planned,
-        quality,
-        latency,
+        quality: published.quality,
+        latency: published.latency,
         infeasible: figures.infeasible.clone(),
+        was_on_front: standing.was_on_front(position),
+        confirmation,
+        unconfirmed: standing.confirmed.failure(position).cloned(),
     })
 }

@@ -123,6 +123,19 @@ pub struct Figure<T> {
     pub measured_at_ms: i64,
 }
 
+/// What the search itself had measured of a point whose figures were taken afresh before the
+/// search ended. These are the figures that the point was chosen by, and so flatter it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Confirmation {
+    /// Quality on the scored windows; none where the text had no windows left to confirm on, so
+    /// that the search's own quality stands.
+    pub searched_quality: Option<Figure<Quality>>,
+    /// Latency in the search's own timing.
+    pub searched_latency: Option<Figure<Vec<Latency>>>,
+    /// A figure differs from the search's own beyond the intervals of both.
+    pub differs: bool,
+}
+
 /// One measured candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontPoint {
@@ -138,8 +151,11 @@ pub struct FrontPoint {
     pub size_bytes: u64,
     /// Mean bits per weight over the layers.
     pub bits_per_weight: f64,
-    /// Nothing measured in the search dominates it.
+    /// Nothing measured in the search dominates it. Once a search is done and points of its front
+    /// are confirmed, these are compared with each other alone, by their fresh figures.
     pub on_front: bool,
+    /// The same by the figures that the search itself measured, whether or not they are confirmed.
+    pub was_on_front: bool,
     /// It is the front's knee: the point of best compromise.
     pub is_knee: bool,
     /// It keeps the limits of the search.
@@ -153,6 +169,11 @@ pub struct FrontPoint {
     pub latency: Option<Figure<Vec<Latency>>>,
     /// Why it cannot be executed, where it cannot.
     pub infeasible: Option<String>,
+    /// Quality and latency are fresh; this is what they replaced. None where they are the search's
+    /// own: the search is not done, or the point was not confirmed.
+    pub confirmation: Option<Confirmation>,
+    /// Why confirming it failed, where it did.
+    pub unconfirmed: Option<String>,
 }
 
 impl FrontPoint {

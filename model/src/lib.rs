@@ -27,7 +27,8 @@ pub mod spec;
 pub mod task;
 
 pub use answer::{
-    Best, Device, Figure, Front, FrontPoint, Receipt, Registration, SearchState, SearchStatus,
+    Best, Confirmation, Device, Figure, Front, FrontPoint, Receipt, Registration, SearchState,
+    SearchStatus,
 };
 pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
@@ -42,4 +43,4 @@ pub use request::{
     SearchRequest, StrategyName, Subject, UnknownName,
 };
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
-pub use task::{Assignment, LeaseToken, Report, TaskKind};
+pub use task::{Assignment, LeaseToken, Report, TaskKind, TaskPurpose};

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use bitfront_model::{Limits, Objective};
+use bitfront_model::{Limits, Objective, SearchState};
 use bitfront_search::front::{knee, non_dominated};
 use bitfront_search::hypervolume::hypervolume;
 
+use super::confirmation::Confirmed;
 use crate::error::ServiceError;
 use crate::evaluation::Figures;
 use crate::store::{StoredCandidate, StoredSearch};
@@ -18,7 +19,10 @@ pub(super) struct Standing {
     /// Ascending.
     pub(super) front: Vec<usize>,
     pub(super) knee: Option<usize>,
+    /// Of the front by the search's own figures.
     pub(super) hypervolume: Option<f64>,
+    /// What was measured afresh; nothing until the search is done.
+    pub(super) confirmed: Confirmed,
 }
 
 impl Standing {
@@ -38,7 +42,12 @@ impl Standing {
                 figures[position].add(score);
             }
         }
-        Ok(Self::from(search, candidates, figures))
+        let mut standing = Self::from(search, candidates, figures);
+        if search.state == SearchState::Done {
+            let confirmations = world.store.confirmations(search.id).await?;
+            standing.publish(search, &confirmations);
+        }
+        Ok(standing)
     }
 
     fn from(
@@ -66,6 +75,7 @@ impl Standing {
             front,
             knee: None,
             hypervolume,
+            confirmed: Confirmed::default(),
         };
         standing.knee = standing.find_knee(objectives, &search.request.limits);
         standing
@@ -94,7 +104,7 @@ impl Standing {
     }
 
     /// The knee of the part of the front that keeps the limits, or of all of it where none does.
-    fn find_knee(&self, objectives: &[Objective], limits: &Limits) -> Option<usize> {
+    pub(super) fn find_knee(&self, objectives: &[Objective], limits: &Limits) -> Option<usize> {
         let within: Vec<_> = self
             .front
             .iter()
