@@ -3,7 +3,8 @@
 use bitfront_model::{Front, FrontPoint, Latency};
 
 use crate::args::{Format, FrontArguments};
-use crate::figures::{self, bytes, kld, moment, percent};
+use crate::confirmation;
+use crate::figures::{self, bytes, kld, moment, percent, three_digits};
 use crate::listing::{Cell, Column, Listing};
 use crate::plot::terminal;
 use crate::problem::ExitStatus;
@@ -38,14 +39,19 @@ pub(super) fn draw(front: &Front, session: &Session) -> anyhow::Result<()> {
     }
 }
 
-/// Front and baselines from small to large, or every candidate.
+/// Front and baselines from small to large, or every candidate. What was on the front by the
+/// search's own figures and left it when it was confirmed stays in sight.
 pub(super) fn listing(front: &Front, all: bool) -> Listing {
     let mut points: Vec<_> = front
         .points
         .iter()
-        .filter(|point| all || point.on_front || point.baseline.is_some())
+        .filter(|point| {
+            let was_found = point.on_front || point.was_on_front;
+            all || was_found || point.baseline.is_some()
+        })
         .collect();
     points.sort_by_key(|point| (point.size_bytes, point.candidate));
+    let any_confirmed = front.points.iter().any(|it| it.confirmation.is_some());
     let mut listing = Listing::new(&[
         Column::text("mark", "").for_people(),
         Column::text("plan", "plan").for_people(),
@@ -73,21 +79,34 @@ pub(super) fn listing(front: &Front, all: bool) -> Listing {
         Column::for_programs("within_limits"),
         Column::for_programs("executed_as_planned"),
         Column::for_programs("infeasible"),
+        Column::for_programs("was_on_front"),
+        Column::for_programs("confirmed"),
+        Column::for_programs("searched_kld"),
+        Column::for_programs("searched_decode_ns"),
+        Column::for_programs("searched_prefill_ns"),
+        Column::for_programs("differs"),
+        Column::for_programs("unconfirmed"),
         Column::for_programs("plan_digest"),
         Column::for_programs("device"),
         Column::for_programs("measured_at"),
     ]);
     for point in points {
-        listing.row(row(point));
+        listing.row(row(point, any_confirmed));
     }
     listing
 }
 
-fn row(point: &FrontPoint) -> Vec<Cell> {
+/// `any_confirmed`: points of this front have fresh figures, so it counts which have none.
+fn row(point: &FrontPoint, any_confirmed: bool) -> Vec<Cell> {
     let quality = point.quality.as_ref().map(|figure| &figure.value);
     let kld_cell = match (&point.infeasible, quality) {
         (Some(_), _) => Cell::people("infeasible"),
-        (None, Some(quality)) => Cell::new(kld(quality), quality.kld),
+        (None, Some(quality)) => {
+            let was = confirmation::searched_kld(point).map_or_else(String::new, |searched| {
+                format!(", was {}", three_digits(searched))
+            });
+            Cell::new(kld(quality) + &was, quality.kld)
+        }
         (None, None) => Cell::empty(),
     };
     let ratio = quality.map(|quality| quality.perplexity / quality.reference_perplexity);
@@ -104,7 +123,7 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
     vec![
-        Cell::people(mark(point)),
+        Cell::people(mark(point, any_confirmed)),
         Cell::people(plan(point)),
         Cell::plain(point.candidate),
         Cell::from(point.baseline.clone()),
@@ -137,6 +156,13 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
         Cell::plain(point.within_limits),
         Cell::plain(point.executed_as_planned),
         Cell::from(point.infeasible.clone()),
+        Cell::plain(point.was_on_front),
+        Cell::plain(point.confirmation.is_some()),
+        number(confirmation::searched_kld(point)),
+        number(confirmation::searched_ns(point, true)),
+        number(confirmation::searched_ns(point, false)),
+        Cell::plain(confirmation::differs(point)),
+        Cell::from(point.unconfirmed.clone()),
         Cell::plain(point.plan.digest().to_string()),
         Cell::from(latency.map(|figure| figure.device.clone())),
         Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
@@ -151,18 +177,29 @@ fn plan(point: &FrontPoint) -> String {
     }
 }
 
-fn mark(point: &FrontPoint) -> &'static str {
-    match (point.is_knee, point.on_front) {
+fn mark(point: &FrontPoint, any_confirmed: bool) -> String {
+    let place = match (point.is_knee, point.on_front) {
         (true, _) => "★",
         (false, true) => "●",
         (false, false) => "",
-    }
+    };
+    let doubt = if confirmation::differs(point) {
+        "!"
+    } else if any_confirmed && confirmation::is_unconfirmed(point) {
+        "?"
+    } else {
+        ""
+    };
+    format!("{place}{doubt}")
 }
 
 /// The answer in words: the knee, and the best plans under a divergence.
 pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     let summary = Summary::new(front, max_kld);
     let mut text = String::from("● on the front, ★ its knee\n");
+    if let Some(line) = confirmation::conclusion(front) {
+        text += &format!("{line}\n");
+    }
     let line = |point: &FrontPoint| {
         let mut figures = vec![
             bytes(point.size_bytes),
@@ -208,6 +245,21 @@ mod tests {
         let front = front();
         let table = listing(&front, false).render(Format::Table, 100).unwrap();
         insta::assert_snapshot!(table + &conclusion(&front, 0.01));
+    }
+
+    #[test]
+    fn fresh_figures_stand_beside_what_they_replaced() {
+        let mut front = front();
+        crate::testing::confirm(&mut front);
+        let table = listing(&front, false).render(Format::Table, 120).unwrap();
+        insta::assert_snapshot!(table + &conclusion(&front, 0.01));
+        let json = listing(&front, true).render(Format::Json, 100).unwrap();
+        let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let rows = rows.as_array().unwrap();
+        let confirmed = rows.iter().find(|row| row["confirmed"] == true).unwrap();
+        let change =
+            confirmed["kld"].as_f64().unwrap() / confirmed["searched_kld"].as_f64().unwrap();
+        assert!((change - 1.02).abs() < 1e-9, "{change}");
     }
 
     #[test]
