@@ -177,11 +177,13 @@ fn time(plan: &Plan, cost: impl Fn(Precision) -> f64) -> f64 {
         .sum()
 }
 
-/// On held-back windows a plan loses a tenth more.
+/// By how much more a plan loses on the held-back windows.
+pub const HELD_BACK_LOSS: f64 = 1.1;
+
 fn quality(plan: &Plan, purpose: TaskPurpose) -> Quality {
     let kld = match purpose {
         TaskPurpose::Search => kld(plan),
-        TaskPurpose::Confirm => kld(plan) * 1.1,
+        TaskPurpose::Confirm => kld(plan) * HELD_BACK_LOSS,
     };
     // Symmetric around the mean, which therefore stays what it is.
     let spread = [-0.2, -0.1, -0.05, 0.05, 0.1, 0.2];
