@@ -84,7 +84,7 @@ mod tests {
 
     use std::path::Path;
 
-    use bitfront_model::{DataSpec, ModelSource};
+    use bitfront_model::{DataSpec, HeldBack, ModelSource};
 
     use super::*;
 
@@ -108,6 +108,10 @@ mod tests {
                 calibration_windows: 2,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 2,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::File {
                 path: path("model.imatrix"),

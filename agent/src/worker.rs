@@ -149,7 +149,7 @@ fn measure(
         TaskKind::Quality => Ok(assignments
             .iter()
             .map(|assignment| {
-                let measured = runtime.quality(&assignment.plan);
+                let measured = runtime.quality(&assignment.plan, assignment.purpose);
                 finding(measured, begun.elapsed(), Outcome::Quality)
             })
             .collect()),

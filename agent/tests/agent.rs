@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use bitfront_agent::{AgentError, Config, Patience};
 use bitfront_model::{
-    Anchor, Architecture, Assignment, DataSpec, Digest, ImatrixSource, Layer, LayerKind,
+    Anchor, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
     LeaseToken, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject,
-    TaskKind,
+    TaskKind, TaskPurpose,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
@@ -130,6 +130,10 @@ impl World {
                 calibration_windows: 0,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 6,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::None,
         }
@@ -141,6 +145,7 @@ impl World {
 
     fn assignment(&self, task: i64, kind: TaskKind) -> Assignment {
         Assignment {
+            purpose: TaskPurpose::Search,
             token: LeaseToken { task, epoch: 1 },
             search: 1,
             candidate: task,

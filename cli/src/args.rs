@@ -92,7 +92,7 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct DemoArguments {
-    /// How long to search, at most
+    /// How long to search, at most; what was found is then confirmed, which comes on top
     #[arg(long, value_name = "DURATION", default_value = "90s")]
     pub(crate) budget: String,
 
@@ -119,7 +119,8 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) tokenizer: Option<PathBuf>,
 
-    /// How long to search, such as 10m; 10m when neither this nor --evaluations is given
+    /// How long to search, such as 10m; 10m when neither this nor --evaluations is given. What was
+    /// found is then confirmed, which comes on top
     #[arg(long, value_name = "DURATION")]
     pub(crate) budget: Option<String>,
 
@@ -164,7 +165,7 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<u32>,
 
-    /// Windows that quality is measured on
+    /// Windows that quality is measured on; as many that follow them are held back to confirm on
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) windows: u32,
 

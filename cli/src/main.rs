@@ -9,6 +9,7 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod confirmation;
 mod durable;
 mod explain;
 mod figures;

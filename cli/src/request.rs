@@ -76,6 +76,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
                 calibration_windows: settings.calibration_windows,
                 evaluation_digest: windows.evaluation_digest,
                 calibration_digest: windows.calibration_digest,
+                held_back: windows.held_back_spec(),
             },
             imatrix: imatrix_source(&settings.imatrix, &spec)?,
         },

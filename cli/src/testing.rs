@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Architecture, Baseline, Budget, DataSpec, Digest, Environment, Evidence, Figure, Front,
-    FrontPoint, Grouping, HardwareProfile, ImatrixSource, Interval, Latency, Layer, LayerKind,
-    Limits, ModelSource, ModelSpec, NumericsClass, Objective, Placing, Plan, Precision, Quality,
-    SearchRequest, SearchState, SearchStatus, StrategyName, Subject, Workload,
+    Architecture, Baseline, Budget, Confirmation, DataSpec, Digest, Environment, Evidence, Figure,
+    Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource, Interval, Latency,
+    Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective, Placing, Plan,
+    Precision, Quality, SearchRequest, SearchState, SearchStatus, StrategyName, Subject, Workload,
 };
 
 use crate::request::usual_precisions;
@@ -81,6 +81,10 @@ pub(crate) fn request() -> SearchRequest {
                 calibration_windows: 32,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 16,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::Calibration,
         },
@@ -215,6 +219,9 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
         }),
         infeasible: None,
         placing: Placing::default(),
+        was_on_front: false,
+        confirmation: None,
+        unconfirmed: None,
         plan,
     }
 }
@@ -293,4 +300,38 @@ fn mark(points: &mut [FrontPoint]) {
     front.sort_by_key(|point| point.size_bytes);
     let middle = front.len() / 2;
     front[middle].is_knee = true;
+}
+
+/// Replaces the figures of the front and the baselines by fresh ones that are 2 % worse; of the
+/// front the last point is not confirmed, and the first one differs and leaves it.
+pub(crate) fn confirm(front: &mut Front) {
+    for point in &mut front.points {
+        point.was_on_front = point.on_front;
+    }
+    let on_front = |point: &FrontPoint| point.on_front && point.baseline.is_none();
+    let last = front.points.iter().rposition(on_front);
+    let first = front.points.iter().position(on_front);
+    for (position, point) in front.points.iter_mut().enumerate() {
+        let was_found = point.was_on_front || point.baseline.is_some();
+        if Some(position) == last || !was_found {
+            point.on_front &= Some(position) != last;
+            continue;
+        }
+        point.confirmation = Some(Confirmation {
+            searched_quality: point.quality.clone(),
+            searched_latency: point.latency.clone(),
+            differs: Some(position) == first,
+        });
+        point.on_front &= Some(position) != first;
+        if let Some(figure) = &mut point.quality {
+            figure.value.kld *= 1.02;
+        }
+        for latency in point
+            .latency
+            .iter_mut()
+            .flat_map(|figure| &mut figure.value)
+        {
+            latency.median_ns *= 1.002;
+        }
+    }
 }

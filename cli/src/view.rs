@@ -72,7 +72,8 @@ pub(crate) trait FrontView {
     fn on_front(&self) -> Vec<&FrontPoint>;
     /// Where more of one thing starts to cost much of another.
     fn knee(&self) -> Option<&FrontPoint>;
-    /// The best of the measured plans within limits; among equals the smaller one.
+    /// The best of the measured plans within limits, confirmed ones before all others, whose
+    /// figures are too kind; among equals the smaller one.
     fn best_within(&self, limits: &Limits, by: By) -> Option<&FrontPoint>;
     /// The model that was searched.
     fn spec(&self) -> &ModelSpec;
@@ -101,8 +102,10 @@ impl FrontView for Front {
             .filter(|point| point.keeps(limits))
             .filter_map(|point| Some((point, figure(point)?)))
             .min_by(|(one, first), (other, second)| {
-                first
-                    .total_cmp(second)
+                one.confirmation
+                    .is_none()
+                    .cmp(&other.confirmation.is_none())
+                    .then(first.total_cmp(second))
                     .then(one.size_bytes.cmp(&other.size_bytes))
                     .then(one.candidate.cmp(&other.candidate))
             })

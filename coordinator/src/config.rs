@@ -17,6 +17,9 @@ pub struct Config {
     /// serves it. With two, a device finds work while the result of the one before is on its way;
     /// with more, the strategy would propose without knowing what is already being measured.
     pub pending_per_device: usize,
+    /// Points of a front, besides the baselines, that are measured afresh before a search ends. A
+    /// longer front is confirmed in part; with 0 nothing is confirmed.
+    pub most_confirmed: usize,
 }
 
 impl Config {
@@ -27,6 +30,7 @@ impl Config {
             lease_time: Duration::from_secs(30),
             most_attempts: 3,
             pending_per_device: 2,
+            most_confirmed: 32,
         }
     }
 

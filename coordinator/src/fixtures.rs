@@ -79,6 +79,10 @@ pub fn request() -> SearchRequest {
                 calibration_windows: 2,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 4,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::Calibration,
         },
@@ -134,19 +138,25 @@ pub fn registration(name: &str) -> Registration {
 }
 
 /// What a scripted device measures: more bits are slower and lose less, and the first layers
-/// matter most. A function of the plan alone.
+/// matter most. A function of the plan and the purpose alone: what is confirmed comes out a little
+/// worse.
 pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
     let plan = &assignment.plan;
+    let worse = match assignment.purpose {
+        TaskPurpose::Search => 1.0,
+        TaskPurpose::Confirm => 1.05,
+    };
     let outcome = match assignment.kind {
         TaskKind::Quality => {
-            let kld: f64 = plan
-                .precisions()
-                .iter()
-                .enumerate()
-                .map(|(layer, precision)| {
-                    (-1.3 * precision.bits_per_weight()).exp() / (1.0 + layer as f64)
-                })
-                .sum();
+            let kld: f64 = worse
+                * plan
+                    .precisions()
+                    .iter()
+                    .enumerate()
+                    .map(|(layer, precision)| {
+                        (-1.3 * precision.bits_per_weight()).exp() / (1.0 + layer as f64)
+                    })
+                    .sum::<f64>();
             Outcome::Quality(Quality {
                 kld,
                 kld_standard_error: kld / 10.0,
@@ -164,7 +174,7 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                 workloads: workloads
                     .map(|&workload| {
                         let factor = if workload.is_decode() { 1.0 } else { 20.0 };
-                        let median_ns = bytes * factor + 1000.0;
+                        let median_ns = (bytes * factor + 1000.0) * worse;
                         Latency {
                             workload,
                             samples_ns: vec![median_ns as u64; 3],

@@ -133,6 +133,15 @@ fn check_subject(request: &SearchRequest) -> Result<(), IntakeError> {
             "is 0; at least one window must be scored",
         ));
     }
+    if data
+        .held_back
+        .is_some_and(|held_back| held_back.windows == 0)
+    {
+        return Err(wrong(
+            "subject.data.held_back",
+            "has 0 windows; leave it out where none are held back",
+        ));
+    }
     if subject.imatrix == ImatrixSource::Calibration && data.calibration_windows == 0 {
         return Err(wrong(
             "subject.data.calibration_windows",

@@ -278,6 +278,7 @@ impl Leasing {
             search: claimed.search,
             candidate: claimed.candidate,
             kind: claimed.kind,
+            purpose: claimed.purpose,
             subject: request.subject,
             plan,
             workloads: match claimed.kind {

@@ -3,6 +3,7 @@
 
 mod best;
 mod compare;
+mod confirmation;
 mod paired;
 mod published;
 mod standing;
@@ -10,7 +11,7 @@ mod standing;
 use std::collections::HashMap;
 
 use bitfront_model::{
-    Device, Figure, Front, FrontPoint, Latency, Outcome, Placing, Quality, SearchStatus,
+    Device, Figure, Front, FrontPoint, Outcome, Placing, SearchStatus, TaskPurpose,
 };
 
 use crate::error::{ServiceError, unknown_device};
@@ -19,6 +20,7 @@ use crate::world::World;
 
 pub(crate) use best::best;
 pub(crate) use compare::compare;
+use confirmation::Measured;
 use standing::Standing;
 
 /// Where one search stands.
@@ -190,12 +192,15 @@ fn point(
     let figures = &standing.figures[position];
     let spec = &stored.request.spec;
     let plan = candidate.plan(spec)?;
-    let mut quality: Option<Figure<Quality>> = None;
-    let mut latency: Option<Figure<Vec<Latency>>> = None;
+    let (mut searched, mut fresh) = (Measured::default(), Measured::default());
     for one in measured {
+        let Measured { quality, latency } = match one.purpose {
+            TaskPurpose::Search => &mut searched,
+            TaskPurpose::Confirm => &mut fresh,
+        };
         match one.measurement.outcome {
             Outcome::Quality(value) => {
-                quality = Some(Figure {
+                *quality = Some(Figure {
                     measurement: one.id,
                     value,
                     evidence: one.measurement.evidence,
@@ -204,7 +209,7 @@ fn point(
                 });
             }
             Outcome::Latency { workloads } => {
-                latency = Some(Figure {
+                *latency = Some(Figure {
                     measurement: one.id,
                     value: workloads,
                     evidence: one.measurement.evidence,
@@ -215,6 +220,12 @@ fn point(
             Outcome::Infeasible { .. } => {}
         }
     }
+    let (published, confirmation) = if standing.confirmed.contains(position) {
+        let (published, confirmation) = confirmation::replace(searched, fresh);
+        (published, Some(confirmation))
+    } else {
+        (searched, None)
+    };
     Ok(FrontPoint {
         search: stored.id,
         candidate: candidate.id,
@@ -226,9 +237,12 @@ fn point(
         is_knee: false,
         within_limits: standing.is_within(position, &stored.request.limits),
         executed_as_planned: figures.as_planned,
-        quality,
-        latency,
+        quality: published.quality,
+        latency: published.latency,
         infeasible: figures.infeasible.clone(),
         placing: Placing::default(),
+        was_on_front: standing.was_on_front(position),
+        confirmation,
+        unconfirmed: standing.confirmed.failure(position).cloned(),
     })
 }

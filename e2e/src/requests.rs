@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bitfront_model::{
-    Architecture, Budget, DataSpec, Digest, Grouping, ImatrixSource, Layer, LayerKind, Limits,
-    ModelSource, ModelSpec, Objective, Precision, SearchRequest, StrategyName, Subject,
+    Architecture, Budget, DataSpec, Digest, Grouping, HeldBack, ImatrixSource, Layer, LayerKind,
+    Limits, ModelSource, ModelSpec, Objective, Precision, SearchRequest, StrategyName, Subject,
 };
 use tempfile::TempDir;
 
@@ -82,6 +82,10 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
                 calibration_windows: 0,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 6,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::None,
         },

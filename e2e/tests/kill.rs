@@ -294,15 +294,18 @@ fn check_acknowledgements(seen: &Seen, front: &Front, stored: u64) -> String {
 
 /// The point shows this very measurement, sample by sample.
 fn holds(point: &FrontPoint, outcome: &Outcome) -> bool {
+    let searched = point.confirmation.as_ref();
     match outcome {
         Outcome::Quality(quality) => point
             .quality
-            .as_ref()
-            .is_some_and(|figure| figure.value == *quality),
+            .iter()
+            .chain(searched.and_then(|searched| searched.searched_quality.as_ref()))
+            .any(|figure| figure.value == *quality),
         Outcome::Latency { workloads } => point
             .latency
-            .as_ref()
-            .is_some_and(|figure| figure.value == *workloads),
+            .iter()
+            .chain(searched.and_then(|searched| searched.searched_latency.as_ref()))
+            .any(|figure| figure.value == *workloads),
         Outcome::Infeasible { .. } => point.infeasible.is_some(),
     }
 }

@@ -83,11 +83,24 @@ fn check(front: &Front) {
     for point in points {
         let quality = point.quality.as_ref().map(|figure| figure.measurement);
         let latency = point.latency.as_ref().map(|figure| figure.measurement);
-        for measurement in quality.into_iter().chain(latency) {
+        let searched = point.confirmation.as_ref().map(|searched| {
+            let quality = searched.searched_quality.as_ref().unwrap().measurement;
+            [
+                quality,
+                searched.searched_latency.as_ref().unwrap().measurement,
+            ]
+        });
+        let searched = searched.into_iter().flatten();
+        for measurement in quality.into_iter().chain(latency).chain(searched) {
             assert!(measurements.insert(measurement), "counted twice: {point:?}");
         }
         if let Some(kld) = point.kld() {
-            assert_eq!(kld, scripted::kld(&point.plan), "another plan's figure");
+            // What is confirmed was scored on other windows, on which plans lose more.
+            let expected = match &point.confirmation {
+                Some(_) => scripted::kld(&point.plan) * scripted::HELD_BACK_LOSS,
+                None => scripted::kld(&point.plan),
+            };
+            assert_eq!(kld, expected, "another plan's figure");
         }
         if let Some(decode) = point.decode_ns() {
             assert_eq!(decode, scripted::decode_ns(&point.plan));
@@ -135,6 +148,12 @@ fn candidates(points: &[FrontPoint], which: impl Fn(&FrontPoint) -> bool) -> BTr
         .filter(|point| which(point))
         .map(|point| point.candidate)
         .collect()
+}
+
+/// Measurements of a search that has ended: two a candidate, and two more where it was confirmed.
+fn expected_measurements(front: &Front) -> u64 {
+    let confirmed = candidates(&front.points, |point| point.confirmation.is_some());
+    2 * (front.points.len() + confirmed.len()) as u64
 }
 
 /// Measurements by device.
@@ -194,9 +213,20 @@ async fn a_search_spends_its_budget_and_keeps_what_nothing_dominates() {
         .filter(|point| point.on_front)
         .count();
     assert!(found > 0, "55 proposals found nothing beside the baselines");
-    assert_eq!(measurements(&world.searches).await["bench"], 140);
+    let confirmed = candidates(&front.points, |point| point.confirmation.is_some());
+    let wanted = candidates(&front.points, |point| {
+        point.baseline.is_some() || point.was_on_front
+    });
+    assert!(wanted.is_subset(&confirmed), "{wanted:?}, {confirmed:?}");
+    let stored = measurements(&world.searches).await["bench"];
+    assert_eq!(stored, expected_measurements(&front));
     agent.stop().await;
     world.coordinator.stop().await;
+}
+
+/// What a plan loses on the held-back windows.
+fn confirmed_kld(plan: &Plan) -> f64 {
+    scripted::kld(plan) * scripted::HELD_BACK_LOSS
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,7 +238,7 @@ async fn the_best_plan_keeps_the_limits_and_is_never_worse_than_a_preset() {
     let front = world.searches.front(search).await.unwrap();
     let preset = Preset::Q4KM.plan(&spec()).unwrap();
     let limits = Limits {
-        max_kld: Some(scripted::kld(&preset)),
+        max_kld: Some(confirmed_kld(&preset)),
         ..Limits::default()
     };
     for by in ["decode", "size"] {
@@ -222,11 +252,16 @@ async fn the_best_plan_keeps_the_limits_and_is_never_worse_than_a_preset() {
             "decode" => point.decode_ns().unwrap(),
             _ => point.size_bytes as f64,
         };
-        assert!(point.kld().unwrap() <= scripted::kld(&preset));
+        assert!(
+            point.confirmation.is_some(),
+            "confirmed figures are preferred"
+        );
+        assert!(point.kld().unwrap() <= confirmed_kld(&preset));
         let least = front
             .points
             .iter()
-            .filter(|point| point.kld().unwrap() <= scripted::kld(&preset))
+            .filter(|point| point.confirmation.is_some())
+            .filter(|point| point.kld().unwrap() <= confirmed_kld(&preset))
             .map(figure)
             .fold(f64::INFINITY, f64::min);
         assert_eq!(figure(&point), least, "by {by}");
@@ -324,12 +359,17 @@ async fn two_agents_share_a_search_and_measure_nothing_twice() {
     let search = world.submit(60).await;
     let ended = world.ended(search).await;
     assert_eq!((ended.state, ended.evaluated), (SearchState::Done, 60));
-    check(&world.searches.front(search).await.unwrap());
+    let front = world.searches.front(search).await.unwrap();
+    check(&front);
     let measurements = measurements(&world.searches).await;
     assert!(measurements.values().all(|&count| count >= 30), "unfair");
     // A few more may have been on their way when the budget was reached.
     let total: u64 = measurements.values().sum();
-    assert!((120..=128).contains(&total), "{measurements:?}");
+    let expected = expected_measurements(&front);
+    assert!(
+        (expected..=expected + 8).contains(&total),
+        "{measurements:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,9 +391,11 @@ async fn a_task_whose_agent_died_goes_to_another_when_its_lease_is_over() {
     let _heir = world.agent("heir", ScriptedRuntime::obliging());
     let ended = world.ended(search).await;
     assert_eq!((ended.state, ended.evaluated), (SearchState::Done, 20));
-    check(&world.searches.front(search).await.unwrap());
+    let front = world.searches.front(search).await.unwrap();
+    check(&front);
     let measurements = measurements(&world.searches).await;
-    assert_eq!((measurements["dead"], measurements["heir"]), (0, 40));
+    let heirs = expected_measurements(&front);
+    assert_eq!((measurements["dead"], measurements["heir"]), (0, heirs));
     drop(gate);
 }
 

@@ -124,6 +124,19 @@ pub struct Figure<T> {
     pub measured_at_ms: i64,
 }
 
+/// What the search itself had measured of a point whose figures were taken afresh before the
+/// search ended. These are the figures that the point was chosen by, and so flatter it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Confirmation {
+    /// Quality on the scored windows; none where the text had no windows left to confirm on, so
+    /// that the search's own quality stands.
+    pub searched_quality: Option<Figure<Quality>>,
+    /// Latency in the search's own timing.
+    pub searched_latency: Option<Figure<Vec<Latency>>>,
+    /// A figure differs from the search's own beyond the intervals of both.
+    pub differs: bool,
+}
+
 /// One measured candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontPoint {
@@ -140,8 +153,11 @@ pub struct FrontPoint {
     /// Mean bits per weight over the layers.
     pub bits_per_weight: f64,
     /// It is shown on the published front: nothing shown is as good, as far as the noise lets one
-    /// tell.
+    /// tell. Once a search is done and points of its front are confirmed, these are compared with
+    /// each other alone, by their fresh figures.
     pub on_front: bool,
+    /// The same by the figures that the search itself measured, whether or not they are confirmed.
+    pub was_on_front: bool,
     /// It is the front's knee: the point of best compromise.
     pub is_knee: bool,
     /// It keeps the limits of the search.
@@ -157,6 +173,11 @@ pub struct FrontPoint {
     pub infeasible: Option<String>,
     /// Why it is on the front, or why not.
     pub placing: Placing,
+    /// Quality and latency are fresh; this is what they replaced. None where they are the search's
+    /// own: the search is not done, or the point was not confirmed.
+    pub confirmation: Option<Confirmation>,
+    /// Why confirming it failed, where it did.
+    pub unconfirmed: Option<String>,
 }
 
 impl FrontPoint {

@@ -29,7 +29,8 @@ pub mod spec;
 pub mod task;
 
 pub use answer::{
-    Best, Device, Figure, Front, FrontPoint, Receipt, Registration, SearchState, SearchStatus,
+    Best, Confirmation, Device, Figure, Front, FrontPoint, Receipt, Registration, SearchState,
+    SearchStatus,
 };
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use digest::Digest;
@@ -42,8 +43,8 @@ pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
 pub use preset::{Baseline, Preset};
 pub use request::{
-    Budget, DataSpec, Grouping, ImatrixSource, Limits, ModelSource, Objective, SearchRequest,
-    StrategyName, Subject, UnknownName,
+    Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective,
+    SearchRequest, StrategyName, Subject, UnknownName,
 };
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
-pub use task::{Assignment, LeaseToken, Report, TaskKind};
+pub use task::{Assignment, LeaseToken, Report, TaskKind, TaskPurpose};

@@ -37,6 +37,19 @@ pub struct DataSpec {
     pub evaluation_digest: Digest,
     /// Digest of the calibration windows as token ids.
     pub calibration_digest: Digest,
+    /// Windows that the search never scores, on which the quality of its front is confirmed. None
+    /// where the text has no more windows than are scored: quality is then not confirmed.
+    #[serde(default)]
+    pub held_back: Option<HeldBack>,
+}
+
+/// Windows of the evaluation text that follow the scored ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// How many; at least one.
+    pub windows: u32,
+    /// Their digest as token ids.
+    pub digest: Digest,
 }
 
 impl DataSpec {
@@ -77,13 +90,19 @@ pub struct Subject {
 impl Subject {
     /// The subject's name by content; paths do not count, so a moved file is the same subject.
     pub fn digest(&self) -> Digest {
-        Digest::builder()
+        let mut digest = Digest::builder()
             .part("subject")
             .part(self.model.digest.to_string())
             .part(self.data.evaluation_digest.to_string())
             .part(self.data.calibration_digest.to_string())
-            .part(self.imatrix_name())
-            .finish()
+            .part(self.imatrix_name());
+        // Figures that were confirmed on other windows cannot be compared, so these are part of
+        // what is measured.
+        if let Some(held_back) = &self.data.held_back {
+            digest.add("held back");
+            digest.add(held_back.digest.to_string());
+        }
+        digest.finish()
     }
 
     /// The imatrix by content: `none`, `calibration` or the digest of a file.

@@ -49,6 +49,49 @@ impl std::str::FromStr for TaskKind {
     }
 }
 
+/// What a task is measured for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskPurpose {
+    /// A search steers by it.
+    Search,
+    /// A point that a search has found is measured afresh: quality on held-back windows, latency
+    /// in a new timing. No strategy is told.
+    Confirm,
+}
+
+impl TaskPurpose {
+    /// The name used in every interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::Confirm => "confirm",
+        }
+    }
+}
+
+impl fmt::Display for TaskPurpose {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for TaskPurpose {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "search" => Ok(Self::Search),
+            "confirm" => Ok(Self::Confirm),
+            other => Err(UnknownName {
+                what: "purpose of a task",
+                name: other.to_owned(),
+                known: "search, confirm".to_owned(),
+            }),
+        }
+    }
+}
+
 /// Proof that an agent holds a task: the task and the epoch of its lease. Every hand-out raises
 /// the epoch, so a token names one hand-out and no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +113,8 @@ pub struct Assignment {
     pub candidate: i64,
     /// What to measure.
     pub kind: TaskKind,
+    /// What for.
+    pub purpose: TaskPurpose,
     /// On which weights and text.
     pub subject: Subject,
     /// The plan to execute.

@@ -56,6 +56,10 @@ fn request() -> SearchRequest {
                 calibration_windows: 2,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
+                held_back: Some(HeldBack {
+                    windows: 4,
+                    digest: Digest::of("held back"),
+                }),
             },
             imatrix: ImatrixSource::File {
                 path: "/imatrix.gguf".to_owned(),
@@ -206,6 +210,25 @@ fn point() -> FrontPoint {
         }),
         infeasible: None,
         placing: placing(),
+        was_on_front: true,
+        confirmation: Some(Confirmation {
+            searched_quality: Some(Figure {
+                measurement: 6,
+                value: quality(),
+                evidence: evidence(),
+                device: "three".to_owned(),
+                measured_at_ms: 97,
+            }),
+            searched_latency: Some(Figure {
+                measurement: 7,
+                value: latencies(),
+                evidence: evidence(),
+                device: "four".to_owned(),
+                measured_at_ms: 98,
+            }),
+            differs: true,
+        }),
+        unconfirmed: Some("nobody managed".to_owned()),
     }
 }
 
@@ -289,6 +312,7 @@ fn requests_arrive_as_they_were_sent() {
 #[test]
 fn assignments_and_reports_arrive_as_they_were_sent() {
     let assignment = Assignment {
+        purpose: TaskPurpose::Confirm,
         token: LeaseToken { task: 4, epoch: 2 },
         search: 1,
         candidate: 6,

@@ -15,7 +15,7 @@
 #[allow(dead_code)]
 mod support;
 
-use bitfront_model::{ImatrixSource, Plan, Precision, Preset};
+use bitfront_model::{ImatrixSource, Plan, Precision, Preset, TaskPurpose};
 use bitfront_runtime::Runtime as _;
 use bitfront_runtime::candle::{Arithmetic, CandleRuntime};
 use serde_json::Value;
@@ -64,7 +64,7 @@ fn main() {
 
 fn row(runtime: &mut CandleRuntime, name: &str, plan: &Plan, figures: &Value, windows: u32) {
     let bytes = plan.size_bytes(runtime.spec().unwrap());
-    let here = runtime.quality(plan).unwrap().value;
+    let here = runtime.quality(plan, TaskPurpose::Search).unwrap().value;
     let rounded = runtime.score(plan, Arithmetic::LlamaCpp).unwrap().value;
     let figures = &figures[format!("chunks_{windows}")];
     let theirs = figures["mean_kld"].as_f64().unwrap_or(f64::NAN);

@@ -26,7 +26,8 @@ pub mod text;
 pub mod tokenizer;
 
 use bitfront_model::{
-    Anchor, Executed, Latency, NumericsClass, Plan, Precision, Quality, Subject, Workload,
+    Anchor, Executed, Latency, NumericsClass, Plan, Precision, Quality, Subject, TaskPurpose,
+    Workload,
 };
 
 pub use candle::{CandleRuntime, CandleSettings};
@@ -57,8 +58,13 @@ pub trait Runtime {
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), RuntimeError>;
 
-    /// Scores a plan of the open subject.
-    fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError>;
+    /// Scores a plan of the open subject: for a search on the scored windows, to confirm on the
+    /// held-back ones, which are prepared when they are asked for first.
+    fn quality(
+        &mut self,
+        plan: &Plan,
+        purpose: TaskPurpose,
+    ) -> Result<Measured<Quality>, RuntimeError>;
 
     /// Times plans of the open subject, taking turns with each other and with the anchor.
     ///

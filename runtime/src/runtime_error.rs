@@ -33,6 +33,9 @@ pub enum RuntimeError {
     /// The subject was opened without the reference log-probabilities.
     #[error("the subject was opened for its tensors alone: open it whole before scoring")]
     NoReference,
+    /// A confirmation was asked for without windows to make it on.
+    #[error("the search holds no windows back: its text has none left to confirm quality on")]
+    NoHeldBack,
     /// The path holds another model than the one that was submitted.
     #[error(
         "`{}` holds model {found}, the search is about model {expected}: the file was changed \
@@ -52,7 +55,7 @@ pub enum RuntimeError {
          tokenizer was changed or differs between machines"
     )]
     OtherData {
-        /// `evaluation` or `calibration`.
+        /// `evaluation`, `calibration` or `held-back`.
         part: &'static str,
         /// The digest in the subject.
         expected: Digest,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use bitfront_model::{DataSpec, Digest};
+use bitfront_model::{DataSpec, Digest, HeldBack};
 use serde::Deserialize;
 
 use crate::error::TextError;
@@ -16,10 +16,26 @@ pub struct Windows {
     pub calibration: Vec<Vec<u32>>,
     /// Windows that are scored.
     pub evaluation: Vec<Vec<u32>>,
+    /// Windows that a search never scores and its front is confirmed on; none where the text has
+    /// no more.
+    pub held_back: Vec<Vec<u32>>,
     /// Digest of the calibration windows as token ids.
     pub calibration_digest: Digest,
     /// Digest of the evaluation windows as token ids.
     pub evaluation_digest: Digest,
+    /// Digest of the held-back windows as token ids.
+    pub held_back_digest: Digest,
+}
+
+impl Windows {
+    /// The held-back windows as a request names them.
+    pub fn held_back_spec(&self) -> Option<HeldBack> {
+        let windows = u32::try_from(self.held_back.len()).ok()?;
+        (windows > 0).then_some(HeldBack {
+            windows,
+            digest: self.held_back_digest,
+        })
+    }
 }
 
 /// Reads the texts and cuts them into windows of `context` tokens.
@@ -30,6 +46,10 @@ pub struct Windows {
 /// text are set aside: `calibration_windows` of them, or a quarter. A number of windows that is
 /// not given means all there are; no calibration windows are made where 0 are asked for. The
 /// numbers of windows that came out give the same windows again.
+///
+/// The windows that follow the scored ones in the evaluation text are held back, as many as are
+/// scored or what is left. One that equals a scored window or one of the calibration is passed
+/// over, since a search knows it already.
 ///
 /// A window that would be both scored and calibrated with is refused. Windows that overlap without
 /// being equal are not noticed.
@@ -50,7 +70,7 @@ pub fn read(
     }
     let evaluation_text = read_text(evaluation_path)?;
     let asked = |count: Option<u32>| count.map(|count| count as usize);
-    let (calibration, evaluation) = match calibration_path {
+    let (calibration, (evaluation, rest)) = match calibration_path {
         Some(path) => {
             let text = read_text(path)?;
             if text == evaluation_text {
@@ -61,7 +81,7 @@ pub fn read(
             let calibration = windows(tokenizer, &text, path, context)?;
             let evaluation = windows(tokenizer, &evaluation_text, evaluation_path, context)?;
             (
-                calibration.first(asked(calibration_windows))?,
+                calibration.first(asked(calibration_windows))?.0,
                 evaluation.first(asked(evaluation_windows))?,
             )
         }
@@ -75,7 +95,15 @@ pub fn read(
             window,
         });
     }
+    let scored = evaluation.iter().collect::<HashSet<_>>();
+    let held_back = rest
+        .into_iter()
+        .filter(|window| !scored.contains(window) && !known.contains(window))
+        .take(evaluation.len())
+        .collect::<Vec<_>>();
     Ok(Windows {
+        held_back_digest: digest(context, &held_back),
+        held_back,
         calibration_digest: digest(context, &calibration),
         evaluation_digest: digest(context, &evaluation),
         calibration,
@@ -96,19 +124,20 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// The first `count` windows, or all, which must be one at least.
-    fn first(mut self, count: Option<usize>) -> Result<Tokens, TextError> {
+    /// The first `count` windows, or all, which must be one at least; and those that follow.
+    fn first(mut self, count: Option<usize>) -> Result<(Tokens, Tokens), TextError> {
         self.require(count.unwrap_or(1))?;
-        self.windows.truncate(count.unwrap_or(self.windows.len()));
-        Ok(self.windows)
+        let rest = self.windows.split_off(count.unwrap_or(self.windows.len()));
+        Ok((self.windows, rest))
     }
 
-    /// Calibration windows from the beginning, evaluation windows from what follows.
+    /// Calibration windows from the beginning, evaluation windows from what follows, and those
+    /// that follow them.
     fn split(
         mut self,
         calibration: Option<usize>,
         evaluation: Option<usize>,
-    ) -> Result<(Tokens, Tokens), TextError> {
+    ) -> Result<(Tokens, (Tokens, Tokens)), TextError> {
         let least = calibration.unwrap_or(1) + evaluation.unwrap_or(1);
         self.require(least)?;
         let total = self.windows.len();
@@ -116,9 +145,9 @@ impl Cut<'_> {
             let left = total - evaluation.unwrap_or(1);
             (total / 4).clamp(1, left)
         });
-        let mut rest = self.windows.split_off(calibration);
-        rest.truncate(evaluation.unwrap_or(rest.len()));
-        Ok((self.windows, rest))
+        let mut scored = self.windows.split_off(calibration);
+        let rest = scored.split_off(evaluation.unwrap_or(scored.len()));
+        Ok((self.windows, (scored, rest)))
     }
 
     fn require(&self, windows: usize) -> Result<(), TextError> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bitfront_model::{
     Anchor, AnchorTime, Interval, Latency, NumericsClass, Paired, Plan, Precision, Quality,
-    Subject, TaskKind, Workload,
+    Subject, TaskKind, TaskPurpose, Workload,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 
@@ -120,8 +120,12 @@ impl Runtime for ScriptedRuntime {
         Ok(())
     }
 
-    fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError> {
-        self.measure(plan, TaskKind::Quality, || quality(plan))
+    fn quality(
+        &mut self,
+        plan: &Plan,
+        purpose: TaskPurpose,
+    ) -> Result<Measured<Quality>, RuntimeError> {
+        self.measure(plan, TaskKind::Quality, || quality(plan, purpose))
     }
 
     fn latency(
@@ -179,8 +183,14 @@ fn time(plan: &Plan, cost: impl Fn(Precision) -> f64) -> f64 {
         .sum()
 }
 
-fn quality(plan: &Plan) -> Quality {
-    let kld = kld(plan);
+/// By how much more a plan loses on the held-back windows.
+pub const HELD_BACK_LOSS: f64 = 1.1;
+
+fn quality(plan: &Plan, purpose: TaskPurpose) -> Quality {
+    let kld = match purpose {
+        TaskPurpose::Search => kld(plan),
+        TaskPurpose::Confirm => kld(plan) * HELD_BACK_LOSS,
+    };
     // Symmetric around the mean, which therefore stays what it is.
     let spread = [-0.2, -0.1, -0.05, 0.05, 0.1, 0.2];
     Quality {

@@ -55,6 +55,16 @@ fn words(best: &Best) -> String {
             ),
         ),
     ];
+    facts.push((
+        "confirmed",
+        match &point.confirmation {
+            Some(confirmation) if confirmation.searched_quality.is_some() => {
+                "yes: quality and times were measured afresh".to_owned()
+            }
+            Some(_) => "times only: the text had no windows left for quality".to_owned(),
+            None => "no: these are the figures that the plan was chosen by".to_owned(),
+        },
+    ));
     if let Some(figure) = &point.quality {
         let quality = &figure.value;
         facts.push((

@@ -20,7 +20,7 @@ use crate::report::Summary;
 use crate::settings::{Coordinator, ImatrixChoice, SearchSettings, USUAL_MAX_KLD, duration};
 use crate::signals::interrupted;
 use crate::view::PointView as _;
-use crate::{durable, report, request};
+use crate::{confirmation, durable, report, request};
 
 use super::export::{Exported, Target};
 use super::front::{Which, conclusion, draw, listing};
@@ -87,6 +87,8 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
     extract(&folder)?;
     let wanted = settings(&folder, budget);
     let request = tokio::task::spawn_blocking(move || request::build(&wanted)).await??;
+    let announced = confirmation::announcement(&request.subject.data);
+    session.printer.say(announced);
     let place = Place {
         database: folder.join("bitfront.sqlite"),
         cache: folder.join("cache"),

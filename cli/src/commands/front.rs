@@ -3,8 +3,9 @@
 use bitfront_model::{Difference, Differences, Front, FrontPoint, Latency, Placing};
 
 use crate::args::{Format, FrontArguments};
+use crate::confirmation;
 use crate::explain::{self, numbered};
-use crate::figures::{self, bytes, kld, moment, percent};
+use crate::figures::{self, bytes, kld, moment, percent, three_digits};
 use crate::listing::{Cell, Column, Listing};
 use crate::plot::terminal;
 use crate::problem::ExitStatus;
@@ -61,8 +62,12 @@ pub(super) enum Which {
 impl Which {
     /// From small to large.
     fn of(self, front: &Front) -> Vec<&FrontPoint> {
+        let any_confirmed = confirmation::any(front);
         let listed = |point: &&FrontPoint| {
-            let shown = point.on_front || point.baseline.is_some();
+            // What was on the front by the search's own figures and left it when it was confirmed
+            // stays in sight.
+            let left = any_confirmed && point.was_on_front && point.placing.class_of.is_none();
+            let shown = point.on_front || left || point.baseline.is_some();
             match self {
                 Self::Shown => shown,
                 Self::Classes => shown || point.placing.class_of.is_some(),
@@ -81,9 +86,10 @@ pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
     if explained {
         columns.push(Column::for_programs("why"));
     }
+    let any_confirmed = confirmation::any(front);
     let mut listing = Listing::new(&columns);
     for point in which.of(front) {
-        let mut cells = row(point);
+        let mut cells = row(point, any_confirmed);
         if explained {
             cells.push(Cell::plain(explain::why(front, point)));
         }
@@ -94,13 +100,14 @@ pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
 
 /// Why each listed candidate is on the front or not, one a line.
 fn reasons(front: &Front, which: Which) -> String {
+    let any_confirmed = confirmation::any(front);
     which
         .of(front)
         .into_iter()
         .map(|point| {
             format!(
                 "{:1} {} ({}): {}\n",
-                mark(point),
+                mark(point, any_confirmed),
                 numbered(point),
                 bytes(point.size_bytes),
                 explain::why(front, point)
@@ -137,6 +144,13 @@ fn columns() -> Vec<Column> {
         Column::for_programs("within_limits"),
         Column::for_programs("executed_as_planned"),
         Column::for_programs("infeasible"),
+        Column::for_programs("was_on_front"),
+        Column::for_programs("confirmed"),
+        Column::for_programs("searched_kld"),
+        Column::for_programs("searched_decode_ns"),
+        Column::for_programs("searched_prefill_ns"),
+        Column::for_programs("differs"),
+        Column::for_programs("unconfirmed"),
         Column::for_programs("plan_digest"),
         Column::for_programs("device"),
         Column::for_programs("measured_at"),
@@ -162,11 +176,17 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-fn row(point: &FrontPoint) -> Vec<Cell> {
+/// `any_confirmed`: points of this front have fresh figures, so it counts which have none.
+fn row(point: &FrontPoint, any_confirmed: bool) -> Vec<Cell> {
     let quality = point.quality.as_ref().map(|figure| &figure.value);
     let kld_cell = match (&point.infeasible, quality) {
         (Some(_), _) => Cell::people("infeasible"),
-        (None, Some(quality)) => Cell::new(kld(quality), quality.kld),
+        (None, Some(quality)) => {
+            let was = confirmation::searched_kld(point).map_or_else(String::new, |searched| {
+                format!(", was {}", three_digits(searched))
+            });
+            Cell::new(kld(quality) + &was, quality.kld)
+        }
         (None, None) => Cell::empty(),
     };
     let ratio = quality.map(|quality| quality.perplexity / quality.reference_perplexity);
@@ -183,7 +203,7 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
     let mut cells = vec![
-        Cell::people(marks(point)),
+        Cell::people(marks(point, any_confirmed)),
         Cell::people(numbered(point)),
         Cell::plain(point.candidate),
         Cell::from(point.baseline.clone()),
@@ -216,6 +236,13 @@ fn row(point: &FrontPoint) -> Vec<Cell> {
         Cell::plain(point.within_limits),
         Cell::plain(point.executed_as_planned),
         Cell::from(point.infeasible.clone()),
+        Cell::plain(point.was_on_front),
+        Cell::plain(point.confirmation.is_some()),
+        number(confirmation::searched_kld(point)),
+        number(confirmation::searched_ns(point, true)),
+        number(confirmation::searched_ns(point, false)),
+        Cell::plain(confirmation::differs(point)),
+        Cell::from(point.unconfirmed.clone()),
         Cell::plain(point.plan.digest().to_string()),
         Cell::from(latency.map(|figure| figure.device.clone())),
         Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
@@ -257,20 +284,29 @@ fn placing(placing: &Placing) -> Vec<Cell> {
 }
 
 /// The mark, and how many more stand behind a point that is shown.
-fn marks(point: &FrontPoint) -> String {
+fn marks(point: &FrontPoint, any_confirmed: bool) -> String {
+    let mark = mark(point, any_confirmed);
     match point.placing.class.len() {
-        0 => mark(point).to_owned(),
-        more => format!("{}+{more}", mark(point)),
+        0 => mark,
+        more => format!("{mark}+{more}"),
     }
 }
 
-fn mark(point: &FrontPoint) -> &'static str {
-    match (point.is_knee, point.on_front, point.placing.class_of) {
+fn mark(point: &FrontPoint, any_confirmed: bool) -> String {
+    let place = match (point.is_knee, point.on_front, point.placing.class_of) {
         (true, ..) => "★",
         (false, true, _) => "●",
         (false, false, Some(_)) => "○",
         (false, false, None) => "",
-    }
+    };
+    let doubt = if confirmation::differs(point) {
+        "!"
+    } else if any_confirmed && confirmation::is_unconfirmed(point) {
+        "?"
+    } else {
+        ""
+    };
+    format!("{place}{doubt}")
 }
 
 /// What the marks mean, as far as they occur.
@@ -290,6 +326,9 @@ fn legend(front: &Front) -> String {
 pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     let summary = Summary::new(front, max_kld);
     let mut text = legend(front);
+    if let Some(line) = confirmation::conclusion(front) {
+        text += &format!("{line}\n");
+    }
     let line = |point: &FrontPoint| {
         let mut figures = vec![
             bytes(point.size_bytes),
@@ -337,6 +376,25 @@ mod tests {
             .render(Format::Table, 100)
             .unwrap();
         insta::assert_snapshot!(table + &conclusion(&front, 0.01));
+    }
+
+    #[test]
+    fn fresh_figures_stand_beside_what_they_replaced() {
+        let mut front = front();
+        crate::testing::confirm(&mut front);
+        let table = listing(&front, Which::Shown, false)
+            .render(Format::Table, 120)
+            .unwrap();
+        insta::assert_snapshot!(table + &conclusion(&front, 0.01));
+        let json = listing(&front, Which::All, false)
+            .render(Format::Json, 100)
+            .unwrap();
+        let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let rows = rows.as_array().unwrap();
+        let confirmed = rows.iter().find(|row| row["confirmed"] == true).unwrap();
+        let change =
+            confirmed["kld"].as_f64().unwrap() / confirmed["searched_kld"].as_f64().unwrap();
+        assert!((change - 1.02).abs() < 1e-9, "{change}");
     }
 
     #[test]

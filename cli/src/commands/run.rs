@@ -3,7 +3,7 @@
 use crate::args::{Format, ListingArguments, RunArguments};
 use crate::problem::ExitStatus;
 use crate::settings::{SearchSettings, USUAL_MAX_KLD};
-use crate::{figures, request};
+use crate::{confirmation, figures, request};
 
 use super::front::{Which, conclusion, listing};
 use super::session::{Agent, Connection, Session};
@@ -22,6 +22,8 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
         spec.layers.len(),
         figures::bytes(bitfront_model::Plan::source(spec)?.size_bytes(spec)),
     ));
+    let announced = confirmation::announcement(&request.subject.data);
+    session.printer.say(announced);
     let mut connection = session.connect(Agent::Needed).await?;
     let search = connection.client.submit(&request).await?;
     session.printer.say(format_args!("search {search} started"));

@@ -1,6 +1,7 @@
 //! `bitfront submit`: starts a search and returns its number.
 
 use crate::args::SearchArguments;
+use crate::confirmation;
 use crate::problem::ExitStatus;
 use crate::request;
 use crate::settings::SearchSettings;
@@ -11,6 +12,8 @@ use super::session::{Agent, Session};
 pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let settings = SearchSettings::new(typed)?;
     let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
+    let announced = confirmation::announcement(&request.subject.data);
+    session.printer.say(announced);
     let mut connection = session.connect(Agent::NotNeeded).await?;
     let search = connection.client.submit(&request).await?;
     session.printer.data(format_args!("{search}\n"))?;

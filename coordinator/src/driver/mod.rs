@@ -1,10 +1,12 @@
 //! One task a search: it owns the search's strategy, keeps a few candidates pending and ends the
-//! search by its stop rules. It speaks to the store alone.
+//! search by its stop rules, once its front is confirmed. It speaks to the store alone.
 //!
 //! - [`replay`]: the strategy and what was learned, rebuilt from the store;
+//! - [`confirm`]: what was found is measured afresh before the search ends;
 //! - [`meter`]: the time that counts towards the budget;
 //! - `step`: one look at the store and what follows from it.
 
+mod confirm;
 mod meter;
 mod replay;
 mod step;

@@ -9,6 +9,7 @@ use bitfront_search::event::{Event, EventError};
 use bitfront_search::problem::ProblemError;
 use bitfront_search::strategy::{self, BuildError, Strategy};
 
+use super::confirm::Found;
 use crate::evaluation::Figures;
 use crate::guesses;
 use crate::space::{DecodeError, SearchSpace, SpaceError};
@@ -223,6 +224,26 @@ impl Replay {
                 .collect()
         })?;
         Some(worst.iter().map(|value| value * REFERENCE_MARGIN).collect())
+    }
+
+    /// The candidates that may enter a front.
+    pub(super) fn found(&self) -> Vec<Found> {
+        let objectives = &self.request.objectives;
+        self.learned
+            .iter()
+            .filter_map(|(&candidate, learned)| {
+                let figures = &learned.figures;
+                let scaled = objectives.iter().map(|&figure| figures.scaled(figure));
+                Some(Found {
+                    candidate,
+                    is_baseline: learned.is_baseline,
+                    keeps_limits: figures.violation(&self.request.limits) == 0.0,
+                    size_bytes: figures.size_bytes,
+                    point: figures.point(objectives)?,
+                    scaled: scaled.collect::<Option<_>>()?,
+                })
+            })
+            .collect()
     }
 
     /// Why the search is hopeless, where it is: the first candidates were all given up by every

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitfront_model::{SearchRequest, SearchState};
 use bitfront_search::stop::{Progress, StopRules, stop};
 
+use super::confirm::confirm;
 use super::meter::Meter;
 use super::replay::{Replay, ReplayError};
 use crate::presence::KnownDevice;
@@ -41,6 +42,8 @@ struct Hands {
 struct Running {
     replay: Replay,
     meter: Meter,
+    /// The search is over and its front is measured afresh, which counts towards no budget.
+    confirming: bool,
 }
 
 impl Driver {
@@ -106,6 +109,7 @@ impl Running {
         Ok(Self {
             replay: Replay::new(&stored.request, binding)?,
             meter: Meter::new(stored.active),
+            confirming: false,
         })
     }
 
@@ -149,7 +153,8 @@ impl Hands {
         }
     }
 
-    /// Learns what is new, ends the search where it is done, and keeps candidates pending.
+    /// Learns what is new, keeps candidates pending, and where the search is over has its front
+    /// confirmed before it ends.
     async fn advance(
         &self,
         stored: &StoredSearch,
@@ -168,7 +173,7 @@ impl Hands {
         let now = world.clock.elapsed();
         // Until the first measurement comes back the device prepares: it computes references and
         // an imatrix, which is done once however many candidates follow.
-        let measuring = devices > 0 && running.replay.position().1 > 0;
+        let measuring = devices > 0 && running.replay.position().1 > 0 && !running.confirming;
         let active = running.meter.read(now, measuring);
         if let Some(used) = running.meter.to_note() {
             world.store.spend(self.search, used).await?;
@@ -188,8 +193,23 @@ impl Hands {
             reason = running.stop_reason(stored, active, exhausted);
         }
         if let Some(reason) = reason {
-            return Ok(self.end(stored, state, &reason, active).await?);
+            let progress = match state {
+                SearchState::Done => confirm(world, stored, binding, &running.replay).await?,
+                _ => None,
+            };
+            let Some(progress) = progress else {
+                return Ok(self.end(stored, state, &reason, active).await?);
+            };
+            running.confirming = true;
+            running.meter.read(now, false);
+            if devices > 0 {
+                self.say(stored, &progress).await?;
+            } else {
+                self.say_away(stored, binding).await?;
+            }
+            return Ok(Next::Wait(Some(LOOK_EVERY)));
         }
+        running.confirming = false;
         if devices > 0 {
             self.say(stored, "").await?;
             let left = stored
@@ -199,10 +219,7 @@ impl Hands {
                 .map(|time| time.saturating_sub(active));
             Ok(Next::Wait(Some(LOOK_EVERY.min(left.unwrap_or(LOOK_EVERY)))))
         } else {
-            let profile = world.store.profile(binding.hardware_profile).await?;
-            let profile = profile.map_or_else(String::new, |profile| profile.summary());
-            self.say(stored, &format!("waiting for its device ({profile})"))
-                .await?;
+            self.say_away(stored, binding).await?;
             Ok(Next::Wait(Some(LOOK_EVERY)))
         }
     }
@@ -276,7 +293,15 @@ impl Hands {
         Ok(Next::Again)
     }
 
-    /// Says what the search waits for, where that has changed.
+    /// Says that the search waits for the device that it is bound to.
+    async fn say_away(&self, stored: &StoredSearch, binding: &Binding) -> Result<(), StoreError> {
+        let profile = self.world.store.profile(binding.hardware_profile).await?;
+        let profile = profile.map_or_else(String::new, |profile| profile.summary());
+        self.say(stored, &format!("waiting for its device ({profile})"))
+            .await
+    }
+
+    /// Says what the search waits for or does, where that has changed.
     async fn say(&self, stored: &StoredSearch, reason: &str) -> Result<(), StoreError> {
         if stored.reason != reason {
             self.world.store.wait(self.search, reason).await?;

@@ -53,6 +53,11 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
             &["subject.data.context", "256 at most"],
         ),
         (
+            "nothing to confirm on",
+            |r| r.subject.data.held_back.as_mut().unwrap().windows = 0,
+            &["held_back", "leave it out"],
+        ),
+        (
             "no windows",
             |r| r.subject.data.evaluation_windows = 0,
             &["evaluation_windows"],

@@ -246,7 +246,8 @@ async fn check_one_profile(
     })
 }
 
-/// The least by one figure within the limits, and where it is.
+/// The least by one figure within the limits, and where it is. Figures that were confirmed are
+/// preferred: the others are of another text, and of chosen plans they are too kind.
 fn choose<'a, 'b>(
     measured: &'b [Measured<'a>],
     model: &str,
@@ -254,7 +255,7 @@ fn choose<'a, 'b>(
     by: Objective,
 ) -> Result<(&'b Measured<'a>, usize), ServiceError> {
     let mut looked_at = 0;
-    let mut best: Option<(f64, (&Measured<'_>, usize))> = None;
+    let mut best: Option<((bool, f64), (&Measured<'_>, usize))> = None;
     let mut nearest: Option<(f64, &Figures)> = None;
     for one in measured {
         for &position in &one.positions {
@@ -265,10 +266,11 @@ fn choose<'a, 'b>(
                 if nearest.is_none_or(|(least, _)| violation < least) {
                     nearest = Some((violation, figures));
                 }
-            } else if let Some(figure) = figures.figure(by)
-                && best.is_none_or(|(least, _)| figure < least)
-            {
-                best = Some((figure, (one, position)));
+            } else if let Some(figure) = figures.figure(by) {
+                let rank = (!one.standing.confirmed.contains(position), figure);
+                if best.is_none_or(|(least, _)| rank < least) {
+                    best = Some((rank, (one, position)));
+                }
             }
         }
     }

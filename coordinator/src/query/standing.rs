@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use bitfront_model::{Limits, Objective};
+use bitfront_model::{Limits, Objective, SearchState};
 use bitfront_search::front::{knee, non_dominated};
 use bitfront_search::hypervolume::hypervolume;
 
+use super::confirmation::Confirmed;
 use crate::error::ServiceError;
 use crate::evaluation::Figures;
 use crate::store::{StoredCandidate, StoredSearch};
@@ -19,7 +20,10 @@ pub(super) struct Standing {
     pub(super) eligible: Vec<usize>,
     /// Those that nothing dominates by the means alone, ascending: what the search steers by.
     pub(super) front: Vec<usize>,
+    /// Of the front by the search's own figures.
     pub(super) hypervolume: Option<f64>,
+    /// What was measured afresh; nothing until the search is done.
+    pub(super) confirmed: Confirmed,
 }
 
 impl Standing {
@@ -39,7 +43,12 @@ impl Standing {
                 figures[position].add(score);
             }
         }
-        Ok(Self::from(search, candidates, figures))
+        let mut standing = Self::from(search, candidates, figures);
+        if search.state == SearchState::Done {
+            let confirmations = world.store.confirmations(search.id).await?;
+            standing.publish(search, &confirmations);
+        }
+        Ok(standing)
     }
 
     fn from(
@@ -67,6 +76,7 @@ impl Standing {
             eligible: positions,
             front,
             hypervolume,
+            confirmed: Confirmed::default(),
         }
     }
 

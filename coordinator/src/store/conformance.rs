@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod confirmations;
 mod searches;
 mod tasks;
 
@@ -54,6 +55,11 @@ const CASES: &[(&str, Case)] = cases![
     tasks::measurements_read_back_whole_and_in_order,
     tasks::an_order_that_was_not_executed_is_noted,
     tasks::a_quality_is_measured_once_for_all_searches_over_one_subject,
+    confirmations::a_confirmation_is_measured_once_and_no_score,
+    confirmations::confirmations_cancel_what_the_search_still_wanted,
+    confirmations::more_budget_puts_confirmations_off,
+    confirmations::a_confirmation_that_fails_leaves_the_candidate_as_it_is,
+    confirmations::only_a_running_search_confirms_and_only_its_own,
 ];
 
 /// Runs every case on a store of its own and reports all that fail.
@@ -127,7 +133,7 @@ fn ending(reason: &str, counts: bool) -> LeaseEnding {
 }
 
 /// A device and a running search with candidates of these precisions.
-async fn running(store: &Arc<dyn Store>, precisions: &[Precision]) -> (i64, i64) {
+pub(crate) async fn running(store: &Arc<dyn Store>, precisions: &[Precision]) -> (i64, i64) {
     let device = fixtures::registration("one");
     let device = store.register(&device, NOW).await.unwrap();
     let search = store.submit(&new_search(), NOW).await.unwrap();
@@ -140,7 +146,7 @@ async fn running(store: &Arc<dyn Store>, precisions: &[Precision]) -> (i64, i64)
     (device, search)
 }
 
-async fn claim(store: &Arc<dyn Store>, device: i64) -> Claimed {
+pub(crate) async fn claim(store: &Arc<dyn Store>, device: i64) -> Claimed {
     let claimed = store.claim(&claimant(device), NOW).await.unwrap();
     claimed.expect("a task is queued")
 }
@@ -153,6 +159,7 @@ fn report_with(claimed: &Claimed, key: &str, measurement: Option<Measurement>) -
         search: claimed.search,
         candidate: claimed.candidate,
         kind: claimed.kind,
+        purpose: claimed.purpose,
         subject: request.subject,
         plan,
         workloads: match claimed.kind {
@@ -170,7 +177,7 @@ fn report_with(claimed: &Claimed, key: &str, measurement: Option<Measurement>) -
     }
 }
 
-async fn report(store: &Arc<dyn Store>, claimed: &Claimed, key: &str) -> Receipt {
+pub(crate) async fn report(store: &Arc<dyn Store>, claimed: &Claimed, key: &str) -> Receipt {
     let report = report_with(claimed, key, None);
     store.record(&report, NOW).await.unwrap()
 }

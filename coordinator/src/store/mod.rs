@@ -22,8 +22,9 @@ use async_trait::async_trait;
 use bitfront_model::{Budget, Digest, HardwareProfile, LeaseToken, Receipt, Registration, Report};
 
 pub(crate) use rows::{
-    Binding, Claimant, Claimed, Ending, HeldLease, LeaseEnding, NewCandidate, NewSearch, Requeued,
-    Score, ScoreOutcome, StoredCandidate, StoredDevice, StoredMeasurement, StoredSearch, TaskFacts,
+    Binding, Claimant, Claimed, Ending, HeldLease, LeaseEnding, NewCandidate, NewConfirmation,
+    NewSearch, Requeued, Score, ScoreOutcome, StoredCandidate, StoredConfirmation, StoredDevice,
+    StoredMeasurement, StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -59,7 +60,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn cancel(&self, search: i64, now_ms: i64)
     -> Result<Option<Vec<LeaseToken>>, StoreError>;
     /// Replaces the budget; a done or cancelled search runs (or, unbound, queues) again, with its
-    /// cancelled tasks unless their candidate is infeasible. False for a failed or unknown one.
+    /// cancelled tasks unless their candidate is infeasible. Confirmations that are queued are
+    /// cancelled, since the front will be another one. False for a failed or unknown search.
     async fn resume(&self, search: i64, budget: &Budget) -> Result<bool, StoreError>;
 
     /// Adds a candidate with its tasks to a running search. None where the search does not run.
@@ -76,10 +78,17 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The candidates of a search with a number above `after`, in order.
     async fn candidates(&self, search: i64, after: i64)
     -> Result<Vec<StoredCandidate>, StoreError>;
+    /// Queues confirmations of a running search, those that were cancelled too; ones that are
+    /// there already stay as they are. The search's own queued tasks are cancelled, since it is
+    /// over. False where the search does not run.
+    async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError>;
+    /// The confirmations of a search, by candidate and kind.
+    async fn confirmations(&self, search: i64) -> Result<Vec<StoredConfirmation>, StoreError>;
     /// The accepted measurements of a search with a number above `after`, in order, by the
-    /// figures that the search steers by.
+    /// figures that the search steers by; confirmations are not among them.
     async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError>;
-    /// The accepted measurements of a search, or of one candidate of it, whole and in order.
+    /// The accepted measurements of a search, or of one candidate of it, whole and in order,
+    /// confirmations among them.
     async fn measurements(
         &self,
         search: i64,
@@ -105,8 +114,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn task(&self, task: i64) -> Result<Option<TaskFacts>, StoreError>;
     /// Appends a measurement, once for every idempotency key. It ends the task where the token
     /// holds it, or where nobody does and it is queued; otherwise it is kept as a repeat. An
-    /// infeasible one that ends its task also cancels the candidate's queued tasks. The report
-    /// must have been checked against [`Self::task`].
+    /// infeasible one that ends its task also cancels the candidate's queued tasks of the same
+    /// purpose. The report must have been checked against [`Self::task`].
     async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError>;
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitfront_model::{
     Budget, Digest, LeaseToken, Measurement, ModelSpec, NumericsClass, Plan, Precision,
-    Registration, SearchRequest, SearchState, TaskKind, Workload,
+    Registration, SearchRequest, SearchState, TaskKind, TaskPurpose, Workload,
 };
 use bitfront_search::space::Genome;
 
@@ -117,11 +117,32 @@ pub(crate) enum ScoreOutcome {
     Infeasible { reason: String, abandoned: bool },
 }
 
+/// One figure of a candidate that is measured afresh.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NewConfirmation {
+    pub(crate) candidate: i64,
+    pub(crate) kind: TaskKind,
+    /// As for [`NewCandidate::tasks`].
+    pub(crate) target: String,
+}
+
+/// How far a figure that is measured afresh has come.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredConfirmation {
+    pub(crate) candidate: i64,
+    pub(crate) kind: TaskKind,
+    /// Somebody measures it, or will.
+    pub(crate) pending: bool,
+    /// What came out; none while pending, and where it was cancelled.
+    pub(crate) score: Option<Score>,
+}
+
 /// An accepted measurement, whole.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StoredMeasurement {
     pub(crate) id: i64,
     pub(crate) candidate: i64,
+    pub(crate) purpose: TaskPurpose,
     pub(crate) measurement: Measurement,
     pub(crate) executed_as_planned: bool,
     pub(crate) device: String,
@@ -148,6 +169,7 @@ pub(crate) struct Claimed {
     pub(crate) search: i64,
     pub(crate) candidate: i64,
     pub(crate) kind: TaskKind,
+    pub(crate) purpose: TaskPurpose,
     pub(crate) precisions: Vec<Precision>,
     /// Hand-outs that count against the task, this one included.
     pub(crate) attempts: u32,

@@ -104,6 +104,8 @@ passed_on! {
     add_candidate(search: i64, candidate: &NewCandidate, now_ms: i64) -> Option<i64>;
     search_of(candidate: i64) -> Option<i64>;
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
+    confirm(search: i64, wanted: &[NewConfirmation]) -> bool;
+    confirmations(search: i64) -> Vec<StoredConfirmation>;
     scores(search: i64, after: i64) -> Vec<Score>;
     measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;
     first_timing(search: i64) -> Option<StoredMeasurement>;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Device, Figure, Front, FrontPoint, ModelSpec, NumericsClass, Registration, SearchRequest,
-    SearchStatus,
+    Best, Confirmation, Device, Figure, Front, FrontPoint, ModelSpec, NumericsClass, Registration,
+    SearchRequest, SearchStatus,
 };
 
 use super::{
@@ -47,7 +47,60 @@ pub fn front_point(wire: v1::FrontPoint, spec: &ModelSpec) -> Result<FrontPoint,
         )?,
         infeasible: wire.infeasible,
         placing: message("placing", wire.placing)?,
+        was_on_front: wire.was_on_front,
+        confirmation: optional("confirmation", wire.confirmation)?,
+        unconfirmed: wire.unconfirmed,
     })
+}
+
+impl TryFrom<v1::Confirmation> for Confirmation {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Confirmation) -> Result<Self, Self::Error> {
+        let latency = match wire.latencies {
+            empty if empty.is_empty() => None,
+            latencies => Some(messages("latencies", latencies)?),
+        };
+        Ok(Self {
+            searched_quality: figure(
+                optional("quality", wire.quality)?,
+                ("quality_measurement", wire.quality_measurement),
+                ("quality_evidence", wire.quality_evidence),
+                ("quality_measured_at_ms", wire.quality_measured_at_ms),
+                wire.quality_device,
+            )?,
+            searched_latency: figure(
+                latency,
+                ("latency_measurement", wire.latency_measurement),
+                ("latency_evidence", wire.latency_evidence),
+                ("latency_measured_at_ms", wire.latency_measured_at_ms),
+                wire.latency_device,
+            )?,
+            differs: wire.differs,
+        })
+    }
+}
+
+impl From<&Confirmation> for v1::Confirmation {
+    fn from(confirmation: &Confirmation) -> Self {
+        let quality = confirmation.searched_quality.as_ref();
+        let latency = confirmation.searched_latency.as_ref();
+        Self {
+            quality: quality.map(|figure| (&figure.value).into()),
+            latencies: latency
+                .map(|figure| figure.value.iter().map(Into::into).collect())
+                .unwrap_or_default(),
+            quality_evidence: quality.map(|figure| (&figure.evidence).into()),
+            latency_evidence: latency.map(|figure| (&figure.evidence).into()),
+            quality_measured_at_ms: quality.map(|figure| figure.measured_at_ms),
+            latency_measured_at_ms: latency.map(|figure| figure.measured_at_ms),
+            quality_device: quality.map_or_else(String::new, |figure| figure.device.clone()),
+            latency_device: latency.map_or_else(String::new, |figure| figure.device.clone()),
+            quality_measurement: quality.map(|figure| figure.measurement),
+            latency_measurement: latency.map(|figure| figure.measurement),
+            differs: confirmation.differs,
+        }
+    }
 }
 
 /// Puts a figure together from the fields that hold its parts, given with their names.
@@ -100,6 +153,9 @@ impl From<&FrontPoint> for v1::FrontPoint {
             quality_measurement: quality.map(|figure| figure.measurement),
             latency_measurement: latency.map(|figure| figure.measurement),
             placing: Some((&point.placing).into()),
+            was_on_front: point.was_on_front,
+            confirmation: point.confirmation.as_ref().map(Into::into),
+            unconfirmed: point.unconfirmed.clone(),
         }
     }
 }

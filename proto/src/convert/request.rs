@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, DataSpec, ImatrixSource, Limits, ModelSource, SearchRequest, Subject,
+    Budget, DataSpec, HeldBack, ImatrixSource, Limits, ModelSource, SearchRequest, Subject,
 };
 
-use super::{ConvertError, message, milliseconds, names, nanoseconds, present, word, words};
+use super::{
+    ConvertError, message, milliseconds, names, nanoseconds, optional, present, word, words,
+};
 use crate::v1;
 use crate::v1::imatrix_source::From as WireImatrix;
 
@@ -44,7 +46,28 @@ impl TryFrom<v1::DataSpec> for DataSpec {
             context: wire.context,
             evaluation_windows: wire.evaluation_windows,
             calibration_windows: wire.calibration_windows,
+            held_back: optional("held_back", wire.held_back)?,
         })
+    }
+}
+
+impl TryFrom<v1::HeldBack> for HeldBack {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::HeldBack) -> Result<Self, Self::Error> {
+        Ok(Self {
+            windows: wire.windows,
+            digest: word("digest", &wire.digest)?,
+        })
+    }
+}
+
+impl From<&HeldBack> for v1::HeldBack {
+    fn from(held_back: &HeldBack) -> Self {
+        Self {
+            windows: held_back.windows,
+            digest: held_back.digest.to_string(),
+        }
     }
 }
 
@@ -58,6 +81,7 @@ impl From<&DataSpec> for v1::DataSpec {
             calibration_windows: data.calibration_windows,
             evaluation_digest: data.evaluation_digest.to_string(),
             calibration_digest: data.calibration_digest.to_string(),
+            held_back: data.held_back.as_ref().map(Into::into),
         }
     }
 }

@@ -76,6 +76,7 @@ impl v1::Assignment {
                 plan: Some((&anchor.plan).into()),
                 times: anchor.times.iter().map(Into::into).collect(),
             }),
+            purpose: assignment.purpose.to_string(),
         }
     }
 }
@@ -94,6 +95,7 @@ impl TryFrom<v1::Assignment> for Assignment {
             search: wire.search,
             candidate: wire.candidate,
             kind: word("kind", &wire.kind)?,
+            purpose: word("purpose", &wire.purpose)?,
             subject: message("subject", wire.subject)?,
             plan: plan(present("plan", wire.plan)?, &spec).map_err(|error| error.within("plan"))?,
             workloads: words("workloads", &wire.workloads)?,

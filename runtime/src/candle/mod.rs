@@ -19,7 +19,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitfront_model::{
-    Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, Quality, Subject, Workload,
+    Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, Quality, Subject,
+    TaskPurpose, Workload,
 };
 
 use crate::latency::{self, LatencySettings};
@@ -32,8 +33,8 @@ pub use decoder::{Decoder, Matrices, Observer, Positions};
 pub use kv_cache::KvCache;
 pub(crate) use matrix::dtype;
 pub use matrix::{Arithmetic, Matrix};
+use opened::Need;
 pub use opened::OpenSubject;
-use opened::Purpose;
 pub use switches::CANDLE_VERSION;
 
 /// Tokens that are read in one pass when scoring: enough rows for the kernels, few enough for the
@@ -114,17 +115,17 @@ impl CandleRuntime {
         subject: &Subject,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), RuntimeError> {
-        self.open_for(Purpose::Tensors, subject, progress)
+        self.open_for(Need::Tensors, subject, progress)
     }
 
     fn open_for(
         &mut self,
-        purpose: Purpose,
+        need: Need,
         subject: &Subject,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), RuntimeError> {
         let is_open =
-            |opened: &OpenSubject| opened.digest() == subject.digest() && opened.serves(purpose);
+            |opened: &OpenSubject| opened.digest() == subject.digest() && opened.serves(need);
         if self.opened.as_ref().is_some_and(is_open) {
             return Ok(());
         }
@@ -132,7 +133,7 @@ impl CandleRuntime {
         self.opened = None;
         let class: &NumericsClass = &self.identity.numerics_class;
         let directory = &self.settings.cache_directory;
-        let opened = OpenSubject::open(subject, purpose, class, directory, progress)?;
+        let opened = OpenSubject::open(subject, need, class, directory, progress)?;
         self.opened = Some(opened);
         Ok(())
     }
@@ -179,10 +180,20 @@ impl CandleRuntime {
         plan: &Plan,
         arithmetic: Arithmetic,
     ) -> Result<Measured<Quality>, RuntimeError> {
+        self.score_for(TaskPurpose::Search, plan, arithmetic)
+    }
+
+    /// Scores a plan on the windows that a purpose is served by.
+    fn score_for(
+        &mut self,
+        purpose: TaskPurpose,
+        plan: &Plan,
+        arithmetic: Arithmetic,
+    ) -> Result<Measured<Quality>, RuntimeError> {
         let assembly = self.assemble(plan)?;
         let opened = self.opened()?;
-        let windows = &opened.windows().evaluation;
-        let mut scorer = Scorer::new(opened.reference().ok_or(RuntimeError::NoReference)?);
+        let (windows, reference) = opened.scored(purpose)?;
+        let mut scorer = Scorer::new(reference);
         let context = windows.first().map_or(0, Vec::len);
         let scored = ScoredPositions::of(context);
         let batch = batch_windows(context);
@@ -297,11 +308,21 @@ impl Runtime for CandleRuntime {
         subject: &Subject,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), RuntimeError> {
-        self.open_for(Purpose::Measuring, subject, progress)
+        self.open_for(Need::Measuring, subject, progress)
     }
 
-    fn quality(&mut self, plan: &Plan) -> Result<Measured<Quality>, RuntimeError> {
-        self.score(plan, Arithmetic::Scoring)
+    fn quality(
+        &mut self,
+        plan: &Plan,
+        purpose: TaskPurpose,
+    ) -> Result<Measured<Quality>, RuntimeError> {
+        if purpose == TaskPurpose::Confirm {
+            let opened = self.opened.as_mut().ok_or(RuntimeError::NotOpen)?;
+            let class = &self.identity.numerics_class;
+            let directory = &self.settings.cache_directory;
+            opened.open_held_back(class, directory, &mut |line| tracing::info!("{line}"))?;
+        }
+        self.score_for(purpose, plan, Arithmetic::Scoring)
     }
 
     fn latency(

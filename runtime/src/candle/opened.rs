@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bitfront_model::{Digest, ImatrixSource, NumericsClass, Precision, Subject};
+use bitfront_model::{
+    Digest, HeldBack, ImatrixSource, NumericsClass, Precision, Subject, TaskPurpose,
+};
 
 use crate::imatrix;
 use crate::imatrix_file::{self, Imatrix};
@@ -24,11 +26,15 @@ pub struct OpenSubject {
     windows: Windows,
     imatrix: Option<(Imatrix, Digest)>,
     reference: Option<Reference>,
+    /// Of the held-back windows; made when the first confirmation asks for it.
+    held_back_reference: Option<Reference>,
+    /// [`HeldBack`] of the subject.
+    held_back: Option<HeldBack>,
 }
 
 /// What a subject is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum Need {
     /// Its tensors alone.
     Tensors,
     /// Measuring, which compares with the reference log-probabilities.
@@ -39,7 +45,7 @@ impl OpenSubject {
     /// Opens a subject and checks that it is the one that was submitted.
     pub(crate) fn open(
         subject: &Subject,
-        purpose: Purpose,
+        need: Need,
         numerics_class: &NumericsClass,
         cache_directory: &Path,
         progress: &mut dyn FnMut(&str),
@@ -55,8 +61,9 @@ impl OpenSubject {
             });
         }
         let windows = read_windows(subject, spec.vocabulary_size)?;
+        let decoder = Decoder::new(source.as_ref())?;
         let mut opening = Opening {
-            decoder: Decoder::new(source.as_ref())?,
+            decoder: &decoder,
             source: source.as_ref(),
             windows: &windows,
             float: None,
@@ -64,18 +71,67 @@ impl OpenSubject {
             cache_directory,
         };
         let imatrix = opening.imatrix(subject, progress)?;
-        let reference = match purpose {
-            Purpose::Tensors => None,
-            Purpose::Measuring => Some(opening.reference(progress)?),
+        let reference = match need {
+            Need::Tensors => None,
+            Need::Measuring => {
+                Some(opening.reference(&windows.evaluation, windows.evaluation_digest, progress)?)
+            }
         };
         Ok(Self {
             digest: subject.digest(),
-            decoder: opening.decoder,
+            decoder,
             windows,
             imatrix,
             reference,
+            held_back_reference: None,
+            held_back: subject.data.held_back,
             source,
         })
+    }
+
+    /// Makes the reference of the held-back windows, unless it is there. The unquantized weights
+    /// are loaded for it once more where it is not in the cache.
+    pub(crate) fn open_held_back(
+        &mut self,
+        numerics_class: &NumericsClass,
+        cache_directory: &Path,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RuntimeError> {
+        let held_back = self.held_back.ok_or(RuntimeError::NoHeldBack)?;
+        if self.held_back_reference.is_some() {
+            return Ok(());
+        }
+        let mut opening = Opening {
+            decoder: &self.decoder,
+            source: self.source.as_ref(),
+            windows: &self.windows,
+            float: None,
+            numerics_class,
+            cache_directory,
+        };
+        let windows = &self.windows.held_back;
+        self.held_back_reference = Some(opening.reference(windows, held_back.digest, progress)?);
+        Ok(())
+    }
+
+    /// The windows that are scored for a purpose, and what the unquantized model says of them.
+    pub(crate) fn scored(
+        &self,
+        purpose: TaskPurpose,
+    ) -> Result<(&[Vec<u32>], &Reference), RuntimeError> {
+        let (windows, reference, missing) = match purpose {
+            TaskPurpose::Search => (
+                &self.windows.evaluation,
+                &self.reference,
+                RuntimeError::NoReference,
+            ),
+            TaskPurpose::Confirm => (
+                &self.windows.held_back,
+                &self.held_back_reference,
+                RuntimeError::NoHeldBack,
+            ),
+        };
+        Ok((windows, reference.as_ref().ok_or(missing)?))
     }
 
     /// [`Subject::digest`].
@@ -103,9 +159,9 @@ impl OpenSubject {
         self.reference.as_ref()
     }
 
-    /// True where all is open that `purpose` needs.
-    pub(crate) fn serves(&self, purpose: Purpose) -> bool {
-        purpose == Purpose::Tensors || self.reference.is_some()
+    /// True where all is open that is needed.
+    pub(crate) fn serves(&self, need: Need) -> bool {
+        need == Need::Tensors || self.reference.is_some()
     }
 
     /// The activation statistics.
@@ -201,7 +257,11 @@ fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, Runt
         Some(data.evaluation_windows),
         Some(data.calibration_windows),
     )?;
-    for (part, expected, found) in [
+    let held_back = data.held_back.map(|held_back| {
+        let found = windows.held_back_digest;
+        ("held-back", held_back.digest, found)
+    });
+    for (part, expected, found) in held_back.into_iter().chain([
         (
             "evaluation",
             data.evaluation_digest,
@@ -212,7 +272,7 @@ fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, Runt
             data.calibration_digest,
             windows.calibration_digest,
         ),
-    ] {
+    ]) {
         if expected != found {
             return Err(RuntimeError::OtherData {
                 part,
@@ -226,7 +286,7 @@ fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, Runt
 
 /// What is at hand while a subject is being opened.
 struct Opening<'a> {
-    decoder: Decoder,
+    decoder: &'a Decoder,
     source: &'a dyn Source,
     windows: &'a Windows,
     /// The unquantized weights, loaded when the first step needs them and gone afterwards.
@@ -293,28 +353,33 @@ impl Opening<'_> {
         let float = self.float.as_ref().ok_or(RuntimeError::NotOpen)?;
         let spec = self.source.spec();
         let batch = batch_windows(context);
-        let collected = imatrix::collect(&self.decoder, float, spec, &windows.calibration, batch)?;
+        let collected = imatrix::collect(self.decoder, float, spec, &windows.calibration, batch)?;
         std::fs::create_dir_all(self.cache_directory)
             .map_err(RuntimeError::io("create", self.cache_directory))?;
         imatrix_file::write(&collected, &path)?;
         Ok(imatrix_file::read(&path)?)
     }
 
-    fn reference(&mut self, progress: &mut dyn FnMut(&str)) -> Result<Reference, RuntimeError> {
-        let windows = &self.windows.evaluation;
+    /// What the unquantized model says of some windows, given with their digest.
+    fn reference(
+        &mut self,
+        windows: &[Vec<u32>],
+        digest: Digest,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Reference, RuntimeError> {
         let context = windows.first().map_or(0, Vec::len);
         let shape = ReferenceShape {
             windows: windows.len(),
             positions: ScoredPositions::of(context).count,
             vocabulary: self.source.spec().vocabulary_size as usize,
         };
-        let key = self.key("reference", self.windows.evaluation_digest);
+        let key = self.key("reference", digest);
         let path = self.cache_directory.join(format!("{key}.reference"));
         Reference::open_or_make(path, key, shape, progress, |window| {
             self.float()?;
             let float = self.float.as_ref().ok_or(RuntimeError::NotOpen)?;
             let window = &windows[window..=window];
-            scored_logits(&self.decoder, float, window, Arithmetic::Kernels)
+            scored_logits(self.decoder, float, window, Arithmetic::Kernels)
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bitfront_model::{Anchor, Digest, ImatrixSource, Plan, Precision, Workload};
+use bitfront_model::{Anchor, Digest, ImatrixSource, Plan, Precision, TaskPurpose, Workload};
 use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions, float_matrices};
 use bitfront_runtime::latency::LatencySettings;
 use bitfront_runtime::reference::ScoredPositions;
@@ -19,7 +19,11 @@ fn uniform(runtime: &CandleRuntime, precision: Precision) -> Plan {
 
 fn kld(runtime: &mut CandleRuntime, precision: Precision) -> f64 {
     let plan = uniform(runtime, precision);
-    runtime.quality(&plan).unwrap().value.kld
+    runtime
+        .quality(&plan, TaskPurpose::Search)
+        .unwrap()
+        .value
+        .kld
 }
 
 #[test]
@@ -27,7 +31,7 @@ fn fewer_bits_lose_more_and_the_source_loses_nothing() {
     let directory = TempDir::new().unwrap();
     let mut runtime = opened(directory.path(), &demo(ImatrixSource::Calibration));
     let source = Plan::source(runtime.spec().unwrap()).unwrap();
-    let quality = runtime.quality(&source).unwrap().value;
+    let quality = runtime.quality(&source, TaskPurpose::Search).unwrap().value;
     assert!(quality.kld.abs() < 1e-6, "{}", quality.kld);
     assert!(quality.same_top_rate > 0.999);
     assert_eq!(quality.positions, 4 * 127);
@@ -89,7 +93,7 @@ fn what_executes_is_what_was_asked_for() {
     let layers = spec.layers.len();
     let mixed = (0..layers).map(|index| Precision::ALL[index % Precision::ALL.len()]);
     let mixed = Plan::new(&spec, mixed.collect()).unwrap();
-    let measured = runtime.quality(&mixed).unwrap();
+    let measured = runtime.quality(&mixed, TaskPurpose::Search).unwrap();
     assert_eq!(measured.executed, mixed.precisions());
     assert!(measured.value.kld > 0.0);
     for (index, &precision) in mixed.precisions().iter().enumerate() {
@@ -108,7 +112,7 @@ fn the_divergence_is_that_of_the_definition() {
     let directory = TempDir::new().unwrap();
     let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
     let plan = uniform(&runtime, Precision::Q4K);
-    let fast = runtime.quality(&plan).unwrap().value;
+    let fast = runtime.quality(&plan, TaskPurpose::Search).unwrap().value;
     let matrices = runtime.assemble(&plan).unwrap().matrices;
     let opened = runtime.opened().unwrap();
     let reference = float_matrices(opened.source()).unwrap();
@@ -272,11 +276,11 @@ fn tensors_are_had_without_the_reference() {
     assert!(!files.any(is_reference));
     let bytes = exporting.tensor_bytes(1, Precision::Q3K).unwrap();
     let plan = uniform(&exporting, Precision::Q8_0);
-    let error = exporting.quality(&plan).unwrap_err();
+    let error = exporting.quality(&plan, TaskPurpose::Search).unwrap_err();
     assert!(matches!(error, RuntimeError::NoReference), "{error}");
 
     exporting.open(&subject, &mut |_| {}).unwrap();
-    assert!(exporting.quality(&plan).is_ok());
+    assert!(exporting.quality(&plan, TaskPurpose::Search).is_ok());
     assert_eq!(exporting.tensor_bytes(1, Precision::Q3K).unwrap(), bytes);
 }
 
@@ -318,8 +322,8 @@ fn the_reference_is_announced_kept_and_computed_again_when_damaged() {
     assert_eq!(before.imatrix_digest(), after.imatrix_digest());
     let plan = uniform(&before, Precision::Q3K);
     assert_eq!(
-        before.quality(&plan).unwrap(),
-        after.quality(&plan).unwrap()
+        before.quality(&plan, TaskPurpose::Search).unwrap(),
+        after.quality(&plan, TaskPurpose::Search).unwrap()
     );
 
     let reference = std::fs::read_dir(directory.path())
@@ -394,7 +398,10 @@ fn another_model_or_text_than_was_submitted_is_refused() {
 
     let mut closed = runtime(directory.path());
     let plan = uniform(&opened(directory.path(), &sound), Precision::Q8_0);
-    assert!(matches!(closed.quality(&plan), Err(RuntimeError::NotOpen)));
+    assert!(matches!(
+        closed.quality(&plan, TaskPurpose::Search),
+        Err(RuntimeError::NotOpen)
+    ));
 }
 
 #[test]
@@ -532,4 +539,43 @@ fn an_anchor_that_cannot_be_executed_is_one_error_about_the_anchor() {
         error.contains("anchor") && error.contains(&digest) && error.contains("layers"),
         "{error}"
     );
+}
+
+#[test]
+fn a_confirmation_scores_the_windows_that_follow_and_the_search_never_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut runtime = runtime(directory.path());
+    let few = demo(ImatrixSource::None);
+    let windows = support::Windows {
+        context: 256,
+        evaluation: 8,
+        calibration: 8,
+    };
+    let many = support::subject(&support::demo_model(), &windows, ImatrixSource::None);
+    assert_ne!(few.digest(), many.digest());
+    runtime.open(&few, &mut |_| {}).unwrap();
+    let plan = Plan::uniform(runtime.spec().unwrap(), Precision::Q4_0).unwrap();
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    let searched = runtime.quality(&plan, TaskPurpose::Search).unwrap().value;
+    let before = files();
+    let confirmed = runtime.quality(&plan, TaskPurpose::Confirm).unwrap().value;
+    assert_eq!(
+        files(),
+        before + 1,
+        "the reference is made when it is needed"
+    );
+    runtime.open(&many, &mut |_| {}).unwrap();
+    let both = runtime.quality(&plan, TaskPurpose::Search).unwrap().value;
+    assert_eq!(both.kld_windows[..4], searched.kld_windows);
+    assert_eq!(both.kld_windows[4..], confirmed.kld_windows);
+
+    let mut bare = few.clone();
+    bare.data.held_back = None;
+    runtime.open(&bare, &mut |_| {}).unwrap();
+    let error = runtime.quality(&plan, TaskPurpose::Confirm).unwrap_err();
+    assert!(matches!(error, RuntimeError::NoHeldBack), "{error}");
+    let mut other = few;
+    other.data.held_back.as_mut().unwrap().digest = Digest::of("another text");
+    let error = runtime.open(&other, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("held-back windows"), "{error}");
 }

@@ -61,6 +61,7 @@ pub(crate) fn subject(model: &Path, windows: &Windows, imatrix: ImatrixSource) -
             calibration_windows: windows.calibration,
             evaluation_digest: read.evaluation_digest,
             calibration_digest: read.calibration_digest,
+            held_back: read.held_back_spec(),
         },
         imatrix,
     }

@@ -71,6 +71,35 @@ fn asking_for_few_calibration_windows_leaves_more_to_score() {
 }
 
 #[test]
+fn windows_after_the_scored_ones_are_held_back_unless_they_are_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = prose(100);
+    let path = file(&directory, "text.txt", &text);
+    let tokenizer = byte_level();
+    let read = |path: &Path, scored| {
+        text::read(&tokenizer, path, None, 32, Some(scored), Some(5)).unwrap()
+    };
+    let tokens = tokenizer.encode(&text).unwrap();
+    let window = |index: usize| tokens[index * 32..][..32].to_vec();
+    let windows = read(&path, 7);
+    let expected: Vec<_> = (12..19).map(window).collect();
+    assert_eq!(windows.held_back, expected);
+    assert_eq!(windows.held_back_spec().unwrap().windows, 7);
+    // What is left where the text has fewer, and nothing where it has none.
+    let total = (tokens.len() / 32) as u32;
+    let few = read(&path, total - 5 - 2);
+    assert_eq!(few.held_back.len(), 2);
+    assert_ne!(few.held_back_digest, windows.held_back_digest);
+    let none = read(&path, total - 5);
+    assert_eq!((none.held_back.len(), none.held_back_spec()), (0, None));
+    // A text that repeats itself tells nothing new by what it repeats.
+    let repeated = file(&directory, "repeated.txt", "a ".repeat(2000));
+    let windows = text::read(&tokenizer, &repeated, None, 32, Some(3), Some(0)).unwrap();
+    assert_eq!(windows.evaluation[1], windows.evaluation[2]);
+    assert_eq!(windows.held_back_spec(), None);
+}
+
+#[test]
 fn every_window_begins_with_the_beginning_token_where_the_model_has_one() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(&directory, "text.txt", prose(60));

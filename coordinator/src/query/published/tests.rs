@@ -74,6 +74,9 @@ fn point(candidate: i64, size_bytes: u64, kld: f64, noise: f64, decode_ns: f64) 
         latency: figure(latencies.collect()),
         infeasible: None,
         placing: Placing::default(),
+        was_on_front: false,
+        confirmation: None,
+        unconfirmed: None,
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) async fn add(
     };
     for (kind, target) in &candidate.tasks {
         let task: i64 = sqlx::query_scalar(
-            "INSERT INTO tasks (candidate, kind, target, state) VALUES (?, ?, ?, 'queued')
-             RETURNING id",
+            "INSERT INTO tasks (candidate, kind, purpose, target, state)
+             VALUES (?, ?, 'search', ?, 'queued') RETURNING id",
         )
         .bind(id)
         .bind(kind.name())
@@ -51,7 +51,8 @@ pub(super) async fn add(
 
 /// Ends a new quality task at once where another search knows its outcome: the quality of one
 /// plan of one subject is the same wherever the numerics class is. A time never is: it is
-/// measured anew beside the times that it is compared with.
+/// measured anew beside the times that it is compared with. Confirmations neither give nor take:
+/// they are there to be measured afresh.
 async fn reuse_quality(
     connection: &mut SqliteConnection,
     search: i64,
@@ -66,6 +67,7 @@ async fn reuse_quality(
               JOIN candidates c ON c.plan_digest = plan.plan_digest AND c.id <> plan.id
               JOIN searches s ON s.id = c.search
               JOIN tasks t ON t.candidate = c.id AND t.kind = new.kind AND t.target = new.target
+                          AND t.purpose = new.purpose
               JOIN measurements m ON m.task = t.id
          WHERE new.id = ? AND m.accepted = 1 AND m.outcome = 'quality'
            AND m.executed_as_planned = 1 AND m.reused_from IS NULL

@@ -4,7 +4,7 @@ use bitfront_model::{LeaseToken, Measurement, Outcome, Receipt, Report};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::decode::{corrupt, json, parsed, split};
+use super::decode::{corrupt, json, parsed, split, word};
 use super::{Failure, Score, ScoreOutcome, StoreError, StoredMeasurement, devices};
 
 pub(super) async fn record(
@@ -94,7 +94,7 @@ pub(super) async fn append(
         }
     };
     let about = sqlx::query(
-        "SELECT l.device, c.id AS candidate, c.plan
+        "SELECT l.device, c.id AS candidate, c.plan, t.purpose
          FROM leases l JOIN tasks t ON t.id = l.task JOIN candidates c ON c.id = t.candidate
          WHERE l.task = ? AND l.epoch = ?",
     )
@@ -136,9 +136,11 @@ pub(super) async fn append(
     if row.accepted && infeasible.is_some() {
         // What cannot be executed need not be measured in another way.
         sqlx::query(
-            "UPDATE tasks SET state = 'cancelled' WHERE candidate = ? AND state = 'queued'",
+            "UPDATE tasks SET state = 'cancelled'
+             WHERE candidate = ? AND purpose = ? AND state = 'queued'",
         )
         .bind(candidate)
+        .bind(about.try_get::<String, _>("purpose")?)
         .execute(&mut *connection)
         .await?;
     }
@@ -157,46 +159,48 @@ pub(super) async fn scores(
         "SELECT m.id, t.candidate, m.outcome, m.kld, m.decode_ns, m.prefill_ns, m.infeasible,
                 m.executed_as_planned
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
-         WHERE c.search = ? AND m.id > ? AND m.accepted = 1 ORDER BY m.id",
+         WHERE c.search = ? AND m.id > ? AND m.accepted = 1 AND t.purpose = 'search'
+         ORDER BY m.id",
     )
     .bind(search)
     .bind(after)
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let id: i64 = row.try_get("id")?;
-            let what = || format!("measurement {id}");
-            let outcome: String = row.try_get("outcome")?;
-            let figure = |column: &str| -> Result<f64, Failure> {
-                let value: Option<f64> = row.try_get(column)?;
-                value.ok_or_else(|| corrupt(what(), format!("{column} is missing")))
-            };
-            let outcome = match outcome.as_str() {
-                "quality" => ScoreOutcome::Quality {
-                    kld: figure("kld")?,
-                },
-                "latency" => ScoreOutcome::Latency {
-                    decode_ns: figure("decode_ns")?,
-                    prefill_ns: figure("prefill_ns")?,
-                },
-                "infeasible" | "abandoned" => {
-                    let reason: Option<String> = row.try_get("infeasible")?;
-                    ScoreOutcome::Infeasible {
-                        reason: reason.unwrap_or_default(),
-                        abandoned: outcome == "abandoned",
-                    }
-                }
-                other => return Err(corrupt(what(), format!("unknown outcome `{other}`"))),
-            };
-            Ok(Score {
-                measurement: id,
-                candidate: row.try_get("candidate")?,
-                executed_as_planned: row.try_get("executed_as_planned")?,
-                outcome,
-            })
-        })
-        .collect()
+    rows.iter().map(score).collect()
+}
+
+/// One score of a row that has its columns.
+pub(super) fn score(row: &SqliteRow) -> Result<Score, Failure> {
+    let id: i64 = row.try_get("id")?;
+    let what = || format!("measurement {id}");
+    let outcome: String = row.try_get("outcome")?;
+    let figure = |column: &str| -> Result<f64, Failure> {
+        let value: Option<f64> = row.try_get(column)?;
+        value.ok_or_else(|| corrupt(what(), format!("{column} is missing")))
+    };
+    let outcome = match outcome.as_str() {
+        "quality" => ScoreOutcome::Quality {
+            kld: figure("kld")?,
+        },
+        "latency" => ScoreOutcome::Latency {
+            decode_ns: figure("decode_ns")?,
+            prefill_ns: figure("prefill_ns")?,
+        },
+        "infeasible" | "abandoned" => {
+            let reason: Option<String> = row.try_get("infeasible")?;
+            ScoreOutcome::Infeasible {
+                reason: reason.unwrap_or_default(),
+                abandoned: outcome == "abandoned",
+            }
+        }
+        other => return Err(corrupt(what(), format!("unknown outcome `{other}`"))),
+    };
+    Ok(Score {
+        measurement: id,
+        candidate: row.try_get("candidate")?,
+        executed_as_planned: row.try_get("executed_as_planned")?,
+        outcome,
+    })
 }
 
 pub(super) async fn whole(
@@ -205,7 +209,7 @@ pub(super) async fn whole(
     candidate: Option<i64>,
 ) -> Result<Vec<StoredMeasurement>, Failure> {
     let rows = sqlx::query(
-        "SELECT m.id, t.candidate, m.payload, m.executed_as_planned, d.name AS device,
+        "SELECT m.id, t.candidate, t.purpose, m.payload, m.executed_as_planned, d.name AS device,
                 m.received_at
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
                              JOIN devices d ON d.id = m.device
@@ -223,7 +227,7 @@ pub(super) async fn first_timing(
     search: i64,
 ) -> Result<Option<StoredMeasurement>, Failure> {
     let row = sqlx::query(
-        "SELECT m.id, t.candidate, m.payload, m.executed_as_planned, d.name AS device,
+        "SELECT m.id, t.candidate, t.purpose, m.payload, m.executed_as_planned, d.name AS device,
                 m.received_at
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
                              JOIN devices d ON d.id = m.device
@@ -240,6 +244,7 @@ fn stored(row: &SqliteRow) -> Result<StoredMeasurement, Failure> {
     Ok(StoredMeasurement {
         id,
         candidate: row.try_get("candidate")?,
+        purpose: word(row, "purpose")?,
         measurement: parsed(&format!("measurement {id}"), row.try_get("payload")?)?,
         executed_as_planned: row.try_get("executed_as_planned")?,
         device: row.try_get("device")?,

@@ -7,6 +7,7 @@
 //! nobody.
 
 mod candidates;
+mod confirmations;
 mod decode;
 mod devices;
 mod measurements;
@@ -230,6 +231,17 @@ impl Store for SqliteStore {
         after: i64,
     ) -> Result<Vec<StoredCandidate>, StoreError> {
         read!(self, "list candidates", candidates::after, search, after)
+    }
+
+    async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError> {
+        let wanted = wanted.to_vec();
+        write!(self, "queue confirmations", |connection| {
+            confirmations::queue(connection, search, &wanted)
+        })
+    }
+
+    async fn confirmations(&self, search: i64) -> Result<Vec<StoredConfirmation>, StoreError> {
+        read!(self, "list confirmations", confirmations::all, search)
     }
 
     async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError> {

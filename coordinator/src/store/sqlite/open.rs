@@ -156,6 +156,7 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), S
         .map(|migration| migration.version)
         .max()
         .unwrap_or(0);
+    foreign_keys(path, connection, false).await?;
     // Hidden in sqlx's documentation, but the way around the generic `run`, whose future is not
     // `Send` for every lifetime of the connection.
     MIGRATIONS
@@ -177,7 +178,37 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), S
                 path: path.to_owned(),
                 reason: other.to_string(),
             },
-        })
+        })?;
+    let broken: Option<(String,)> =
+        sqlx::query_as("SELECT \"table\" FROM pragma_foreign_key_check LIMIT 1")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed(path))?;
+    if let Some((table,)) = broken {
+        return Err(StoreError::Corrupt {
+            what: format!("{}, table {table}", path.display()),
+            reason: "a row refers to one that is missing".to_owned(),
+        });
+    }
+    foreign_keys(path, connection, true).await
+}
+
+/// A table that is made anew under its old name takes none of the rows that refer to it along, so
+/// migrations run without foreign keys; within a transaction the setting cannot be changed.
+async fn foreign_keys(
+    path: &Path,
+    connection: &mut SqliteConnection,
+    on: bool,
+) -> Result<(), StoreError> {
+    let setting = match on {
+        true => "PRAGMA foreign_keys = ON",
+        false => "PRAGMA foreign_keys = OFF",
+    };
+    sqlx::query(setting)
+        .execute(connection)
+        .await
+        .map_err(failed(path))?;
+    Ok(())
 }
 
 fn failed(path: &Path) -> impl Fn(sqlx::Error) -> StoreError {

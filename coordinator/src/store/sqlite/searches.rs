@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bitfront_model::{Budget, Digest, LeaseToken, NumericsClass, SearchRequest, SearchState};
+use bitfront_model::{
+    Budget, Digest, LeaseToken, NumericsClass, SearchRequest, SearchState, TaskPurpose,
+};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
@@ -10,7 +12,7 @@ use super::decode::{
     corrupt, joined, json, milliseconds, optional_unsigned, optional_word, parsed, signed, split,
     unsigned, word,
 };
-use super::{Binding, Ending, Failure, NewSearch, StoredSearch};
+use super::{Binding, Ending, Failure, NewSearch, StoredSearch, confirmations};
 
 /// The key of the request's JSON that is stored on its own, in `models`.
 const SPEC: &str = "spec";
@@ -299,13 +301,14 @@ pub(super) async fn resume(
     if resumed.rows_affected() == 0 {
         return Ok(false);
     }
+    confirmations::cancel_queued(connection, search, TaskPurpose::Confirm).await?;
     sqlx::query(
         "UPDATE tasks SET state = 'queued'
-         WHERE state = 'cancelled'
+         WHERE state = 'cancelled' AND purpose = 'search'
            AND candidate IN (SELECT id FROM candidates WHERE search = ?)
            AND candidate NOT IN (
                SELECT t.candidate FROM measurements m JOIN tasks t ON t.id = m.task
-               WHERE m.accepted = 1 AND m.outcome IN ('infeasible', 'abandoned'))",
+               WHERE m.accepted = 1 AND t.purpose = 'search' AND m.outcome IN ('infeasible', 'abandoned'))",
     )
     .bind(search)
     .execute(connection)

@@ -61,7 +61,7 @@ pub(super) async fn claim(
         .await?;
     devices::seen(connection, claimant.device, now_ms).await?;
     let row = sqlx::query(
-        "SELECT c.search, c.id AS candidate, c.plan, t.kind, t.attempts
+        "SELECT c.search, c.id AS candidate, c.plan, t.kind, t.purpose, t.attempts
          FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = ?",
     )
     .bind(task)
@@ -72,6 +72,7 @@ pub(super) async fn claim(
         search: row.try_get("search")?,
         candidate: row.try_get("candidate")?,
         kind: word(&row, "kind")?,
+        purpose: word(&row, "purpose")?,
         precisions: split("candidates.plan", row.try_get("plan")?)?,
         attempts: row.try_get("attempts")?,
     }))

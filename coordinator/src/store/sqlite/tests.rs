@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bitfront_model::{Precision, TaskKind, TaskPurpose};
+
 use super::*;
 use crate::fixtures;
 use crate::store::conformance;
@@ -74,7 +76,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 1)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 2)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -225,4 +227,102 @@ async fn what_cannot_be_read_is_named() {
         "{error}"
     );
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+/// A database as the first schema alone makes it.
+async fn first_version(path: &std::path::Path) -> sqlx::SqliteConnection {
+    use sqlx::ConnectOptions;
+    use sqlx::migrate::Migrator;
+
+    static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+    let first = Migrator {
+        migrations: MIGRATIONS.iter().take(1).cloned().collect(),
+        ..Migrator::DEFAULT
+    };
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    first
+        .run_direct(None, &mut connection, false)
+        .await
+        .unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations() {
+    use sqlx::Connection;
+
+    let folder = folder();
+    let (old, new) = (
+        folder.path().join("old.sqlite"),
+        folder.path().join("new.sqlite"),
+    );
+    // Rows as this version writes them, all but the purpose, which the first one did not know.
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&new).await.unwrap());
+    let (device, search) = conformance::running(&store, &[Precision::Q8_0, Precision::Q4K]).await;
+    let claimed = conformance::claim(&store, device).await;
+    conformance::report(&store, &claimed, "quality").await;
+    let held = conformance::claim(&store, device).await;
+    let mut connection = first_version(&old).await;
+    let attach = format!("ATTACH '{}' AS new", new.display());
+    sqlx::query(sqlx::AssertSqlSafe(attach))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for table in [
+        "hardware_profiles",
+        "devices",
+        "models",
+        "searches",
+        "candidates",
+        "leases",
+        "measurements",
+    ] {
+        let copy = format!("INSERT INTO {table} SELECT * FROM new.{table}");
+        let _ = sqlx::query("PRAGMA foreign_keys = OFF")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(copy))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    sqlx::query(
+        "INSERT INTO tasks SELECT id, candidate, kind, target, state, epoch, attempts, lease_until
+         FROM new.tasks",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+
+    let migrated: Arc<dyn Store> = Arc::new(SqliteStore::open(&old).await.unwrap());
+    assert_eq!(
+        migrated.searches().await.unwrap(),
+        store.searches().await.unwrap()
+    );
+    let scores = migrated.scores(search, 0).await.unwrap();
+    assert_eq!(scores, store.scores(search, 0).await.unwrap());
+    assert_eq!(scores.len(), 1);
+    assert_eq!(
+        migrated.leased().await.unwrap(),
+        store.leased().await.unwrap()
+    );
+    // What was leased under the old schema ends under the new one, and rows still hold together.
+    conformance::report(&migrated, &held, "latency").await;
+    let wanted = NewConfirmation {
+        candidate: claimed.candidate,
+        kind: TaskKind::Quality,
+        target: fixtures::registration("one").numerics_class.0,
+    };
+    assert!(migrated.confirm(search, &[wanted]).await.unwrap());
+    let fresh = conformance::claim(&migrated, device).await;
+    assert_eq!(fresh.purpose, TaskPurpose::Confirm);
+    assert!(fresh.token.task > held.token.task);
+    conformance::report(&migrated, &fresh, "fresh").await;
+    assert_eq!(migrated.scores(search, 0).await.unwrap().len(), 2);
+    assert_eq!(migrated.measurements(search, None).await.unwrap().len(), 3);
 }

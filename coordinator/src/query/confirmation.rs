@@ -1,0 +1,142 @@
+//! The figures that are published once a search is done: those that were measured afresh.
+//!
+//! Qualities on the held-back windows and on the scored ones are figures of different texts, so
+//! confirmed points are compared with each other and with nothing else.
+
+use std::collections::{HashMap, HashSet};
+
+use bitfront_model::{Confirmation, Figure, Latency, Quality};
+use bitfront_search::front::non_dominated;
+
+use super::Standing;
+use crate::evaluation::Figures;
+use crate::store::{ScoreOutcome, StoredConfirmation, StoredSearch};
+
+/// Standard errors on either side of a mean that hold it with 95 %.
+const NORMAL_95: f64 = 1.96;
+
+/// What was measured afresh, by position in the standing.
+#[derive(Debug, Default)]
+pub(super) struct Confirmed {
+    /// The front by the search's own figures, where another one is published.
+    searched_front: Option<Vec<usize>>,
+    positions: HashSet<usize>,
+    /// Why there are no fresh figures.
+    failed: HashMap<usize, String>,
+}
+
+impl Confirmed {
+    /// The published figures of a candidate are fresh ones.
+    pub(super) fn contains(&self, position: usize) -> bool {
+        self.positions.contains(&position)
+    }
+
+    /// Why confirming a candidate failed.
+    pub(super) fn failure(&self, position: usize) -> Option<&String> {
+        self.failed.get(&position)
+    }
+}
+
+impl Standing {
+    /// Puts fresh figures in the place of the search's own, and makes the front of them.
+    pub(super) fn publish(&mut self, search: &StoredSearch, confirmations: &[StoredConfirmation]) {
+        let request = &search.request;
+        let mut by_candidate: HashMap<i64, Vec<&StoredConfirmation>> = HashMap::new();
+        for confirmation in confirmations {
+            let of_candidate = by_candidate.entry(confirmation.candidate);
+            of_candidate.or_default().push(confirmation);
+        }
+        let mut confirmed = Confirmed::default();
+        let (mut positions, mut points) = (Vec::new(), Vec::new());
+        for (position, candidate) in self.candidates.iter().enumerate() {
+            let Some(confirmations) = by_candidate.get(&candidate.id) else {
+                continue;
+            };
+            let mut fresh = Figures::of(candidate);
+            if request.subject.data.held_back.is_none() {
+                fresh.kld = self.figures[position].kld;
+            }
+            for score in confirmations.iter().filter_map(|one| one.score.as_ref()) {
+                fresh.add(score);
+                if let ScoreOutcome::Infeasible { reason, .. } = &score.outcome {
+                    confirmed.failed.insert(position, reason.clone());
+                }
+            }
+            if let Some(point) = fresh.point(&request.objectives) {
+                self.figures[position] = fresh;
+                confirmed.positions.insert(position);
+                positions.push(position);
+                points.push(point);
+            }
+        }
+        if !positions.is_empty() {
+            let places = non_dominated(&points);
+            let front = places.iter().map(|&place| positions[place]).collect();
+            confirmed.searched_front = Some(std::mem::replace(&mut self.front, front));
+            self.eligible = positions;
+        }
+        self.confirmed = confirmed;
+    }
+
+    /// On the front by the search's own figures.
+    pub(super) fn was_on_front(&self, position: usize) -> bool {
+        let searched = self.confirmed.searched_front.as_ref();
+        searched.unwrap_or(&self.front).contains(&position)
+    }
+}
+
+/// The figures of one purpose.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    pub(super) quality: Option<Figure<Quality>>,
+    pub(super) latency: Option<Figure<Vec<Latency>>>,
+}
+
+/// The figures to publish and what they replace.
+pub(super) fn replace(searched: Measured, fresh: Measured) -> (Measured, Confirmation) {
+    let differs = fresh.differs(&searched);
+    // Without windows to confirm it on, the search's own quality stands.
+    let (quality, searched_quality) = match fresh.quality {
+        Some(quality) => (Some(quality), searched.quality),
+        None => (searched.quality, None),
+    };
+    let published = Measured {
+        quality,
+        latency: fresh.latency,
+    };
+    let confirmation = Confirmation {
+        searched_quality,
+        searched_latency: searched.latency,
+        differs,
+    };
+    (published, confirmation)
+}
+
+impl Measured {
+    /// A figure lies apart from the other's beyond the intervals of both.
+    fn differs(&self, other: &Self) -> bool {
+        let quality = match (&self.quality, &other.quality) {
+            (Some(one), Some(other)) => apart(kld_interval(&one.value), kld_interval(&other.value)),
+            _ => false,
+        };
+        let latency = match (&self.latency, &other.latency) {
+            (Some(one), Some(other)) => one.value.iter().zip(&other.value).any(|(one, other)| {
+                apart(
+                    (one.interval.low, one.interval.high),
+                    (other.interval.low, other.interval.high),
+                )
+            }),
+            _ => false,
+        };
+        quality || latency
+    }
+}
+
+fn kld_interval(quality: &Quality) -> (f64, f64) {
+    let half = NORMAL_95 * quality.kld_standard_error;
+    (quality.kld - half, quality.kld + half)
+}
+
+fn apart(one: (f64, f64), other: (f64, f64)) -> bool {
+    one.1 < other.0 || other.1 < one.0
+}

@@ -1,0 +1,168 @@
+//! Points of a front that are measured afresh.
+
+use super::*;
+
+fn wanted(candidate: i64) -> Vec<NewConfirmation> {
+    let binding = binding();
+    vec![
+        NewConfirmation {
+            candidate,
+            kind: TaskKind::Quality,
+            target: binding.numerics_class.0,
+        },
+        NewConfirmation {
+            candidate,
+            kind: TaskKind::Latency,
+            target: binding.hardware_profile.to_string(),
+        },
+    ]
+}
+
+/// A running search with one candidate that is measured whole; the device, search and candidate.
+async fn measured(store: &Arc<dyn Store>) -> (i64, i64, i64) {
+    let (device, search) = running(store, &[Precision::Q8_0]).await;
+    for key in ["quality", "latency"] {
+        let claimed = claim(store, device).await;
+        assert_eq!(claimed.purpose, TaskPurpose::Search);
+        report(store, &claimed, key).await;
+    }
+    let candidate = store.candidates(search, 0).await.unwrap()[0].id;
+    (device, search, candidate)
+}
+
+async fn nothing_to_claim(store: &Arc<dyn Store>, device: i64) {
+    let claimed = store.claim(&claimant(device), NOW).await.unwrap();
+    assert_eq!(claimed, None);
+}
+
+/// Pending or not, and whether something came out, by kind: quality after latency.
+async fn states(store: &Arc<dyn Store>, search: i64) -> Vec<(bool, bool)> {
+    let confirmations = store.confirmations(search).await.unwrap();
+    confirmations
+        .iter()
+        .map(|one| (one.pending, one.score.is_some()))
+        .collect()
+}
+
+pub(super) async fn a_confirmation_is_measured_once_and_no_score(store: Arc<dyn Store>) {
+    let (device, search, candidate) = measured(&store).await;
+    let scores = store.scores(search, 0).await.unwrap();
+    let wanted = wanted(candidate);
+    assert!(store.confirm(search, &wanted).await.unwrap());
+    assert_eq!(states(&store, search).await, [(true, false); 2]);
+    let quality = claim(&store, device).await;
+    assert_eq!(
+        (quality.kind, quality.purpose),
+        (TaskKind::Quality, TaskPurpose::Confirm)
+    );
+    report(&store, &quality, "fresh quality").await;
+    let latency = claim(&store, device).await;
+    report(&store, &latency, "fresh latency").await;
+    assert!(store.confirm(search, &wanted).await.unwrap());
+    nothing_to_claim(&store, device).await;
+    assert_eq!(states(&store, search).await, [(false, true); 2]);
+    assert_eq!(store.scores(search, 0).await.unwrap(), scores);
+    let purposes: Vec<_> = store
+        .measurements(search, Some(candidate))
+        .await
+        .unwrap()
+        .iter()
+        .map(|one| one.purpose)
+        .collect();
+    use TaskPurpose::{Confirm, Search};
+    assert_eq!(purposes, [Search, Search, Confirm, Confirm]);
+}
+
+pub(super) async fn confirmations_cancel_what_the_search_still_wanted(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q8_0, Precision::Q4K]).await;
+    for key in ["quality", "latency"] {
+        let claimed = claim(&store, device).await;
+        report(&store, &claimed, key).await;
+    }
+    let candidate = store.candidates(search, 0).await.unwrap()[0].id;
+    let confirmed = store.confirm(search, &wanted(candidate)).await.unwrap();
+    assert!(confirmed);
+    for _ in 0..2 {
+        let claimed = claim(&store, device).await;
+        assert_eq!(claimed.purpose, TaskPurpose::Confirm);
+    }
+    nothing_to_claim(&store, device).await;
+    // More budget wants the search's own tasks again.
+    let budget = fixtures::evaluations(100);
+    assert!(store.resume(search, &budget).await.unwrap());
+    assert_eq!(claim(&store, device).await.purpose, TaskPurpose::Search);
+}
+
+pub(super) async fn more_budget_puts_confirmations_off(store: Arc<dyn Store>) {
+    let (device, search, candidate) = measured(&store).await;
+    store.confirm(search, &wanted(candidate)).await.unwrap();
+    let held = claim(&store, device).await;
+    let budget = fixtures::evaluations(100);
+    assert!(store.resume(search, &budget).await.unwrap());
+    nothing_to_claim(&store, device).await;
+    assert_eq!(
+        states(&store, search).await,
+        [(false, false), (true, false)]
+    );
+    // What is being measured is paid for, and what was put off is asked for again.
+    report(&store, &held, "held").await;
+    store.confirm(search, &wanted(candidate)).await.unwrap();
+    assert_eq!(states(&store, search).await, [(true, false), (false, true)]);
+    assert_eq!(claim(&store, device).await.kind, TaskKind::Latency);
+}
+
+pub(super) async fn a_confirmation_that_fails_leaves_the_candidate_as_it_is(store: Arc<dyn Store>) {
+    let (device, search, candidate) = measured(&store).await;
+    let scores = store.scores(search, 0).await.unwrap();
+    store.confirm(search, &wanted(candidate)).await.unwrap();
+    for _ in 0..3 {
+        let claimed = claim(&store, device).await;
+        let ending = ending("its agent went silent", true);
+        store.requeue(claimed.token, &ending, NOW).await.unwrap();
+    }
+    let confirmations = store.confirmations(search).await.unwrap();
+    let outcomes: Vec<_> = confirmations
+        .iter()
+        .filter_map(|one| Some(&one.score.as_ref()?.outcome))
+        .collect();
+    assert!(
+        matches!(
+            outcomes[..],
+            [ScoreOutcome::Infeasible {
+                abandoned: true,
+                ..
+            }]
+        ),
+        "{outcomes:?}"
+    );
+    nothing_to_claim(&store, device).await;
+    assert_eq!(store.scores(search, 0).await.unwrap(), scores);
+    // It does not keep more budget from the candidate's own tasks, nor from another confirmation.
+    assert!(store.cancel(search, NOW).await.unwrap().is_some());
+    let budget = fixtures::evaluations(100);
+    assert!(store.resume(search, &budget).await.unwrap());
+    nothing_to_claim(&store, device).await;
+}
+
+pub(super) async fn only_a_running_search_confirms_and_only_its_own(store: Arc<dyn Store>) {
+    let (device, search, candidate) = measured(&store).await;
+    let other = store.submit(&new_search(), NOW).await.unwrap();
+    assert!(!store.confirm(other, &wanted(candidate)).await.unwrap());
+    assert!(store.bind(other, &binding()).await.unwrap());
+    assert!(store.confirm(other, &wanted(candidate)).await.unwrap());
+    nothing_to_claim(&store, device).await;
+    // Neither gives a confirmation its figure to a candidate of another search.
+    store.confirm(search, &wanted(candidate)).await.unwrap();
+    let claimed = claim(&store, device).await;
+    let mut fresh = report_with(&claimed, "fresh", None);
+    if let Outcome::Quality(quality) = &mut fresh.measurement.outcome {
+        quality.kld *= 2.0;
+    }
+    store.record(&fresh, NOW).await.unwrap();
+    let same = super::candidate(0, Precision::Q8_0);
+    store.add_candidate(other, &same, NOW).await.unwrap();
+    let reused = &store.scores(other, 0).await.unwrap()[0].outcome;
+    assert_eq!(*reused, store.scores(search, 0).await.unwrap()[0].outcome);
+    store.cancel(search, NOW).await.unwrap();
+    assert!(!store.confirm(search, &wanted(candidate)).await.unwrap());
+}

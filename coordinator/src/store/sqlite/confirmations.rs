@@ -1,0 +1,86 @@
+//! Confirmations: tasks that measure points of a front afresh.
+
+use bitfront_model::{SearchState, TaskPurpose};
+use sqlx::{Row, SqliteConnection};
+
+use super::decode::word;
+use super::measurements::score;
+use super::{Failure, NewConfirmation, StoredConfirmation};
+
+pub(super) async fn queue(
+    connection: &mut SqliteConnection,
+    search: i64,
+    wanted: &[NewConfirmation],
+) -> Result<bool, Failure> {
+    let running: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM searches WHERE id = ? AND state = ?")
+            .bind(search)
+            .bind(SearchState::Running.name())
+            .fetch_optional(&mut *connection)
+            .await?;
+    if running.is_none() {
+        return Ok(false);
+    }
+    cancel_queued(connection, search, TaskPurpose::Search).await?;
+    for confirmation in wanted {
+        sqlx::query(
+            "INSERT INTO tasks (candidate, kind, purpose, target, state)
+             SELECT id, ?, 'confirm', ?, 'queued' FROM candidates WHERE id = ? AND search = ?
+             ON CONFLICT (candidate, kind, purpose)
+             DO UPDATE SET state = 'queued' WHERE state = 'cancelled'",
+        )
+        .bind(confirmation.kind.name())
+        .bind(&confirmation.target)
+        .bind(confirmation.candidate)
+        .bind(search)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(true)
+}
+
+/// Cancels what nobody has begun to measure for a purpose.
+pub(super) async fn cancel_queued(
+    connection: &mut SqliteConnection,
+    search: i64,
+    purpose: TaskPurpose,
+) -> Result<(), Failure> {
+    sqlx::query(
+        "UPDATE tasks SET state = 'cancelled'
+         WHERE state = 'queued' AND purpose = ?
+           AND candidate IN (SELECT id FROM candidates WHERE search = ?)",
+    )
+    .bind(purpose.name())
+    .bind(search)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn all(
+    connection: &mut SqliteConnection,
+    search: i64,
+) -> Result<Vec<StoredConfirmation>, Failure> {
+    let rows = sqlx::query(
+        "SELECT m.id, t.candidate, t.kind, t.state, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
+                m.infeasible, m.executed_as_planned
+         FROM tasks t JOIN candidates c ON c.id = t.candidate
+                      LEFT JOIN measurements m ON m.task = t.id AND m.accepted = 1
+         WHERE c.search = ? AND t.purpose = 'confirm' ORDER BY t.candidate, t.kind",
+    )
+    .bind(search)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let state: String = row.try_get("state")?;
+            let measurement: Option<i64> = row.try_get("id")?;
+            Ok(StoredConfirmation {
+                candidate: row.try_get("candidate")?,
+                kind: word(row, "kind")?,
+                pending: matches!(state.as_str(), "queued" | "leased"),
+                score: measurement.map(|_| score(row)).transpose()?,
+            })
+        })
+        .collect()
+}
