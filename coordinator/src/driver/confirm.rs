@@ -43,34 +43,29 @@ pub(super) async fn confirm(
     let mut missing = Vec::new();
     let mut settled = 0;
     for &candidate in &chosen.candidates {
-        let known: Vec<_> = known
-            .iter()
-            .filter(|one| one.candidate == candidate)
-            .collect();
-        let open = |kind| known.iter().any(|one| one.kind == kind && one.pending);
-        let settles = |kind| {
-            known
-                .iter()
-                .any(|one| one.kind == kind && one.score.is_some())
+        let of_candidate = |one: &&StoredConfirmation| one.candidate == candidate;
+        let known: Vec<_> = known.iter().filter(of_candidate).collect();
+        let has_come = |kind| {
+            let is_in = |one: &&StoredConfirmation| one.kind == kind && one.score.is_some();
+            known.iter().any(is_in)
         };
-        // What came out without figures will not come out otherwise.
+        // What came to nothing once will not come out otherwise.
         let failed = known.iter().any(|one| has_failed(one));
-        let wanted = targets
+        let open: Vec<_> = targets
             .iter()
-            .filter(|(kind, _)| !failed && !settles(*kind));
-        let before = missing.len();
-        missing.extend(
-            wanted
-                .clone()
-                .filter(|(kind, _)| !open(*kind))
-                .map(|(kind, target)| NewConfirmation {
+            .filter(|(kind, _)| !failed && !has_come(*kind))
+            .collect();
+        if open.is_empty() {
+            settled += 1;
+        }
+        for (kind, target) in open {
+            if !known.iter().any(|one| one.kind == *kind && one.pending) {
+                missing.push(NewConfirmation {
                     candidate,
                     kind: *kind,
                     target: target.clone(),
-                }),
-        );
-        if before == missing.len() && wanted.count() == 0 {
-            settled += 1;
+                });
+            }
         }
     }
     if settled == chosen.candidates.len() {

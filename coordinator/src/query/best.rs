@@ -255,7 +255,9 @@ fn choose<'a, 'b>(
     by: Objective,
 ) -> Result<(&'b Measured<'a>, usize), ServiceError> {
     let mut looked_at = 0;
-    let mut best: Option<((bool, f64), (&Measured<'_>, usize))> = None;
+    // Not confirmed is worse than any figure.
+    let mut least = (true, f64::INFINITY);
+    let mut best: Option<(&Measured<'_>, usize)> = None;
     let mut nearest: Option<(f64, &Figures)> = None;
     for one in measured {
         for &position in &one.positions {
@@ -268,18 +270,17 @@ fn choose<'a, 'b>(
                 }
             } else if let Some(figure) = figures.figure(by) {
                 let rank = (!one.standing.confirmed.contains(position), figure);
-                if best.is_none_or(|(least, _)| rank < least) {
-                    best = Some((rank, (one, position)));
+                if best.is_none() || rank < least {
+                    (least, best) = (rank, Some((one, position)));
                 }
             }
         }
     }
-    best.map(|(_, chosen)| chosen)
-        .ok_or_else(|| ServiceError::NothingWithin {
-            model: model.to_owned(),
-            measured: looked_at,
-            nearest: nearest.map_or_else(String::new, |(_, figures)| describe(figures)),
-        })
+    best.ok_or_else(|| ServiceError::NothingWithin {
+        model: model.to_owned(),
+        measured: looked_at,
+        nearest: nearest.map_or_else(String::new, |(_, figures)| describe(figures)),
+    })
 }
 
 async fn profile(world: &World, digest: Digest) -> Result<HardwareProfile, ServiceError> {
