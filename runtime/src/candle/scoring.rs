@@ -1,0 +1,87 @@
+//! A plan's way through all windows of the text, from the deepest stored hidden states to its
+//! quality.
+
+use bitfront_model::{Plan, Quality};
+
+use crate::RuntimeError;
+use crate::quality::Scorer;
+use crate::reference::ScoredPositions;
+
+use super::decoder::Through;
+use super::prefixes::{self, PrefixStore};
+use super::{Arithmetic, Assembly, Decoder, Matrices, OpenSubject, Positions, batch_windows};
+
+/// Scores a plan that was put together.
+pub(super) fn score(
+    opened: &OpenSubject,
+    assembly: &Assembly,
+    arithmetic: Arithmetic,
+    prefixes: &mut PrefixStore,
+) -> Result<Quality, RuntimeError> {
+    let windows = &opened.windows().evaluation;
+    let mut scorer = Scorer::new(opened.reference().ok_or(RuntimeError::NoReference)?);
+    let context = windows.first().map_or(0, Vec::len);
+    let (batch, decoder) = (batch_windows(context), opened.decoder());
+    let keys = prefixes::keys(opened.digest(), decoder, &assembly.executed, arithmetic);
+    let states = windows.len() * context * decoder.hidden_size();
+    let mut way = prefixes.begin(keys, states as u64 * 4);
+    let start = way.start();
+    let mut cache = decoder.cache(batch, context);
+    for (index, batch_of) in windows.chunks(batch).enumerate() {
+        if batch_of.len() != cache.sequences() {
+            cache = decoder.cache(batch_of.len(), context);
+        }
+        let after = start.as_ref();
+        let through = Through {
+            after: after.map(|(parts, batches)| (*parts, batches[index].as_slice())),
+            keep: Some(&mut |parts, states| way.keep(parts, states)),
+        };
+        let logits = decoder.forward_through(
+            &assembly.matrices,
+            &batch_of.concat(),
+            &mut cache,
+            scored_positions(context),
+            arithmetic,
+            through,
+        )?;
+        scorer.add(index * batch, &logits, &targets(batch_of))?;
+    }
+    prefixes.finish(way);
+    Ok(scorer.finish())
+}
+
+/// The logits of the scored positions of one window.
+pub(super) fn scored_logits(
+    decoder: &Decoder,
+    matrices: &Matrices,
+    window: &[u32],
+) -> Result<Vec<f32>, RuntimeError> {
+    let positions = scored_positions(window.len());
+    let mut cache = decoder.cache(1, window.len());
+    decoder.forward(matrices, window, &mut cache, positions, Arithmetic::Kernels)
+}
+
+/// The order in which plans share the longest beginnings with their neighbours: by the precisions
+/// of the layers in the order in which they are computed. Returns positions in `plans`.
+pub fn order_for_reuse(plans: &[Plan]) -> Vec<usize> {
+    let mut order = (0..plans.len()).collect::<Vec<_>>();
+    order.sort_by_key(|&index| plans[index].precisions());
+    order
+}
+
+fn scored_positions(context: usize) -> Positions {
+    let scored = ScoredPositions::of(context);
+    Positions::Range {
+        first: scored.first,
+        count: scored.count,
+    }
+}
+
+/// The token that follows each scored position.
+fn targets(windows: &[Vec<u32>]) -> Vec<u32> {
+    let following = |window: &Vec<u32>| {
+        let scored = ScoredPositions::of(window.len());
+        window[scored.first + 1..][..scored.count].to_vec()
+    };
+    windows.iter().flat_map(following).collect()
+}
