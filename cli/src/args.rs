@@ -161,7 +161,7 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<u32>,
 
-    /// Windows that quality is measured on
+    /// Windows that quality is measured on, two at least
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) windows: u32,
 

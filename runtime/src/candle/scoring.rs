@@ -44,10 +44,38 @@ pub(super) fn score(
             arithmetic,
             through,
         )?;
-        scorer.add(index * batch, &logits, &targets(batch_of))?;
+        match scorer.add(index * batch, &logits, &targets(batch_of)) {
+            Err(error @ RuntimeError::NotFinite { window, .. }) => {
+                let place = first_not_finite(opened, assembly, &windows[window], arithmetic)?;
+                return Err(RuntimeError::Infeasible {
+                    reason: format!("{error}; {place}"),
+                });
+            }
+            scored => scored?,
+        }
     }
     prefixes.finish(way);
-    Ok(scorer.finish())
+    scorer.finish()
+}
+
+/// Reads a window once more and says which layer is the first to give values that are not finite.
+fn first_not_finite(
+    opened: &OpenSubject,
+    assembly: &Assembly,
+    window: &[u32],
+    arithmetic: Arithmetic,
+) -> Result<String, RuntimeError> {
+    let decoder = opened.decoder();
+    let mut cache = decoder.cache(1, window.len());
+    let first = decoder.first_not_finite(&assembly.matrices, window, &mut cache, arithmetic)?;
+    Ok(match first {
+        Some(layer) => format!(
+            "the first layer that does is `{}` in {}",
+            opened.source().spec().layers[layer].name,
+            assembly.executed[layer]
+        ),
+        None => "every layer's own values are finite, but too large to compare".to_owned(),
+    })
 }
 
 /// The logits of the scored positions of one window.
