@@ -36,6 +36,14 @@ pub fn tensor_budget_bytes(most: u64) -> u64 {
     memory_bytes().map_or(most, |memory| most.min(memory / 4))
 }
 
+/// Bytes of hidden states that an agent keeps in memory: an eighth of what this process may use,
+/// beside the tensors' quarter, and `most` at the most.
+///
+/// `most` where the platform does not tell its memory.
+pub fn prefix_budget_bytes(most: u64) -> u64 {
+    memory_bytes().map_or(most, |memory| most.min(memory / 8))
+}
+
 /// The machine's memory in bytes, or what a control group leaves of it.
 fn memory_bytes() -> Option<u64> {
     let ram = MemoryRefreshKind::nothing().with_ram();
@@ -213,6 +221,8 @@ mod tests {
         assert!(memory > 64 << 20, "{memory}");
         assert_eq!(tensor_budget_bytes(u64::MAX), memory / 4);
         assert_eq!(tensor_budget_bytes(1 << 20), 1 << 20);
+        assert_eq!(prefix_budget_bytes(u64::MAX), memory / 8);
+        assert_eq!(prefix_budget_bytes(1 << 20), 1 << 20);
     }
 
     #[test]

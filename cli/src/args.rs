@@ -165,7 +165,8 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) context: Option<u32>,
 
-    /// Windows that quality is measured on; as many that follow them are held back to confirm on
+    /// Windows that quality is measured on, two at least; as many that follow them are held back to
+    /// confirm on
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub(crate) windows: u32,
 

@@ -217,6 +217,7 @@ pub(crate) fn agent(
     let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
         let mut settings = CandleSettings::new(cache);
         settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
+        settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
         Ok(Box::new(CandleRuntime::new(settings)?))
     };
     Ok(bitfront_agent::run(config, runtime, stop))

@@ -129,6 +129,7 @@ impl<'a> Measured<'a> {
         let settings = CandleSettings {
             // Every tensor is written once, so none is worth keeping.
             tensor_budget_bytes: 0,
+            prefix_budget_bytes: 0,
             ..CandleSettings::new(cache)
         };
         let mut runtime = CandleRuntime::new(settings)?;

@@ -97,7 +97,7 @@ fn an_interrupted_demo_goes_on_with_what_was_left() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let measured = lines.any(|line| line.unwrap().contains("front "));
+    let measured = lines.any(|line| line.unwrap().contains(" · front "));
     assert!(measured, "the demo ended before it measured anything");
     let interrupt = ["-INT".to_owned(), child.id().to_string()];
     assert!(

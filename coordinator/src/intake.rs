@@ -127,10 +127,15 @@ fn check_subject(request: &SearchRequest) -> Result<(), IntakeError> {
             ),
         ));
     }
-    if data.evaluation_windows == 0 {
+    let least = DataSpec::LEAST_EVALUATION_WINDOWS;
+    if data.evaluation_windows < least {
         return Err(wrong(
             "subject.data.evaluation_windows",
-            "is 0; at least one window must be scored",
+            format!(
+                "is {}; the error of a divergence is taken over windows, so at least {least} must \
+                 be scored",
+                data.evaluation_windows
+            ),
         ));
     }
     if data

@@ -236,7 +236,8 @@ async fn a_whole_search_from_the_request_to_the_best_plan() {
                 .total_cmp(&right.decode_ns().unwrap())
         })
         .unwrap();
-    assert!(fastest.on_front);
+    // A smaller plan whose loss cannot be told apart may be shown for it.
+    assert!(fastest.on_front || fastest.placing.against.is_some());
 
     let ask = v1::BestRequest {
         model: "tiny".to_owned(),

@@ -113,7 +113,10 @@ fn check(front: &Front) {
     };
     // Whatever is left out is left out for a shown point, to which it is inferior beyond the noise
     // or equal within it and no smaller.
-    for point in points.iter().filter(complete) {
+    // Fresh figures and those of the search are not compared.
+    let any_confirmed = points.iter().any(|point| point.confirmation.is_some());
+    let published = |point: &&FrontPoint| !any_confirmed || point.confirmation.is_some();
+    for point in points.iter().filter(complete).filter(published) {
         let placing = &point.placing;
         let candidate = point.candidate;
         if point.on_front {

@@ -24,7 +24,8 @@ pub struct Interval {
 pub struct Quality {
     /// Mean KL divergence over the scored positions, in nats.
     pub kld: f64,
-    /// Standard error of that mean, over positions.
+    /// Standard error of that mean over windows: positions of one window share its context, and
+    /// are no independent samples.
     pub kld_standard_error: f64,
     /// Mean KL divergence of each window, in the order of the windows: the raw samples.
     pub kld_windows: Vec<f64>,

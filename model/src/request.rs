@@ -55,6 +55,9 @@ pub struct HeldBack {
 impl DataSpec {
     /// Tokens below which a window has too few scored positions to say anything.
     pub const LEAST_CONTEXT: u32 = 16;
+
+    /// Windows below which the error of a divergence is not known: it is taken over windows.
+    pub const LEAST_EVALUATION_WINDOWS: u32 = 2;
 }
 
 /// Where the importance matrix comes from.

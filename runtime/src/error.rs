@@ -341,11 +341,16 @@ pub enum TextError {
         /// The least.
         least: u32,
     },
-    /// No windows were asked for.
-    #[error("at least one {part} window is needed")]
-    NoWindows {
-        /// `evaluation` or `calibration`.
-        part: &'static str,
+    /// Too few windows were asked for.
+    #[error(
+        "{windows} evaluation windows are too few: the error of a divergence is taken over \
+         windows, so at least {least} are needed"
+    )]
+    FewWindows {
+        /// The number asked for.
+        windows: u32,
+        /// The least.
+        least: u32,
     },
     /// The evaluation text and the calibration text are one.
     #[error(

@@ -1,6 +1,6 @@
 //! How far a plan's predictions are from the unquantized model's.
 
-use bitfront_model::Quality;
+use bitfront_model::{DataSpec, Quality};
 
 use crate::RuntimeError;
 use crate::candle::exponential::exp;
@@ -38,7 +38,7 @@ impl<'a> Scorer<'a> {
     /// Scores windows from `first` on: `logits` are `windows · positions × vocabulary`, `targets`
     /// the token that follows each position.
     ///
-    /// Values that are not finite make the plan infeasible.
+    /// Values that are not finite are an error that says where they are.
     pub fn add(
         &mut self,
         first: usize,
@@ -65,27 +65,24 @@ impl<'a> Scorer<'a> {
             .chunks_exact(FIGURES)
             .position(|figures| !figures.iter().all(|figure| figure.is_finite()));
         if let Some(row) = broken {
-            return Err(RuntimeError::Infeasible {
-                reason: format!(
-                    "the plan gives values that are not finite at scored position {} of window {}",
-                    row % shape.positions,
-                    first + row / shape.positions
-                ),
+            return Err(RuntimeError::NotFinite {
+                window: first + row / shape.positions,
+                position: row % shape.positions,
             });
         }
         self.figures.extend(figures);
         Ok(())
     }
 
-    /// The quality over everything that was scored.
-    pub fn finish(self) -> Quality {
+    /// The quality over everything that was scored: two windows at least, since the error of the
+    /// divergence is taken over windows.
+    pub fn finish(self) -> Result<Quality, RuntimeError> {
         let column = |figure: usize| {
             self.figures
                 .chunks_exact(FIGURES)
                 .map(move |figures| f64::from(figures[figure]))
         };
         let mean = |figure| mean_and_standard_error(column(figure)).0;
-        let (kld, kld_standard_error) = mean_and_standard_error(column(KLD));
         let kld_windows = self
             .figures
             .chunks(self.reference.shape().positions * FIGURES)
@@ -93,16 +90,26 @@ impl<'a> Scorer<'a> {
                 let figures = window.chunks_exact(FIGURES).map(|f| f64::from(f[KLD]));
                 mean_and_standard_error(figures).0
             })
-            .collect();
-        Quality {
-            kld,
+            .collect::<Vec<_>>();
+        // Positions of one window read the same context, so that they are no independent samples.
+        let (_, error) = mean_and_standard_error(kld_windows.iter().copied());
+        let kld_standard_error = error.ok_or_else(|| {
+            RuntimeError::Engine(format!(
+                "the error of a divergence is taken over windows, and {} cannot give one: score \
+                 at least {}",
+                kld_windows.len(),
+                DataSpec::LEAST_EVALUATION_WINDOWS
+            ))
+        })?;
+        Ok(Quality {
+            kld: mean(KLD),
             kld_standard_error,
             kld_windows,
             perplexity: mean(NEGATIVE_LOG_LIKELIHOOD).exp(),
             reference_perplexity: mean(REFERENCE_NEGATIVE_LOG_LIKELIHOOD).exp(),
             same_top_rate: mean(SAME_TOP),
             positions: (self.figures.len() / FIGURES) as u64,
-        }
+        })
     }
 }
 
@@ -202,7 +209,7 @@ mod tests {
         for window in 0..2 {
             scorer.add(window, &logits(window), &[1, 2, 3]).unwrap();
         }
-        let quality = scorer.finish();
+        let quality = scorer.finish().unwrap();
         assert!(quality.kld.abs() < 1e-6, "{}", quality.kld);
         assert_eq!(quality.same_top_rate, 1.0);
         assert_eq!((quality.positions, quality.kld_windows.len()), (6, 2));
@@ -217,9 +224,12 @@ mod tests {
         let mut scorer = Scorer::new(&reference);
         // A uniform prediction: the divergence is log n minus the reference's entropy.
         let flat = vec![3.0; SHAPE.positions * SHAPE.vocabulary];
-        scorer.add(0, &flat, &[0, 0, 0]).unwrap();
-        let found = scorer.finish();
-        let expected = logits(0)
+        for window in 0..2 {
+            scorer.add(window, &flat, &[0, 0, 0]).unwrap();
+        }
+        let found = scorer.finish().unwrap();
+        let expected = [logits(0), logits(1)]
+            .concat()
             .chunks(SHAPE.vocabulary)
             .map(|row| {
                 let weights = row.iter().map(|&logit| f64::from(logit).exp());
@@ -229,7 +239,7 @@ mod tests {
                 (SHAPE.vocabulary as f64).ln() - entropy
             })
             .sum::<f64>()
-            / SHAPE.positions as f64;
+            / (SHAPE.windows * SHAPE.positions) as f64;
         assert!(
             (found.kld - expected).abs() < 1e-5,
             "{} {expected}",
@@ -238,8 +248,33 @@ mod tests {
         assert!((found.perplexity - SHAPE.vocabulary as f64).abs() < 1e-3);
     }
 
+    /// Positions of one window move together here: over positions the error would be far smaller.
     #[test]
-    fn a_plan_that_breaks_the_model_is_infeasible_and_says_where() {
+    fn the_error_is_that_of_the_windows() {
+        let directory = tempfile::tempdir().unwrap();
+        let reference = reference(&directory);
+        let mut scorer = Scorer::new(&reference);
+        scorer.add(0, &logits(0), &[1, 2, 3]).unwrap();
+        let flat = vec![3.0; SHAPE.positions * SHAPE.vocabulary];
+        scorer.add(1, &flat, &[1, 2, 3]).unwrap();
+        let found = scorer.finish().unwrap();
+        let half = (found.kld_windows[1] - found.kld_windows[0]).abs() / 2.0;
+        assert!((found.kld_standard_error - half).abs() < 1e-12);
+        assert!(half > 0.1, "{half}");
+    }
+
+    #[test]
+    fn one_window_has_no_error_and_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let reference = reference(&directory);
+        let mut scorer = Scorer::new(&reference);
+        scorer.add(0, &logits(0), &[1, 2, 3]).unwrap();
+        let error = scorer.finish().unwrap_err().to_string();
+        assert!(error.contains("score at least 2"), "{error}");
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_refused_with_their_place() {
         let directory = tempfile::tempdir().unwrap();
         let reference = reference(&directory);
         for broken in [f32::NAN, f32::INFINITY] {
@@ -248,7 +283,7 @@ mod tests {
             let error = Scorer::new(&reference)
                 .add(1, &logits, &[0, 0, 0])
                 .unwrap_err();
-            assert!(matches!(error, RuntimeError::Infeasible { .. }), "{error}");
+            assert!(matches!(error, RuntimeError::NotFinite { .. }), "{error}");
             assert!(
                 error.to_string().contains("position 1 of window 1"),
                 "{error}"

@@ -16,6 +16,16 @@ pub enum RuntimeError {
         /// Why, for people.
         reason: String,
     },
+    /// A plan gives values that are not finite; whoever knows the layers makes it infeasible.
+    #[error(
+        "the plan gives values that are not finite at scored position {position} of window {window}"
+    )]
+    NotFinite {
+        /// The window, counted from zero.
+        window: usize,
+        /// The scored position, counted from zero.
+        position: usize,
+    },
     /// An environment variable makes the engine execute something else than the plan says.
     #[error(
         "{name}={value} makes candle replace every quantized matrix by a float one, so that no \

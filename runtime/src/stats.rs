@@ -6,8 +6,8 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 /// Mean and the standard error of the mean: `sqrt((E[x²] − E[x]²) / (n − 1))`, as llama.cpp's
 /// `mean_and_uncertainty`.
 ///
-/// Both are 0 where there are no values, and the error is 0 where there is one.
-pub fn mean_and_standard_error(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
+/// The mean of no values is 0; the error of fewer than two is not known.
+pub fn mean_and_standard_error(values: impl IntoIterator<Item = f64>) -> (f64, Option<f64>) {
     // Welford's recurrence: the sums of squares of small divergences would cancel otherwise.
     let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
     for value in values {
@@ -16,10 +16,8 @@ pub fn mean_and_standard_error(values: impl IntoIterator<Item = f64>) -> (f64, f
         mean += delta / count;
         squares += delta * (value - mean);
     }
-    if count < 2.0 {
-        return (mean, 0.0);
-    }
-    (mean, (squares / count / (count - 1.0)).sqrt())
+    let error = (count >= 2.0).then(|| (squares / count / (count - 1.0)).sqrt());
+    (mean, error)
 }
 
 /// The median; the mean of the two middle values where their number is even. None without values.
@@ -116,9 +114,10 @@ mod tests {
         let expected = ((squares - mean * mean) / (count - 1.0)).sqrt();
         let (found_mean, found) = mean_and_standard_error(values);
         assert!((found_mean - mean).abs() < 1e-15);
+        let found = found.unwrap();
         assert!((found - expected).abs() < 1e-15, "{found} {expected}");
-        assert_eq!(mean_and_standard_error([]), (0.0, 0.0));
-        assert_eq!(mean_and_standard_error([3.0]), (3.0, 0.0));
+        assert_eq!(mean_and_standard_error([]), (0.0, None));
+        assert_eq!(mean_and_standard_error([3.0]), (3.0, None));
     }
 
     #[test]

@@ -65,8 +65,12 @@ pub fn read(
     if context < least {
         return Err(TextError::Context { context, least });
     }
-    if evaluation_windows == Some(0) {
-        return Err(TextError::NoWindows { part: "evaluation" });
+    let least_windows = DataSpec::LEAST_EVALUATION_WINDOWS;
+    if let Some(windows) = evaluation_windows.filter(|&windows| windows < least_windows) {
+        return Err(TextError::FewWindows {
+            windows,
+            least: least_windows,
+        });
     }
     let evaluation_text = read_text(evaluation_path)?;
     let asked = |count: Option<u32>| count.map(|count| count as usize);
@@ -81,8 +85,8 @@ pub fn read(
             let calibration = windows(tokenizer, &text, path, context)?;
             let evaluation = windows(tokenizer, &evaluation_text, evaluation_path, context)?;
             (
-                calibration.first(asked(calibration_windows))?.0,
-                evaluation.first(asked(evaluation_windows))?,
+                calibration.first(asked(calibration_windows), 1)?.0,
+                evaluation.first(asked(evaluation_windows), least_windows as usize)?,
             )
         }
         None => windows(tokenizer, &evaluation_text, evaluation_path, context)?
@@ -101,6 +105,11 @@ pub fn read(
         .filter(|window| !scored.contains(window) && !known.contains(window))
         .take(evaluation.len())
         .collect::<Vec<_>>();
+    // Fewer say nothing of their own error.
+    let held_back = match held_back.len() < least_windows as usize {
+        true => Vec::new(),
+        false => held_back,
+    };
     Ok(Windows {
         held_back_digest: digest(context, &held_back),
         held_back,
@@ -124,9 +133,9 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// The first `count` windows, or all, which must be one at least; and those that follow.
-    fn first(mut self, count: Option<usize>) -> Result<(Tokens, Tokens), TextError> {
-        self.require(count.unwrap_or(1))?;
+    /// The first `count` windows, or all, which must be `least` at least; and those that follow.
+    fn first(mut self, count: Option<usize>, least: usize) -> Result<(Tokens, Tokens), TextError> {
+        self.require(count.unwrap_or(least))?;
         let rest = self.windows.split_off(count.unwrap_or(self.windows.len()));
         Ok((self.windows, rest))
     }
@@ -138,11 +147,11 @@ impl Cut<'_> {
         calibration: Option<usize>,
         evaluation: Option<usize>,
     ) -> Result<(Tokens, (Tokens, Tokens)), TextError> {
-        let least = calibration.unwrap_or(1) + evaluation.unwrap_or(1);
-        self.require(least)?;
+        let least_evaluation = evaluation.unwrap_or(DataSpec::LEAST_EVALUATION_WINDOWS as usize);
+        self.require(calibration.unwrap_or(1) + least_evaluation)?;
         let total = self.windows.len();
         let calibration = calibration.unwrap_or_else(|| {
-            let left = total - evaluation.unwrap_or(1);
+            let left = total - least_evaluation;
             (total / 4).clamp(1, left)
         });
         let mut scored = self.windows.split_off(calibration);

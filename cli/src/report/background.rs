@@ -67,7 +67,7 @@ fn method(front: &Front) -> Vec<(&'static str, String)> {
             "quality",
             format!(
                 "mean KL divergence to the unquantized model in nats over the second halves of {} \
-                 windows of {} tokens, with its standard error over positions",
+                 windows of {} tokens, with its standard error over windows",
                 data.evaluation_windows, data.context
             ),
         ),

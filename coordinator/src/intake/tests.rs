@@ -63,6 +63,11 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
             &["evaluation_windows"],
         ),
         (
+            "one window, which has no error",
+            |r| r.subject.data.evaluation_windows = 1,
+            &["evaluation_windows", "at least 2"],
+        ),
+        (
             "nothing to calibrate with",
             |r| r.subject.data.calibration_windows = 0,
             &["calibration_windows"],

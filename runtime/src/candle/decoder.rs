@@ -77,11 +77,26 @@ struct Pass<'a> {
     positions: Positions,
     arithmetic: Arithmetic,
     observer: Option<Observer<'a>>,
+    witness: Option<Observer<'a>>,
+    through: Through<'a>,
 }
 
-/// Hears the activations that each matrix is multiplied with: the layer's index, and
-/// `rows × columns` values.
+/// Hears the activations that each matrix is multiplied with, or what came out: the layer's index,
+/// and `rows × columns` values.
 pub type Observer<'a> = &'a mut dyn FnMut(usize, &[f32]);
+
+/// Where a pass over whole windows enters the model, and who hears how far it came.
+///
+/// A *part* is the attention or the feed-forward half of a block; the hidden states after it are
+/// all that the following parts need of what was before.
+#[derive(Default)]
+pub(crate) struct Through<'a> {
+    /// The parts that are skipped, and the hidden states after them: as many rows as such a pass
+    /// has there.
+    pub(crate) after: Option<(usize, &'a [f32])>,
+    /// Hears the number of parts that are done, and the hidden states after them.
+    pub(crate) keep: Option<Observer<'a>>,
+}
 
 impl Decoder {
     /// Reads the fixed tensors of `source`.
@@ -187,8 +202,97 @@ impl Decoder {
             positions,
             arithmetic,
             observer: None,
+            witness: None,
+            through: Through::default(),
         };
         self.run(matrices, tokens, cache, pass)
+    }
+
+    /// As [`Decoder::forward`] over whole windows with an empty cache, which may enter the model
+    /// after some of its parts. The cache holds nothing afterwards: what was skipped has left no
+    /// keys and values.
+    pub(crate) fn forward_through(
+        &self,
+        matrices: &Matrices,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        positions: Positions,
+        arithmetic: Arithmetic,
+        through: Through<'_>,
+    ) -> Result<Vec<f32>, RuntimeError> {
+        if cache.length() != 0 {
+            return Err(RuntimeError::Engine(format!(
+                "a window was to be read after {} positions",
+                cache.length()
+            )));
+        }
+        let pass = Pass {
+            positions,
+            arithmetic,
+            observer: None,
+            witness: None,
+            through,
+        };
+        let logits = self.run(matrices, tokens, cache, pass);
+        cache.reset();
+        logits
+    }
+
+    /// The first layer whose output has a value that is not finite when `tokens` are read into an
+    /// empty `cache`; none where all are finite.
+    pub(crate) fn first_not_finite(
+        &self,
+        matrices: &Matrices,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        arithmetic: Arithmetic,
+    ) -> Result<Option<usize>, RuntimeError> {
+        let mut first = None;
+        let mut witness = |layer: usize, values: &[f32]| {
+            if first.is_none() && !values.iter().all(|value| value.is_finite()) {
+                first = Some(layer);
+            }
+        };
+        let pass = Pass {
+            positions: Positions::All,
+            arithmetic,
+            observer: None,
+            witness: Some(&mut witness),
+            through: Through::default(),
+        };
+        self.run(matrices, tokens, cache, pass)?;
+        Ok(first)
+    }
+
+    /// Parts that a pass goes through between the embedding and the head.
+    pub(crate) fn parts(&self) -> usize {
+        2 * self.blocks.len()
+    }
+
+    /// The layers of a part, counted from zero, in the order in which they are multiplied.
+    pub(crate) fn layers_of_part(&self, part: usize) -> Vec<usize> {
+        let block = &self.blocks[part / 2];
+        if part.is_multiple_of(2) {
+            let projections = [
+                &block.query,
+                &block.key,
+                &block.value,
+                &block.attention_output,
+            ];
+            projections.map(|projection| projection.layer).to_vec()
+        } else {
+            vec![block.gate, block.up, block.down]
+        }
+    }
+
+    /// The layer that is looked up before the first part.
+    pub(crate) fn embedding(&self) -> usize {
+        self.embedding
+    }
+
+    /// Values that the hidden states of one position have.
+    pub(crate) fn hidden_size(&self) -> usize {
+        self.hidden_size
     }
 
     /// As [`Decoder::forward`], telling `observer` what every matrix is multiplied with.
@@ -203,6 +307,8 @@ impl Decoder {
             positions: Positions::All,
             arithmetic: Arithmetic::Kernels,
             observer: Some(observer),
+            witness: None,
+            through: Through::default(),
         };
         self.run(matrices, tokens, cache, pass)
     }
@@ -228,50 +334,106 @@ impl Decoder {
                 )));
             }
         };
-        let mut hidden = matrices[self.embedding].lookup(tokens)?;
+        let (skipped, mut hidden) = match pass.through.after {
+            Some((parts, values)) => (parts, values.to_vec()),
+            None => (0, self.embed(matrices, tokens, &mut pass)?),
+        };
         for (index, block) in self.blocks.iter().enumerate() {
-            let input = self.normalize(&hidden, &block.attention_norm);
-            let [mut query, mut key, mut value] =
-                self.query_key_value(block, matrices, &input, &mut pass)?;
-            for (projection, values) in [
-                (&block.query, &mut query),
-                (&block.key, &mut key),
-                (&block.value, &mut value),
-            ] {
-                if let Some(bias) = &projection.bias {
-                    add_bias(values, bias);
-                }
-                if let Some(norm) = &projection.norm {
-                    rms_norm_in_place(values, norm, self.epsilon);
-                }
-            }
-            let position = |row: usize| every[row].position;
-            let rope = cache.rope();
-            rope.rotate(&mut query, self.heads * self.head_size, position);
-            rope.rotate(&mut key, self.key_value_heads * self.head_size, position);
-            let cached = cache.block(index);
-            cached.store(&key, &value, count, start);
-
             // After the last keys and values only the wanted positions go on.
             let last = index + 1 == self.blocks.len() && wanted.len() < every.len();
-            if last {
-                hidden = gather(&hidden, self.hidden_size, &wanted, start, count);
-                query = gather(&query, self.heads * self.head_size, &wanted, start, count);
-            }
             let asking = if last { &wanted } else { &every };
-            let attended = attend(&query, asking, cached, self.heads);
-            let attended = Activations::new(attended, self.heads * self.head_size);
-            let output = &block.attention_output;
-            let mut delta = multiply(matrices, output.layer, &attended, &mut pass)?;
-            if let Some(bias) = &output.bias {
-                add_bias(&mut delta, bias);
+            for part in [2 * index, 2 * index + 1] {
+                if part < skipped {
+                    continue;
+                }
+                if part.is_multiple_of(2) {
+                    let rows = Rows {
+                        every: &every,
+                        asking,
+                        start,
+                        count,
+                    };
+                    self.attention(index, matrices, &mut hidden, &rows, cache, &mut pass)?;
+                } else {
+                    self.feed_forward(block, matrices, &mut hidden, &mut pass)?;
+                }
+                if let Some(keep) = &mut pass.through.keep {
+                    keep(part + 1, &hidden);
+                }
             }
-            add(&mut hidden, &delta);
-            self.feed_forward(block, matrices, &mut hidden, &mut pass)?;
         }
         cache.advance(count);
+        if hidden.len() != wanted.len() * self.hidden_size {
+            return Err(RuntimeError::Engine(format!(
+                "{} hidden values are left of {} positions",
+                hidden.len(),
+                wanted.len()
+            )));
+        }
         let output = self.normalize(&hidden, &self.output_norm);
         multiply(matrices, self.output, &output, &mut pass)
+    }
+
+    fn embed(
+        &self,
+        matrices: &Matrices,
+        tokens: &[u32],
+        pass: &mut Pass<'_>,
+    ) -> Result<Vec<f32>, RuntimeError> {
+        let hidden = matrices[self.embedding].lookup(tokens)?;
+        if let Some(witness) = &mut pass.witness {
+            witness(self.embedding, &hidden);
+        }
+        Ok(hidden)
+    }
+
+    /// The attention part of a block: `hidden` goes in for every position, and comes out for
+    /// those that ask.
+    fn attention(
+        &self,
+        index: usize,
+        matrices: &Matrices,
+        hidden: &mut Vec<f32>,
+        rows: &Rows<'_>,
+        cache: &mut KvCache,
+        pass: &mut Pass<'_>,
+    ) -> Result<(), RuntimeError> {
+        let block = &self.blocks[index];
+        let input = self.normalize(hidden, &block.attention_norm);
+        let [mut query, mut key, mut value] =
+            self.query_key_value(block, matrices, &input, pass)?;
+        for (projection, values) in [
+            (&block.query, &mut query),
+            (&block.key, &mut key),
+            (&block.value, &mut value),
+        ] {
+            if let Some(bias) = &projection.bias {
+                add_bias(values, bias);
+            }
+            if let Some(norm) = &projection.norm {
+                rms_norm_in_place(values, norm, self.epsilon);
+            }
+        }
+        let query_width = self.heads * self.head_size;
+        let position = |row: usize| rows.every[row].position;
+        let rope = cache.rope();
+        rope.rotate(&mut query, query_width, position);
+        rope.rotate(&mut key, self.key_value_heads * self.head_size, position);
+        let cached = cache.block(index);
+        cached.store(&key, &value, rows.count, rows.start);
+        if rows.asking.len() < rows.every.len() {
+            *hidden = rows.gather(hidden, self.hidden_size);
+            query = rows.gather(&query, query_width);
+        }
+        let attended = attend(&query, rows.asking, cached, self.heads);
+        let attended = Activations::new(attended, query_width);
+        let output = &block.attention_output;
+        let mut delta = multiply(matrices, output.layer, &attended, pass)?;
+        if let Some(bias) = &output.bias {
+            add_bias(&mut delta, bias);
+        }
+        add(hidden, &delta);
+        Ok(())
     }
 
     /// The position that the pass starts at and its tokens per sequence.
@@ -348,7 +510,11 @@ fn multiply(
     if let Some(observer) = &mut pass.observer {
         observer(layer, input.values());
     }
-    matrices[layer].multiply(input, pass.arithmetic)
+    let output = matrices[layer].multiply(input, pass.arithmetic)?;
+    if let Some(witness) = &mut pass.witness {
+        witness(layer, &output);
+    }
+    Ok(output)
 }
 
 /// Products of several layers with the same activations.
@@ -358,7 +524,7 @@ fn multiply_all<const COUNT: usize>(
     input: &Activations,
     pass: &mut Pass<'_>,
 ) -> Result<[Vec<f32>; COUNT], RuntimeError> {
-    if pass.observer.is_none() {
+    if pass.observer.is_none() && pass.witness.is_none() {
         let sharing = layers.map(|layer| matrices[layer].as_ref());
         if let Some(outputs) = multiply_fused(&sharing, input)?
             && let Ok(outputs) = outputs.try_into()
@@ -386,14 +552,28 @@ fn places(sequences: usize, start: usize, first: usize, count: usize) -> Vec<Pla
         .collect()
 }
 
-/// The rows of `values` that belong to `wanted`.
-fn gather(values: &[f32], width: usize, wanted: &[Place], start: usize, count: usize) -> Vec<f32> {
-    wanted
-        .iter()
-        .flat_map(|place| {
-            let row = place.sequence * count + place.position - start;
-            &values[row * width..][..width]
-        })
-        .copied()
-        .collect()
+/// The rows of an attention part.
+struct Rows<'a> {
+    /// The place of every row that goes in.
+    every: &'a [Place],
+    /// The places of the rows that come out.
+    asking: &'a [Place],
+    /// The position that the pass starts at.
+    start: usize,
+    /// Positions of this pass per sequence.
+    count: usize,
+}
+
+impl Rows<'_> {
+    /// The rows of `values` that belong to the places that ask.
+    fn gather(&self, values: &[f32], width: usize) -> Vec<f32> {
+        self.asking
+            .iter()
+            .flat_map(|place| {
+                let row = place.sequence * self.count + place.position - self.start;
+                &values[row * width..][..width]
+            })
+            .copied()
+            .collect()
+    }
 }

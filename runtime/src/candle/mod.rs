@@ -1,7 +1,8 @@
 //! The embedded engine: candle on the processor.
 //!
 //! `decoder` is the forward pass, `matrix` one weight matrix and how candle multiplies it,
-//! `kv_cache` what was read so far. [`CandleRuntime`] puts plans together and measures them.
+//! `kv_cache` what was read so far. [`CandleRuntime`] puts plans together and measures them:
+//! `scoring` reads the text's windows, from the `prefixes` that earlier plans have left.
 
 mod attention;
 mod decoder;
@@ -11,7 +12,9 @@ mod kv_cache;
 mod matrix;
 mod opened;
 pub(crate) mod parallel;
+mod prefixes;
 mod rope;
+mod scoring;
 mod switches;
 mod widened;
 
@@ -24,8 +27,6 @@ use bitfront_model::{
 };
 
 use crate::latency::{self, LatencySettings};
-use crate::quality::Scorer;
-use crate::reference::ScoredPositions;
 use crate::tensor_store::{StoreCounts, TensorStore};
 use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 
@@ -35,6 +36,9 @@ pub(crate) use matrix::dtype;
 pub use matrix::{Arithmetic, Matrix};
 use opened::Need;
 pub use opened::OpenSubject;
+pub use prefixes::PrefixCounts;
+use prefixes::PrefixStore;
+pub use scoring::order_for_reuse;
 pub use switches::CANDLE_VERSION;
 
 /// Tokens that are read in one pass when scoring: enough rows for the kernels, few enough for the
@@ -49,17 +53,21 @@ pub struct CandleSettings {
     /// Bytes of quantized tensors that are kept in memory, beside those of the plan that is being
     /// measured.
     pub tensor_budget_bytes: u64,
+    /// Bytes of hidden states that are kept in memory, so that a plan need not compute the first
+    /// blocks that it shares with an earlier one. With 0 every plan is computed whole.
+    pub prefix_budget_bytes: u64,
     /// How long to time.
     pub latency: LatencySettings,
 }
 
 impl CandleSettings {
-    /// The defaults, with caches in `cache_directory`: 4 GiB of tensors in memory, which whoever
-    /// knows the machine lowers.
+    /// The defaults, with caches in `cache_directory`: 4 GiB of tensors and 4 GiB of hidden states
+    /// in memory, which whoever knows the machine lowers.
     pub fn new(cache_directory: PathBuf) -> Self {
         Self {
             cache_directory,
             tensor_budget_bytes: 4 << 30,
+            prefix_budget_bytes: 4 << 30,
             latency: LatencySettings::default(),
         }
     }
@@ -78,6 +86,7 @@ pub struct CandleRuntime {
     settings: CandleSettings,
     identity: RuntimeIdentity,
     store: TensorStore,
+    prefixes: PrefixStore,
     opened: Option<OpenSubject>,
 }
 
@@ -102,6 +111,7 @@ impl CandleRuntime {
         let tensors = settings.cache_directory.join("tensors");
         Ok(Self {
             store: TensorStore::new(tensors, settings.tensor_budget_bytes),
+            prefixes: PrefixStore::new(settings.prefix_budget_bytes),
             settings,
             identity,
             opened: None,
@@ -131,6 +141,7 @@ impl CandleRuntime {
         }
         // Whatever was open is given up first: two models may not fit side by side.
         self.opened = None;
+        self.prefixes.clear();
         let class: &NumericsClass = &self.identity.numerics_class;
         let directory = &self.settings.cache_directory;
         let opened = OpenSubject::open(subject, need, class, directory, progress)?;
@@ -151,6 +162,16 @@ impl CandleRuntime {
     /// How often quantized tensors came from where.
     pub fn store_counts(&self) -> StoreCounts {
         self.store.counts()
+    }
+
+    /// How much of the scoring was had from hidden states of earlier plans.
+    pub fn prefix_counts(&self) -> PrefixCounts {
+        self.prefixes.counts()
+    }
+
+    /// Bytes of the hidden states that are kept.
+    pub fn prefix_bytes(&self) -> u64 {
+        self.prefixes.used_bytes()
     }
 
     /// Puts a plan together: every tensor by reference, quantized if it never was.
@@ -191,22 +212,9 @@ impl CandleRuntime {
         arithmetic: Arithmetic,
     ) -> Result<Measured<Quality>, RuntimeError> {
         let assembly = self.assemble(plan)?;
-        let opened = self.opened()?;
-        let (windows, reference) = opened.scored(purpose)?;
-        let mut scorer = Scorer::new(reference);
-        let context = windows.first().map_or(0, Vec::len);
-        let scored = ScoredPositions::of(context);
-        let batch = batch_windows(context);
-        for (index, batch_of) in windows.chunks(batch).enumerate() {
-            let logits = opened.scored_logits(&assembly.matrices, batch_of, arithmetic)?;
-            let targets = batch_of
-                .iter()
-                .flat_map(|window| &window[scored.first + 1..][..scored.count])
-                .copied()
-                .collect::<Vec<_>>();
-            scorer.add(index * batch, &logits, &targets)?;
-        }
-        Ok(self.measured(scorer.finish(), assembly.executed))
+        let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
+        let quality = scoring::score(opened, purpose, &assembly, arithmetic, &mut self.prefixes)?;
+        Ok(self.measured(quality, assembly.executed))
     }
 
     /// The bytes of one layer of the open subject in one precision, as a ggml tensor with rows in

@@ -16,7 +16,8 @@ use crate::tensor_store::{TensorKey, TensorStore};
 use crate::text::{self, Windows};
 use crate::{RuntimeError, tokenizer};
 
-use super::{Arithmetic, Decoder, Matrices, Matrix, Positions, batch_windows, float_matrices};
+use super::scoring::scored_logits;
+use super::{Decoder, Matrices, Matrix, batch_windows, float_matrices};
 
 /// A subject with everything that measuring it needs.
 pub struct OpenSubject {
@@ -211,38 +212,6 @@ impl OpenSubject {
             )
         })
     }
-
-    /// The logits of the scored positions of some windows.
-    pub(crate) fn scored_logits(
-        &self,
-        matrices: &Matrices,
-        windows: &[Vec<u32>],
-        arithmetic: Arithmetic,
-    ) -> Result<Vec<f32>, RuntimeError> {
-        scored_logits(&self.decoder, matrices, windows, arithmetic)
-    }
-}
-
-fn scored_logits(
-    decoder: &Decoder,
-    matrices: &Matrices,
-    windows: &[Vec<u32>],
-    arithmetic: Arithmetic,
-) -> Result<Vec<f32>, RuntimeError> {
-    let context = windows.first().map_or(0, Vec::len);
-    let scored = ScoredPositions::of(context);
-    let positions = Positions::Range {
-        first: scored.first,
-        count: scored.count,
-    };
-    let mut cache = decoder.cache(windows.len(), context);
-    decoder.forward(
-        matrices,
-        &windows.concat(),
-        &mut cache,
-        positions,
-        arithmetic,
-    )
 }
 
 fn read_windows(subject: &Subject, vocabulary_size: u64) -> Result<Windows, RuntimeError> {
@@ -378,8 +347,7 @@ impl Opening<'_> {
         Reference::open_or_make(path, key, shape, progress, |window| {
             self.float()?;
             let float = self.float.as_ref().ok_or(RuntimeError::NotOpen)?;
-            let window = &windows[window..=window];
-            scored_logits(self.decoder, float, window, Arithmetic::Kernels)
+            scored_logits(self.decoder, float, &windows[window])
         })
     }
 }

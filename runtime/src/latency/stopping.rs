@@ -59,14 +59,13 @@ impl Looks {
             return Decision::Enough;
         }
         let later = COUNTS.into_iter().filter(|&count| count > ratios.len());
-        let Some(last) = later.clone().last().filter(|_| !late) else {
+        let later: Vec<_> = later.collect();
+        let Some(&last) = later.last().filter(|_| !late) else {
             return Decision::GiveUp;
         };
         let wanted = ratios.len() as f64 * (half_width / (AIM * settings.target)).powi(2);
-        self.next = later
-            .filter(|&count| count as f64 >= wanted)
-            .min()
-            .unwrap_or(last);
+        let enough = later.into_iter().find(|&count| count as f64 >= wanted);
+        self.next = enough.unwrap_or(last);
         Decision::Continue
     }
 }

@@ -4,4 +4,5 @@
 
 mod golden_logits;
 mod measuring;
+mod prefixes;
 mod support;

@@ -202,19 +202,19 @@ fn too_short_empty_and_unreadable_texts_say_what_is_needed() {
     let rows = [
         (
             read(&empty, None, 32, None, None),
-            vec!["empty.txt", "0 tokens", "64 are needed"],
+            vec!["empty.txt", "0 tokens", "96 are needed"],
         ),
         (
             read(&short, None, 32, None, None),
             vec![
                 "short.txt",
                 &short_tokens,
-                "64 are needed (2 windows of 32)",
+                "96 are needed (3 windows of 32)",
             ],
         ),
         (
             read(&short, Some(&long), 32, None, None),
-            vec!["short.txt", "32 are needed"],
+            vec!["short.txt", "64 are needed"],
         ),
         (
             read(&long, Some(&short), 32, None, None),
@@ -234,7 +234,11 @@ fn too_short_empty_and_unreadable_texts_say_what_is_needed() {
         ),
         (
             read(&long, None, 32, Some(0), None),
-            vec!["at least one evaluation window"],
+            vec!["0 evaluation windows", "at least 2"],
+        ),
+        (
+            read(&long, None, 32, Some(1), None),
+            vec!["1 evaluation windows", "at least 2"],
         ),
         (
             read(&long, Some(&long), 32, None, None),
