@@ -53,7 +53,7 @@ impl Default for LatencySettings {
             most_warm_up: Duration::from_millis(500),
             turn: Duration::from_millis(5),
             target: 0.01,
-            most_time: Duration::from_secs(1),
+            most_time: Duration::from_millis(500),
             confidence: 0.95,
             inputs: 16,
             cache_bytes: 256 << 20,
