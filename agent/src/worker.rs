@@ -198,7 +198,7 @@ fn time(
         .iter()
         .map(|assignment| &assignment.plan)
         .collect();
-    Ok(runtime.latency(anchor, &plans, &first.workloads)?)
+    Ok(runtime.latency(anchor, &plans, &first.workloads, first.purpose)?)
 }
 
 /// A plan that cannot be executed is a finding; every other error says nothing about the plan.

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bitfront_model::{Assignment, Digest, LeaseToken, ModelSpec, Registration, TaskKind};
+use bitfront_model::{
+    Assignment, Digest, LeaseToken, ModelSpec, Registration, TaskKind, TaskPurpose,
+};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -154,8 +156,9 @@ impl Leasing {
                 return companions;
             }
         };
+        let beside = (first.assignment.search, first.assignment.purpose);
         while companions.len() < most {
-            match self.claim(&known, Some(first.assignment.search)).await {
+            match self.claim(&known, Some(beside)).await {
                 Ok(Some(companion)) => companions.push(companion),
                 Ok(None) => break,
                 Err(error) => {
@@ -197,7 +200,7 @@ impl Leasing {
     async fn claim(
         self: &Arc<Self>,
         device: &Arc<KnownDevice>,
-        companion_in: Option<i64>,
+        companion_in: Option<(i64, TaskPurpose)>,
     ) -> Result<Option<HandOut>, ServiceError> {
         let (answer, heard) = oneshot::channel();
         let (this, device) = (self.clone(), device.clone());
@@ -224,7 +227,7 @@ impl Leasing {
     async fn claim_now(
         &self,
         device: &KnownDevice,
-        companion_in: Option<i64>,
+        companion_in: Option<(i64, TaskPurpose)>,
     ) -> Result<Option<HandOut>, ServiceError> {
         let world = &self.world;
         let claimant = Claimant {

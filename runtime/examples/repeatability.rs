@@ -18,7 +18,7 @@ use std::hint::black_box;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bitfront_model::{Anchor, ImatrixSource, ModelSpec, Plan, Precision, Workload};
+use bitfront_model::{Anchor, ImatrixSource, ModelSpec, Plan, Precision, TaskPurpose, Workload};
 use bitfront_runtime::Runtime as _;
 use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions};
 use bitfront_runtime::stats::median;
@@ -89,7 +89,11 @@ fn once() {
     let mut paired = Vec::new();
     for together in plans.chunks(TOGETHER) {
         let together: Vec<_> = together.iter().map(|(_, plan)| plan).collect();
-        paired.extend(runtime.latency(&anchor, &together, &WORKLOADS).unwrap());
+        paired.extend(
+            runtime
+                .latency(&anchor, &together, &WORKLOADS, TaskPurpose::Confirm)
+                .unwrap(),
+        );
     }
     for (index, workload) in WORKLOADS.into_iter().enumerate() {
         let anchor = alone(&mut runtime, &anchor.plan, workload);

@@ -68,7 +68,8 @@ pub trait Runtime {
 
     /// Times plans of the open subject, taking turns with each other and with the anchor.
     ///
-    /// The answers are in the order of `plans`, each with one figure for every workload. A plan
+    /// How exactly depends on the purpose: what is published is timed to a narrower interval than
+    /// what steers a search. The answers are in the order of `plans`, each with one figure for every workload. A plan
     /// that cannot be executed is an error of its own and keeps none of the others from it; the
     /// outer error is what stands in the way of all, such as an anchor that cannot be executed.
     fn latency(
@@ -76,6 +77,7 @@ pub trait Runtime {
         anchor: &Anchor,
         plans: &[&Plan],
         workloads: &[Workload],
+        purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError>;
 }
 

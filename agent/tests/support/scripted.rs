@@ -133,6 +133,7 @@ impl Runtime for ScriptedRuntime {
         anchor: &Anchor,
         plans: &[&Plan],
         workloads: &[Workload],
+        _purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
         Ok(plans
             .iter()

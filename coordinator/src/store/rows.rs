@@ -156,10 +156,10 @@ pub(crate) struct Claimant {
     pub(crate) numerics_class: NumericsClass,
     pub(crate) hardware_profile: Digest,
     pub(crate) lease_time: Duration,
-    /// Only a timing of this search that was never handed out before, to be taken in turns with
+    /// Only a timing of this search and purpose that was never handed out before, to be taken in turns with
     /// one that the device holds: a task that failed is tried again alone, so that it cannot fail
     /// others with it.
-    pub(crate) companion_in: Option<i64>,
+    pub(crate) companion_in: Option<(i64, TaskPurpose)>,
 }
 
 /// A task that was just leased.

@@ -67,7 +67,7 @@ impl CandleSettings {
         Self {
             cache_directory,
             tensor_budget_bytes: 4 << 30,
-            prefix_budget_bytes: 4 << 30,
+            prefix_budget_bytes: 512 << 20,
             latency: LatencySettings::default(),
         }
     }
@@ -239,6 +239,7 @@ impl CandleRuntime {
         (anchor, anchored): (&Anchor, &Assembly),
         plans: &[&Plan],
         workloads: &[Workload],
+        purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
         let assemblies: Vec<_> = plans.iter().map(|plan| self.assemble(plan)).collect();
         let ready: Vec<_> = assemblies
@@ -249,9 +250,13 @@ impl CandleRuntime {
         let text = opened.windows().evaluation.concat();
         // The order of turns differs from one timing to the next, and follows from what is timed.
         let seed = plans.iter().map(|plan| plan.digest().seed());
+        let settings = match purpose {
+            TaskPurpose::Search => self.settings.latency.for_search(),
+            TaskPurpose::Confirm => self.settings.latency.clone(),
+        };
         let settings = LatencySettings {
-            seed: seed.fold(self.settings.latency.seed, |seed, other| seed ^ other),
-            ..self.settings.latency.clone()
+            seed: seed.fold(settings.seed, |seed, other| seed ^ other),
+            ..settings
         };
         let mut times = vec![Vec::with_capacity(workloads.len()); ready.len()];
         for &workload in workloads {
@@ -338,6 +343,7 @@ impl Runtime for CandleRuntime {
         anchor: &Anchor,
         plans: &[&Plan],
         workloads: &[Workload],
+        purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
         self.check_workloads(workloads)?;
         let anchored = self
@@ -348,7 +354,8 @@ impl Runtime for CandleRuntime {
             })?;
         let mut timed = Vec::with_capacity(plans.len());
         for together in groups(plans, self.spec()?, self.settings.tensor_budget_bytes) {
-            timed.extend(self.time_together((anchor, &anchored), together, workloads)?);
+            let anchored = (anchor, &anchored);
+            timed.extend(self.time_together(anchored, together, workloads, purpose)?);
         }
         Ok(timed)
     }

@@ -62,6 +62,18 @@ impl Default for LatencySettings {
     }
 }
 
+impl LatencySettings {
+    /// What steers a search: half as exact, for at most half of the time. A search compares many
+    /// plans once; those that it ends with are timed again with the settings as they are.
+    pub fn for_search(&self) -> Self {
+        Self {
+            target: 2.0 * self.target,
+            most_time: self.most_time / 2,
+            ..self.clone()
+        }
+    }
+}
+
 /// Times candidates under one workload, beside the anchor; `text` is what the inputs are cut from.
 ///
 /// The calling thread does nothing else meanwhile. What is read is real text, what is computed is

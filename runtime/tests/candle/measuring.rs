@@ -535,7 +535,9 @@ fn latency_keeps_its_raw_samples() {
     };
     // The anchor itself is timed as any other plan: it takes as long as itself.
     let plans = [&plan, &anchor.plan];
-    let measured = runtime.latency(&anchor, &plans, &workloads).unwrap();
+    let measured = runtime
+        .latency(&anchor, &plans, &workloads, TaskPurpose::Search)
+        .unwrap();
     for (plan, measured) in plans.iter().zip(measured) {
         let measured = measured.unwrap();
         assert_eq!(measured.executed, plan.precisions());
@@ -553,7 +555,7 @@ fn latency_keeps_its_raw_samples() {
             assert!(latency.median_ns <= latency.interval.high);
         }
     }
-    let mut time = |workload| runtime.latency(&anchor, &[&plan], &[workload]);
+    let mut time = |workload| runtime.latency(&anchor, &[&plan], &[workload], TaskPurpose::Confirm);
     let from_nothing = Workload::Decode {
         context: 0,
         tokens: 2,
@@ -583,7 +585,7 @@ fn an_anchor_that_cannot_be_executed_is_one_error_about_the_anchor() {
     };
     let workload = Workload::Prefill { tokens: 8 };
     let error = runtime
-        .latency(&anchor, &[&plan], &[workload])
+        .latency(&anchor, &[&plan], &[workload], TaskPurpose::Search)
         .unwrap_err()
         .to_string();
     let digest = anchor.plan.digest().short();

@@ -42,7 +42,7 @@ pub(super) async fn companions_are_untried_timings_of_one_search(store: Arc<dyn 
     let added = store.add_candidate(other, &elsewhere, NOW).await.unwrap();
     assert!(added.is_some());
     let companion_of = |search| Claimant {
-        companion_in: Some(search),
+        companion_in: Some((search, TaskPurpose::Search)),
         ..claimant(device)
     };
     // One of the two timings has been tried before, and is left for a lease of its own.
@@ -64,6 +64,11 @@ pub(super) async fn companions_are_untried_timings_of_one_search(store: Arc<dyn 
             .unwrap()
             .is_none()
     );
+    let otherwise = Claimant {
+        companion_in: Some((other, TaskPurpose::Confirm)),
+        ..claimant(device)
+    };
+    assert!(store.claim(&otherwise, NOW).await.unwrap().is_none());
     let stranger = Claimant {
         hardware_profile: Digest::of("other"),
         ..companion_of(other)

@@ -33,19 +33,20 @@ pub(super) async fn claim(
         .bind(until)
         .bind(&claimant.numerics_class.0)
         .bind(claimant.hardware_profile.to_string()),
-        Some(search) => sqlx::query_as(
+        Some((search, purpose)) => sqlx::query_as(
             "UPDATE tasks
              SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
              WHERE id = (
                  SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
                  WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = ?
-                       AND t.attempts = 0 AND c.search = ?
+                       AND t.attempts = 0 AND c.search = ? AND t.purpose = ?
                  ORDER BY t.candidate LIMIT 1)
              RETURNING id, epoch",
         )
         .bind(until)
         .bind(claimant.hardware_profile.to_string())
-        .bind(search),
+        .bind(search)
+        .bind(purpose.to_string()),
     }
     .fetch_optional(&mut *connection)
     .await?;
