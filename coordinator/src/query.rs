@@ -170,6 +170,7 @@ async fn points(
             point(stored, standing, position, measured)
         })
         .collect::<Result<_, _>>()?;
+    confirmation::mark_qualities(&mut points);
     let request = &stored.request;
     published::publish(&mut points, &standing.eligible, &request.objectives);
     let shown: Vec<_> = (0..points.len())

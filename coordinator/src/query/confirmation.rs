@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bitfront_model::{Confirmation, Figure, Latency, Quality};
+use bitfront_model::{Confirmation, Figure, FrontPoint, Latency, Quality};
 use bitfront_search::front::non_dominated;
 
 use super::Standing;
@@ -94,7 +94,7 @@ pub(super) struct Measured {
 
 /// The figures to publish and what they replace.
 pub(super) fn replace(searched: Measured, fresh: Measured) -> (Measured, Confirmation) {
-    let differs = fresh.differs(&searched);
+    let differs = fresh.time_differs(&searched);
     // Without windows to confirm it on, the search's own quality stands.
     let (quality, searched_quality) = match fresh.quality {
         Some(quality) => (Some(quality), searched.quality),
@@ -113,13 +113,9 @@ pub(super) fn replace(searched: Measured, fresh: Measured) -> (Measured, Confirm
 }
 
 impl Measured {
-    /// A figure lies apart from the other's beyond the intervals of both.
-    fn differs(&self, other: &Self) -> bool {
-        let quality = match (&self.quality, &other.quality) {
-            (Some(one), Some(other)) => apart(kld_interval(&one.value), kld_interval(&other.value)),
-            _ => false,
-        };
-        let latency = match (&self.latency, &other.latency) {
+    /// A time lies apart from the other's beyond the intervals of both.
+    fn time_differs(&self, other: &Self) -> bool {
+        match (&self.latency, &other.latency) {
             (Some(one), Some(other)) => one.value.iter().zip(&other.value).any(|(one, other)| {
                 apart(
                     (one.interval.low, one.interval.high),
@@ -127,8 +123,34 @@ impl Measured {
                 )
             }),
             _ => false,
+        }
+    }
+}
+
+/// Marks the points whose quality lies apart from the search's own beyond the intervals of both.
+///
+/// Held-back windows may be easier or harder than the scored ones for every plan alike. What the
+/// confirmed points changed by in the median is the text's and marks nobody.
+pub(super) fn mark_qualities(points: &mut [FrontPoint]) {
+    let pair = |point: &FrontPoint| {
+        let searched = point.confirmation.as_ref()?.searched_quality.as_ref()?;
+        let (fresh, searched) = (&point.quality.as_ref()?.value, &searched.value);
+        (searched.kld > 0.0).then(|| (fresh.kld / searched.kld, fresh.clone(), searched.clone()))
+    };
+    let mut changes: Vec<_> = points.iter().filter_map(pair).map(|it| it.0).collect();
+    changes.sort_by(f64::total_cmp);
+    let Some(&usual) = changes.get(changes.len() / 2) else {
+        return;
+    };
+    for point in points {
+        let Some((_, fresh, searched)) = pair(point) else {
+            continue;
         };
-        quality || latency
+        let (low, high) = kld_interval(&searched);
+        let apart = apart(kld_interval(&fresh), (low * usual, high * usual));
+        if let Some(confirmation) = &mut point.confirmation {
+            confirmation.differs |= apart;
+        }
     }
 }
 
@@ -140,3 +162,7 @@ fn kld_interval(quality: &Quality) -> (f64, f64) {
 fn apart(one: (f64, f64), other: (f64, f64)) -> bool {
     one.1 < other.0 || other.1 < one.0
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
