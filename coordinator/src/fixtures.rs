@@ -160,7 +160,7 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
             Outcome::Quality(Quality {
                 kld,
                 kld_standard_error: kld / 10.0,
-                kld_windows: vec![kld * 0.9, kld * 1.1],
+                kld_windows: [kld * 0.9, kld * 1.1].repeat(4),
                 perplexity: 10.0 * kld.exp(),
                 reference_perplexity: 10.0,
                 same_top_rate: 0.9,

@@ -209,7 +209,7 @@ fn conclusion(compared: &Comparison) -> String {
     let differences = &compared.differences;
     let kld = &differences.kld;
     let how = match kld.windows {
-        0 => "errors of both over their positions, too few windows to pair".to_owned(),
+        0 => "errors of both added, too few windows to pair".to_owned(),
         windows => format!("paired over {windows} windows"),
     };
     let words = match kld.ordering() {

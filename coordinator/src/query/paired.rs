@@ -82,8 +82,8 @@ impl Paired {
     /// difference is taken window by window: the interval is that of Student's t for the mean of
     /// paired differences (NIST/SEMATECH e-Handbook of Statistical Methods, 7.3.1.1, "Analysis of
     /// paired observations"). With fewer than six windows, or where not both plans have a figure
-    /// for each, the errors of both means over their positions are added instead, as if the two had
-    /// nothing in common, which makes the interval wider.
+    /// for each, the errors of both means over their windows are added instead, as if the two had
+    /// nothing in common, with the degrees of freedom of the one that has fewer windows.
     pub(super) fn kld(&self, first: &Quality, second: &Quality) -> Difference {
         let (ours, theirs) = (&first.kld_windows, &second.kld_windows);
         let windows = ours.len();
@@ -97,8 +97,8 @@ impl Paired {
                 (mean, error, windows as u64 - 1, windows as u64)
             } else {
                 let error = first.kld_standard_error.hypot(second.kld_standard_error);
-                let positions = first.positions.min(second.positions).max(2);
-                (first.kld - second.kld, error, positions - 1, 0)
+                let fewest = windows.min(theirs.len()) as u64;
+                (first.kld - second.kld, error, fewest.saturating_sub(1), 0)
             };
         let half = self.quantile(freedom) * standard_error;
         Difference {

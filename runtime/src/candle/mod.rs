@@ -61,8 +61,8 @@ pub struct CandleSettings {
 }
 
 impl CandleSettings {
-    /// The defaults, with caches in `cache_directory`: 4 GiB of tensors and 4 GiB of hidden states
-    /// in memory, which whoever knows the machine lowers.
+    /// The defaults, with caches in `cache_directory`: 4 GiB of tensors and 512 MiB of hidden
+    /// states in memory, which whoever knows the machine lowers.
     pub fn new(cache_directory: PathBuf) -> Self {
         Self {
             cache_directory,
