@@ -78,7 +78,7 @@ fn a_search_goes_from_a_model_to_a_file() {
         format!("--data={}", text(demo().join("evaluation.txt"))),
         format!("--calibration={}", text(demo().join("calibration.txt"))),
         "--evaluations=14".into(),
-        "--windows=2".into(),
+        "--windows=6".into(),
         "--calibration-windows=2".into(),
         "--context=64".into(),
         "--precisions=q8_0,q4_k,q2_k".into(),
