@@ -149,7 +149,8 @@ fn measure(
         TaskKind::Quality => Ok(assignments
             .iter()
             .map(|assignment| {
-                let measured = runtime.quality(&assignment.plan, assignment.purpose);
+                let rival = assignment.rival.as_ref();
+                let measured = runtime.quality(&assignment.plan, assignment.purpose, rival);
                 finding(measured, begun.elapsed(), Outcome::Quality)
             })
             .collect()),

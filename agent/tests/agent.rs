@@ -163,6 +163,7 @@ impl World {
                 plan: Plan::uniform(&self.spec, Precision::Q8_0).unwrap(),
                 times: Vec::new(),
             }),
+            rival: None,
             lease_time: Duration::from_secs(30),
         }
     }

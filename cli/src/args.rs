@@ -174,6 +174,11 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) calibration_windows: u32,
 
+    /// Score every candidate on all windows; without this one that is no smaller and no faster than
+    /// another is given up as soon as it is seen to lose more
+    #[arg(long)]
+    pub(crate) no_stages: bool,
+
     /// What is timed: one prefill and one decode (default: prefill@128,decode@64x16, cut down to
     /// the context)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]

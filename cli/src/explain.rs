@@ -14,7 +14,7 @@ pub(crate) fn why(front: &Front, point: &FrontPoint) -> String {
         return shown(front, point);
     }
     let Some(against) = &placing.against else {
-        return unranked(point);
+        return unranked(front, point);
     };
     let other = name_of(front, against.candidate);
     let objectives = &front.status.request.objectives;
@@ -116,12 +116,22 @@ fn figure(point: &FrontPoint, objective: Objective) -> Option<f64> {
     }
 }
 
-fn unranked(point: &FrontPoint) -> String {
+fn unranked(front: &Front, point: &FrontPoint) -> String {
     if let Some(reason) = &point.infeasible {
         return format!("cannot be executed: {reason}");
     }
     if !point.executed_as_planned {
         return "a layer executed in another precision than was asked for".to_owned();
+    }
+    let quality = point.quality.as_ref().map(|figure| &figure.value);
+    if let Some((quality, stopped)) = quality.and_then(|it| Some((it, it.stopped?))) {
+        return format!(
+            "given up after {} of {} windows: it loses more than {}, which is no larger and no \
+             slower",
+            quality.kld_windows.len(),
+            stopped.windows,
+            name_of(front, stopped.behind)
+        );
     }
     "not measured whole yet".to_owned()
 }

@@ -54,6 +54,16 @@ pub(crate) fn kld(quality: &Quality) -> String {
     format!("{value:.decimals$} ± {error:.decimals$}")
 }
 
+/// Of how many windows a divergence is, where scoring stopped early: `(8 of 16 windows)`.
+pub(crate) fn scored(quality: &Quality) -> Option<String> {
+    let stopped = quality.stopped?;
+    Some(format!(
+        "({} of {} windows)",
+        quality.kld_windows.len(),
+        stopped.windows
+    ))
+}
+
 /// A time in nanoseconds: `2.41 ms`.
 pub(crate) fn nanoseconds(nanoseconds: f64) -> String {
     let (mut value, mut unit) = (nanoseconds, "ns");
@@ -151,6 +161,7 @@ mod tests {
             reference_perplexity: 1.0,
             same_top_rate: 1.0,
             positions: 1,
+            stopped: None,
         };
         assert_eq!(kld(&quality(0.006_263, 0.000_041)), "0.00626 ± 0.00004");
         assert_eq!(kld(&quality(0.079_81, 0.000_52)), "0.0798 ± 0.0005");

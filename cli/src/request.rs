@@ -93,6 +93,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
             None => usual_workloads(context),
         },
         seed: settings.seed,
+        staged: settings.staged,
     })
 }
 

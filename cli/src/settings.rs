@@ -43,6 +43,8 @@ pub(crate) struct SearchSettings {
     pub(crate) strategy: StrategyName,
     /// The seed of everything that is drawn.
     pub(crate) seed: u64,
+    /// Score all windows only of what can still enter the front.
+    pub(crate) staged: bool,
     /// Where the importance matrix comes from.
     pub(crate) imatrix: ImatrixChoice,
     /// Tokens in a window; none lets the model decide.
@@ -119,6 +121,7 @@ impl SearchSettings {
             grouping: parse("--group", &typed.group)?,
             strategy: parse("--strategy", &typed.strategy)?,
             seed: typed.seed,
+            staged: !typed.no_stages,
             imatrix: imatrix(&typed.imatrix),
             context: typed.context,
             windows: typed.windows,

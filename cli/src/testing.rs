@@ -106,6 +106,7 @@ pub(crate) fn request() -> SearchRequest {
             },
         ],
         seed: 0,
+        staged: true,
         spec,
     }
 }
@@ -168,6 +169,7 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
         reference_perplexity: 7.63,
         same_top_rate: 1.0 - kld.sqrt() * 0.55,
         positions: 2048,
+        stopped: None,
     };
     let latency = |workload, median_ns: f64| Latency {
         workload,

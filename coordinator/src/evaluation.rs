@@ -53,6 +53,9 @@ pub(crate) struct Figures {
     pub(crate) abandoned: bool,
     /// Every layer executed in the precision that was asked for.
     pub(crate) as_planned: bool,
+    /// The divergence is what some windows let expect of all: scoring stopped, since the candidate
+    /// is dominated.
+    pub(crate) stopped: bool,
 }
 
 impl Figures {
@@ -66,6 +69,7 @@ impl Figures {
             infeasible: None,
             abandoned: false,
             as_planned: true,
+            stopped: false,
         }
     }
 
@@ -73,7 +77,10 @@ impl Figures {
     pub(crate) fn add(&mut self, score: &Score) {
         self.as_planned &= score.executed_as_planned;
         match &score.outcome {
-            ScoreOutcome::Quality { kld } => self.kld = Some(*kld),
+            ScoreOutcome::Quality { kld, stopped } => {
+                self.kld = Some(*kld);
+                self.stopped = *stopped;
+            }
             ScoreOutcome::Latency {
                 decode_ns,
                 prefill_ns,
@@ -109,15 +116,29 @@ impl Figures {
         Some(scaled(figure, self.figure(figure)?))
     }
 
-    /// The figures that are made small, of a candidate that may enter a front: measured whole,
-    /// and as planned. Figures of something else than the plan say nothing about the plan.
+    /// Its figures are the plan's. Figures of something else than the plan say nothing about the
+    /// plan.
+    fn is_measured(&self) -> bool {
+        self.is_complete() && self.infeasible.is_none() && self.as_planned
+    }
+
+    /// The figures that are made small, of a candidate that may enter a front: measured as planned,
+    /// and over all windows.
     pub(crate) fn point(&self, objectives: &[Objective]) -> Option<Vec<f64>> {
-        if !self.is_complete() || self.infeasible.is_some() || !self.as_planned {
+        if !self.is_measured() || self.stopped {
             return None;
         }
+        self.told(objectives, Self::figure)
+    }
+
+    fn told(
+        &self,
+        objectives: &[Objective],
+        figure: impl Fn(&Self, Objective) -> Option<f64>,
+    ) -> Option<Vec<f64>> {
         objectives
             .iter()
-            .map(|&objective| self.figure(objective))
+            .map(|&objective| figure(self, objective))
             .collect()
     }
 
@@ -133,7 +154,9 @@ impl Figures {
             .sum()
     }
 
-    /// What the strategy is told; none while something is missing.
+    /// What the strategy is told; none while something is missing. A candidate whose scoring
+    /// stopped counts as what is expected of it, which its rival dominates: a model learns from it
+    /// as from any other.
     pub(crate) fn evaluation(
         &self,
         objectives: &[Objective],
@@ -142,14 +165,9 @@ impl Figures {
         if !self.is_complete() {
             return None;
         }
-        let told = |_| {
-            objectives
-                .iter()
-                .map(|&objective| self.scaled(objective))
-                .collect()
-        };
+        let told = self.told(objectives, Self::scaled);
         let limited = limited(objectives, limits).filter_map(|(figure, _)| self.scaled(figure));
-        Some(match self.point(objectives).and_then(told) {
+        Some(match told.filter(|_| self.is_measured()) {
             Some(objectives) => Evaluation::Measured {
                 objectives,
                 limited: limited.collect(),

@@ -75,7 +75,7 @@ pub fn request() -> SearchRequest {
                 evaluation_path: "/texts/evaluation.txt".to_owned(),
                 calibration_path: None,
                 context: 128,
-                evaluation_windows: 4,
+                evaluation_windows: 8,
                 calibration_windows: 2,
                 evaluation_digest: Digest::of("evaluation"),
                 calibration_digest: Digest::of("calibration"),
@@ -111,6 +111,7 @@ pub fn request() -> SearchRequest {
             },
         ],
         seed: 7,
+        staged: true,
     }
 }
 
@@ -157,7 +158,7 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                         (-1.3 * precision.bits_per_weight()).exp() / (1.0 + layer as f64)
                     })
                     .sum::<f64>();
-            Outcome::Quality(Quality {
+            let mut quality = Quality {
                 kld,
                 kld_standard_error: kld / 10.0,
                 kld_windows: [kld * 0.9, kld * 1.1].repeat(4),
@@ -165,7 +166,18 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                 reference_perplexity: 10.0,
                 same_top_rate: 0.9,
                 positions: 256,
-            })
+                stopped: None,
+            };
+            if let Some(rival) = &assignment.rival
+                && kld * 0.9 > rival.kld_windows[0]
+            {
+                quality.kld_windows.truncate(4);
+                quality.stopped = Some(Stopped {
+                    windows: 8,
+                    behind: rival.candidate,
+                });
+            }
+            Outcome::Quality(quality)
         }
         TaskKind::Latency => {
             let bytes = plan.size_bytes(spec) as f64;

@@ -18,6 +18,7 @@ use crate::anchor;
 use crate::clock::Sleep;
 use crate::error::ServiceError;
 use crate::presence::KnownDevice;
+use crate::rival;
 use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, Requeued, StoreError};
 use crate::world::World;
 
@@ -273,6 +274,10 @@ impl Leasing {
             TaskKind::Quality => None,
             TaskKind::Latency => Some(anchor::of(self.world.store.as_ref(), &search).await?),
         };
+        let rival = match claimed.kind {
+            TaskKind::Quality => rival::of(self.world.store.as_ref(), &search, claimed).await?,
+            TaskKind::Latency => None,
+        };
         let request = search.request;
         let plan = bitfront_model::Plan::new(&request.spec, claimed.precisions.clone())
             .map_err(|error| corrupt(error.to_string()))?;
@@ -289,6 +294,7 @@ impl Leasing {
                 TaskKind::Latency => request.workloads,
             },
             anchor,
+            rival,
             lease_time: self.world.config.lease_time,
         };
         Ok(HandOut {

@@ -39,6 +39,7 @@ mod measurements;
 mod presence;
 mod query;
 mod reaper;
+mod rival;
 mod rpc;
 mod space;
 mod store;

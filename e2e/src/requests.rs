@@ -112,5 +112,6 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
             "decode@32x16".parse().unwrap(),
         ],
         seed: 7,
+        staged: true,
     }
 }

@@ -15,8 +15,8 @@ use bitfront_e2e::requests::{files, request, spec};
 use bitfront_e2e::scripted::{self, Answer, ScriptedRuntime};
 use bitfront_e2e::searches::Searches;
 use bitfront_model::{
-    Baseline, Budget, Front, FrontPoint, Limits, Outcome, Plan, Precision, Preset, Receipt,
-    SearchState, SearchStatus, TaskKind,
+    Baseline, Budget, Front, FrontPoint, Limits, Outcome, Plan, Precision, Preset, Quality,
+    Receipt, SearchRequest, SearchState, SearchStatus, TaskKind,
 };
 use tempfile::TempDir;
 use tonic::Code;
@@ -109,7 +109,10 @@ fn check(front: &Front) {
     }
     let shown: BTreeSet<_> = candidates(points, |point| point.on_front);
     let complete = |point: &&FrontPoint| {
-        point.quality.is_some() && point.latency.is_some() && point.infeasible.is_none()
+        let whole = |figure: &bitfront_model::Figure<_>| !was_given_up(&figure.value);
+        point.quality.as_ref().is_some_and(whole)
+            && point.latency.is_some()
+            && point.infeasible.is_none()
     };
     // Whatever is left out is left out for a shown point, to which it is inferior beyond the noise
     // or equal within it and no smaller.
@@ -143,6 +146,10 @@ fn check(front: &Front) {
         knees.len() <= 1 && knees.is_subset(&shown),
         "knees: {knees:?}"
     );
+}
+
+fn was_given_up(quality: &Quality) -> bool {
+    quality.stopped.is_some()
 }
 
 fn candidates(points: &[FrontPoint], which: impl Fn(&FrontPoint) -> bool) -> BTreeSet<i64> {
@@ -225,6 +232,48 @@ async fn a_search_spends_its_budget_and_keeps_what_nothing_dominates() {
     assert_eq!(stored, expected_measurements(&front));
     agent.stop().await;
     world.coordinator.stop().await;
+}
+
+/// Scripted figures have no noise, so stages must change nothing at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_give_up_what_is_dominated_and_change_no_front() {
+    let mut fronts = Vec::new();
+    for staged in [true, false] {
+        let world = World::new().await;
+        let agent = world.agent("bench", ScriptedRuntime::obliging());
+        let request = SearchRequest {
+            staged,
+            ..request(world.folder.path(), 70)
+        };
+        let search = world.searches.submit(&request).await.unwrap();
+        assert_eq!(world.ended(search).await.state, SearchState::Done);
+        fronts.push(world.searches.front(search).await.unwrap());
+        agent.stop().await;
+        world.coordinator.stop().await;
+    }
+    let given_up = |front: &Front| {
+        candidates(&front.points, |point| {
+            let quality = point.quality.as_ref();
+            quality.is_some_and(|figure| was_given_up(&figure.value))
+        })
+    };
+    let plans = |which: fn(&FrontPoint) -> bool| {
+        let fronts = fronts.iter().map(|front| {
+            let points = front.points.iter().filter(|point| which(point));
+            points.map(|point| point.plan.digest()).collect()
+        });
+        fronts.collect::<Vec<BTreeSet<_>>>()
+    };
+    let asked = plans(|_| true);
+    assert_eq!(asked[0], asked[1], "the strategy asked for other plans");
+    let shown = plans(|point| point.on_front);
+    assert_eq!(shown[0], shown[1]);
+    assert!(given_up(&fronts[0]).len() > 5, "{:?}", given_up(&fronts[0]));
+    assert!(given_up(&fronts[1]).is_empty());
+    for point in &fronts[0].points {
+        let is_given_up = given_up(&fronts[0]).contains(&point.candidate);
+        assert!(!is_given_up || (!point.on_front && point.baseline.is_none()));
+    }
 }
 
 /// What a plan loses on the held-back windows.
@@ -437,7 +486,8 @@ async fn a_measurement_under_a_lease_that_ended_is_kept_as_a_repeat() {
     assert_eq!(receipt, Receipt::KeptAsRepeat);
     let handed_out = relay.seen(|seen| seen.handed_out[0].clone());
     assert_eq!(report.token, handed_out.token);
-    assert_eq!(measurements(&world.searches).await["slow"], 1);
+    // A timing is measured together with its companions.
+    assert!(measurements(&world.searches).await["slow"] >= 1);
     // The repeat changes nothing of what the search knows.
     let after = world.searches.front(search).await.unwrap();
     assert_eq!(after.points, front.points);

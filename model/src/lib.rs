@@ -11,6 +11,7 @@
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
+//! - [`stages`]: in which order a text is scored, and where a plan that is behind may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
@@ -26,6 +27,7 @@ pub mod preset;
 mod preset_rules;
 pub mod request;
 pub mod spec;
+pub mod stages;
 pub mod task;
 
 pub use answer::{
@@ -37,7 +39,7 @@ pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
-    Paired, Percentile, Quality, Workload,
+    Paired, Percentile, Quality, Stopped, Workload,
 };
 pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
@@ -47,4 +49,4 @@ pub use request::{
     SearchRequest, StrategyName, Subject, UnknownName,
 };
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
-pub use task::{Assignment, LeaseToken, Report, TaskKind, TaskPurpose};
+pub use task::{Assignment, LeaseToken, Report, Rival, TaskKind, TaskPurpose};

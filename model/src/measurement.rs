@@ -22,12 +22,14 @@ pub struct Interval {
 /// window's first half only gives context, as in llama.cpp's `llama-perplexity`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Mean KL divergence over the scored positions, in nats.
+    /// Mean KL divergence over the text, in nats: of all scored positions, or, where scoring
+    /// [`stopped`](Self::stopped), what they let expect of all.
     pub kld: f64,
-    /// Standard error of that mean over windows: positions of one window share its context, and
+    /// Standard error of that figure over windows: positions of one window share its context, and
     /// are no independent samples.
     pub kld_standard_error: f64,
-    /// Mean KL divergence of each window, in the order of the windows: the raw samples.
+    /// Mean KL divergence of each scored window: the raw samples. In the order of the text, or,
+    /// where scoring stopped, in that of [`stages::order`](crate::stages::order).
     pub kld_windows: Vec<f64>,
     /// Perplexity under the plan.
     pub perplexity: f64,
@@ -37,6 +39,19 @@ pub struct Quality {
     pub same_top_rate: f64,
     /// Scored positions.
     pub positions: u64,
+    /// Why not all windows were scored; none where they were. The perplexities and the rate are
+    /// over the scored ones.
+    #[serde(default)]
+    pub stopped: Option<Stopped>,
+}
+
+/// A plan was given up before the last window, since it lost more than a rival beyond the noise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The windows of the whole text.
+    pub windows: u64,
+    /// The candidate that it was behind: no larger and no slower.
+    pub behind: i64,
 }
 
 /// What is timed.

@@ -283,4 +283,8 @@ pub struct SearchRequest {
     pub workloads: Vec<Workload>,
     /// The seed of everything that is drawn.
     pub seed: u64,
+    /// A candidate is scored on a few windows first, and on all of them only while it can still
+    /// enter the front. False in requests from before there was a choice.
+    #[serde(default)]
+    pub staged: bool,
 }

@@ -123,8 +123,20 @@ pub struct Assignment {
     pub workloads: Vec<Workload>,
     /// The plan to time it beside; none for a quality task.
     pub anchor: Option<Anchor>,
+    /// The candidate that it must not lose more than; none where all windows are to be scored.
+    pub rival: Option<Rival>,
     /// How long the lease lasts without a heartbeat.
     pub lease_time: Duration,
+}
+
+/// A measured candidate that is no worse than another in everything but the divergence, which is
+/// not known yet: where the other one loses more, it can enter no front.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rival {
+    /// Its number.
+    pub candidate: i64,
+    /// Its divergence in every window, in the order of the text, in nats.
+    pub kld_windows: Vec<f64>,
 }
 
 /// What an agent says of a leased task.

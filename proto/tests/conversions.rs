@@ -89,6 +89,7 @@ fn request() -> SearchRequest {
             },
         ],
         seed: u64::MAX,
+        staged: true,
     }
 }
 
@@ -116,6 +117,10 @@ fn quality() -> Quality {
         reference_perplexity: 10.0,
         same_top_rate: 0.75,
         positions: 128,
+        stopped: Some(Stopped {
+            windows: 9,
+            behind: 4,
+        }),
     }
 }
 
@@ -323,6 +328,10 @@ fn assignments_and_reports_arrive_as_they_were_sent() {
         anchor: Some(Anchor {
             plan: plan(),
             times: request().workloads.into_iter().map(anchor_time).collect(),
+        }),
+        rival: Some(Rival {
+            candidate: 5,
+            kld_windows: vec![0.25, 0.5],
         }),
         lease_time: Duration::from_secs(30),
     };
@@ -542,6 +551,15 @@ fn a_malformed_field_is_named_by_its_path() {
                 r.measurement.as_mut().unwrap().outcome = Some(outcome);
             }),
             "measurement.quality.kld_windows[1]: is NaN",
+        ),
+        (
+            report_with(|r| {
+                let mut quality = v1::Quality::from(&quality());
+                quality.stopped.as_mut().unwrap().windows = 2;
+                let outcome = v1::measurement::Outcome::Quality(quality);
+                r.measurement.as_mut().unwrap().outcome = Some(outcome);
+            }),
+            "measurement.quality.stopped.windows: is 2, and 2 windows were scored",
         ),
         (
             report_with(|r| r.measurement.as_mut().unwrap().evidence = None),

@@ -1,5 +1,5 @@
 //! Tokens per second of scoring: one plan, and children of one parent with and without the hidden
-//! states that they share with earlier plans.
+//! states that they share with earlier plans, and with and without stages.
 //!
 //! ```text
 //! cargo bench -p bitfront-runtime --bench quality -- [WINDOWS] [CHILDREN]
@@ -8,7 +8,12 @@
 //! Every child is scored in all ways one after another, the ways in rotating order, so that a
 //! machine that drifts slows all of them down. A ratio is that of the same child's times; shown are
 //! the median and the quartiles of the ratios, and the ratio of the sums, which is what a search
-//! saves.
+//! saves. Tokens of windows that need not be scored count as scored.
+//!
+//! In stages, a child is given up as a search does it that makes divergence and size small: its
+//! rival is the best of the earlier plans that are no larger. The last column says what became of
+//! the front of all children, as they are when all windows are scored: how many of its points were
+//! given up.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -19,7 +24,9 @@ mod support;
 use std::path::Path;
 use std::time::Instant;
 
-use bitfront_model::{ImatrixSource, ModelSpec, Plan, Precision, Preset, Subject, TaskPurpose};
+use bitfront_model::{
+    ImatrixSource, ModelSpec, Plan, Precision, Preset, Quality, Rival, Subject, TaskPurpose,
+};
 use bitfront_runtime::candle::{CandleRuntime, order_for_reuse};
 use bitfront_runtime::{CandleSettings, Runtime as _};
 
@@ -40,8 +47,19 @@ struct Way {
     name: &'static str,
     runtime: CandleRuntime,
     order: Vec<usize>,
+    staged: bool,
+    /// The parent and the children, in the order of scoring.
+    scored: Vec<Scored>,
     /// Seconds of each turn: the child in place `turn` of the order.
     seconds: Vec<f64>,
+}
+
+/// A plan that was scored.
+struct Scored {
+    /// None for the parent.
+    child: Option<usize>,
+    size_bytes: u64,
+    quality: Quality,
 }
 
 fn main() {
@@ -78,34 +96,99 @@ fn main() {
 
     let born = (0..plans.len()).collect::<Vec<_>>();
     let ways = [
-        ("whole", 0, born.clone()),
-        ("reuse", 4 << 30, born.clone()),
-        ("reuse in order", 4 << 30, order_for_reuse(&plans)),
-        ("little room", 256 << 20, born),
-        ("little in order", 256 << 20, order_for_reuse(&plans)),
+        ("whole", 0, false, born.clone()),
+        ("reuse", 4 << 30, false, born.clone()),
+        ("reuse in order", 4 << 30, false, order_for_reuse(&plans)),
+        ("stages", 0, true, born.clone()),
+        ("stages, reuse", 4 << 30, true, born.clone()),
+        ("usual room", 512 << 20, true, born),
     ];
-    let mut ways = ways.map(|(name, budget, order)| {
+    let mut ways = ways.map(|(name, budget, staged, order)| {
         let mut runtime = runtime(directory.path(), &subject, budget);
         for plan in &plans {
             runtime.assemble(plan).unwrap();
         }
-        runtime.quality(&parent, TaskPurpose::Search).unwrap();
+        let quality = runtime.quality(&parent, TaskPurpose::Search, None).unwrap();
+        let parent = Scored {
+            child: None,
+            size_bytes: parent.size_bytes(&spec),
+            quality: quality.value,
+        };
         Way {
             name,
             runtime,
             order,
+            staged,
+            scored: vec![parent],
             seconds: Vec::new(),
         }
     });
     for turn in 0..plans.len() {
         for offset in 0..ways.len() {
             let way = (turn + offset) % ways.len();
-            let way = &mut ways[way];
-            let plan = &plans[way.order[turn]];
-            way.seconds.push(timed(&mut way.runtime, plan));
+            ways[way].score(turn, &plans, &spec);
         }
     }
     table(&ways, tokens);
+}
+
+impl Way {
+    /// Scores the child whose turn it is.
+    fn score(&mut self, turn: usize, plans: &[Plan], spec: &ModelSpec) {
+        let child = self.order[turn];
+        let plan = &plans[child];
+        let size_bytes = plan.size_bytes(spec);
+        let rival = self.staged.then(|| self.rival(size_bytes)).flatten();
+        let start = Instant::now();
+        let measured = self
+            .runtime
+            .quality(plan, TaskPurpose::Search, rival.as_ref());
+        self.seconds.push(start.elapsed().as_secs_f64());
+        self.scored.push(Scored {
+            child: Some(child),
+            size_bytes,
+            quality: measured.unwrap().value,
+        });
+    }
+
+    /// Of the plans that were scored whole and are no larger, the one that loses least.
+    fn rival(&self, size_bytes: u64) -> Option<Rival> {
+        let whole = self.scored.iter().enumerate();
+        let (index, best) = whole
+            .filter(|(_, it)| it.quality.stopped.is_none() && it.size_bytes <= size_bytes)
+            .min_by(|(_, left), (_, right)| left.quality.kld.total_cmp(&right.quality.kld))?;
+        Some(Rival {
+            candidate: index as i64,
+            kld_windows: best.quality.kld_windows.clone(),
+        })
+    }
+
+    /// Children that no plan dominates in divergence and size.
+    fn front(&self) -> Vec<usize> {
+        let dominates = |one: &Scored, other: &Scored| {
+            let (ours, theirs) = (one.quality.kld, other.quality.kld);
+            one.size_bytes <= other.size_bytes
+                && ours <= theirs
+                && (one.size_bytes < other.size_bytes || ours < theirs)
+        };
+        let free = |one: &&Scored| !self.scored.iter().any(|other| dominates(other, one));
+        let front = self.scored.iter().filter(free);
+        front.filter_map(|scored| scored.child).collect()
+    }
+
+    /// Windows that were scored, as a share of all.
+    fn windows(&self) -> f64 {
+        let children = &self.scored[1..];
+        let scored = children.iter().map(|it| it.quality.kld_windows.len());
+        let all = self.scored[0].quality.kld_windows.len() * children.len();
+        scored.sum::<usize>() as f64 / all as f64
+    }
+
+    /// The children that were given up.
+    fn given_up(&self) -> Vec<usize> {
+        let stopped = self.scored.iter().filter(|it| it.quality.stopped.is_some());
+        stopped.filter_map(|scored| scored.child).collect()
+    }
 }
 
 fn runtime(directory: &Path, subject: &Subject, prefix_budget_bytes: u64) -> CandleRuntime {
@@ -144,12 +227,12 @@ fn mutated(spec: &ModelSpec, parent: &Plan, children: usize) -> Vec<Plan> {
 
 fn timed(runtime: &mut CandleRuntime, plan: &Plan) -> f64 {
     let start = Instant::now();
-    runtime.quality(plan, TaskPurpose::Search).unwrap();
+    runtime.quality(plan, TaskPurpose::Search, None).unwrap();
     start.elapsed().as_secs_f64()
 }
 
 fn one_plan(runtime: &mut CandleRuntime, plan: &Plan, tokens: f64) {
-    runtime.quality(plan, TaskPurpose::Search).unwrap();
+    runtime.quality(plan, TaskPurpose::Search, None).unwrap();
     let mut seconds = (0..5).map(|_| timed(runtime, plan)).collect::<Vec<_>>();
     seconds.sort_by(f64::total_cmp);
     println!(
@@ -162,8 +245,15 @@ fn one_plan(runtime: &mut CandleRuntime, plan: &Plan, tokens: f64) {
 
 fn table(ways: &[Way], tokens: f64) {
     println!(
-        "{:16} {:>9} {:>6} {:>12} | {:>22} {:>8}",
-        "children", "tokens/s", "hits", "computed", "times the whole's: med", "of sums"
+        "{:16} {:>9} {:>8} {:>9} | {:>22} {:>8} | {:>8} {:>8}",
+        "children",
+        "tokens/s",
+        "windows",
+        "computed",
+        "times the whole's: med",
+        "of sums",
+        "given up",
+        "of front"
     );
     let whole = &ways[0];
     let by_child = |way: &Way| {
@@ -174,6 +264,7 @@ fn table(ways: &[Way], tokens: f64) {
         seconds
     };
     let reference = by_child(whole);
+    let front = whole.front();
     for way in ways {
         let counts = way.runtime.prefix_counts();
         let seconds = by_child(way);
@@ -182,20 +273,23 @@ fn table(ways: &[Way], tokens: f64) {
         ratios.sort_by(f64::total_cmp);
         let quantile = |share: f64| ratios[((ratios.len() - 1) as f64 * share).round() as usize];
         let (total, sum) = (reference.iter().sum::<f64>(), seconds.iter().sum::<f64>());
-        // The parent is in the counts, and was computed whole.
-        let parts = counts.parts * way.order.len() as u64 / (way.order.len() as u64 + 1);
-        let computed = 1.0 - counts.reused_parts as f64 / parts as f64;
+        let computed = 1.0 - counts.reused_parts as f64 / counts.parts as f64;
         let tokens = tokens * way.order.len() as f64;
+        let given_up = way.given_up();
+        let of_front = front.iter().filter(|&child| given_up.contains(child));
         println!(
-            "{:16} {:>9.0} {:>6} {:>11.1}% | {:>6.2} [{:.2}, {:.2}] {:>12.2}",
+            "{:16} {:>9.0} {:>7.1}% {:>8.1}% | {:>8.2} [{:.2}, {:.2}] {:>10.2} | {:>8} {:>5}/{}",
             way.name,
             tokens / sum,
-            counts.hits,
+            100.0 * way.windows(),
             100.0 * computed,
             quantile(0.5),
             quantile(0.25),
             quantile(0.75),
-            total / sum
+            total / sum,
+            given_up.len(),
+            of_front.count(),
+            front.len()
         );
     }
 }

@@ -64,7 +64,10 @@ fn main() {
 
 fn row(runtime: &mut CandleRuntime, name: &str, plan: &Plan, figures: &Value, windows: u32) {
     let bytes = plan.size_bytes(runtime.spec().unwrap());
-    let here = runtime.quality(plan, TaskPurpose::Search).unwrap().value;
+    let here = runtime
+        .quality(plan, TaskPurpose::Search, None)
+        .unwrap()
+        .value;
     let rounded = runtime.score(plan, Arithmetic::LlamaCpp).unwrap().value;
     let figures = &figures[format!("chunks_{windows}")];
     let theirs = figures["mean_kld"].as_f64().unwrap_or(f64::NAN);

@@ -17,6 +17,7 @@ pub mod latency;
 mod mapped;
 pub mod quality;
 pub mod quantize;
+mod race;
 pub mod reference;
 mod runtime_error;
 pub mod source;
@@ -26,8 +27,8 @@ pub mod text;
 pub mod tokenizer;
 
 use bitfront_model::{
-    Anchor, Executed, Latency, NumericsClass, Plan, Precision, Quality, Subject, TaskPurpose,
-    Workload,
+    Anchor, Executed, Latency, NumericsClass, Plan, Precision, Quality, Rival, Subject,
+    TaskPurpose, Workload,
 };
 
 pub use candle::{CandleRuntime, CandleSettings};
@@ -60,10 +61,14 @@ pub trait Runtime {
 
     /// Scores a plan of the open subject: for a search on the scored windows, to confirm on the
     /// held-back ones, which are prepared when they are asked for first.
+    ///
+    /// With a rival, scoring stops at the first stage at which the plan loses more than it beyond
+    /// the noise ([`stages`](bitfront_model::stages)); its windows must be those that are scored.
     fn quality(
         &mut self,
         plan: &Plan,
         purpose: TaskPurpose,
+        rival: Option<&Rival>,
     ) -> Result<Measured<Quality>, RuntimeError>;
 
     /// Times plans of the open subject, taking turns with each other and with the anchor.

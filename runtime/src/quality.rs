@@ -1,10 +1,11 @@
 //! How far a plan's predictions are from the unquantized model's.
 
-use bitfront_model::{DataSpec, Quality};
+use bitfront_model::{DataSpec, Quality, Stopped};
 
 use crate::RuntimeError;
 use crate::candle::exponential::exp;
 use crate::candle::parallel::for_costly_rows;
+use crate::race::Expected;
 use crate::reference::Reference;
 use crate::stats::mean_and_standard_error;
 
@@ -22,7 +23,9 @@ const SAME_TOP: usize = 3;
 /// Collects the scores of a plan, window after window.
 pub struct Scorer<'a> {
     reference: &'a Reference,
-    /// `positions × FIGURES`, in order.
+    /// The places in the text of the windows that were scored, in the order of scoring.
+    windows: Vec<usize>,
+    /// `windows × positions × FIGURES`, in the same order.
     figures: Vec<f32>,
 }
 
@@ -31,32 +34,35 @@ impl<'a> Scorer<'a> {
     pub fn new(reference: &'a Reference) -> Self {
         Self {
             reference,
+            windows: Vec::new(),
             figures: Vec::new(),
         }
     }
 
-    /// Scores windows from `first` on: `logits` are `windows · positions × vocabulary`, `targets`
-    /// the token that follows each position.
+    /// Scores windows, named by their places in the text: `logits` are `windows · positions ×
+    /// vocabulary`, `targets` the token that follows each position.
     ///
     /// Values that are not finite are an error that says where they are.
     pub fn add(
         &mut self,
-        first: usize,
+        windows: &[usize],
         logits: &[f32],
         targets: &[u32],
     ) -> Result<(), RuntimeError> {
         let shape = self.reference.shape();
-        if logits.len() != targets.len() * shape.vocabulary {
+        let positions = windows.len() * shape.positions;
+        if targets.len() != positions || logits.len() != positions * shape.vocabulary {
             return Err(RuntimeError::Engine(format!(
-                "{} logits came back for {} positions of a vocabulary of {}",
+                "{} logits came back for {positions} positions of a vocabulary of {}, followed by \
+                 {} tokens",
                 logits.len(),
-                targets.len(),
-                shape.vocabulary
+                shape.vocabulary,
+                targets.len()
             )));
         }
-        let mut figures = vec![0.0; targets.len() * FIGURES];
+        let mut figures = vec![0.0; positions * FIGURES];
         for_costly_rows(&mut figures, FIGURES, logits.len() * 4, |row, figures| {
-            let (window, position) = (first + row / shape.positions, row % shape.positions);
+            let (window, position) = (windows[row / shape.positions], row % shape.positions);
             let logits = &logits[row * shape.vocabulary..][..shape.vocabulary];
             let reference = self.reference.log_probabilities(window, position);
             figures.copy_from_slice(&score(logits, reference, targets[row] as usize));
@@ -66,31 +72,31 @@ impl<'a> Scorer<'a> {
             .position(|figures| !figures.iter().all(|figure| figure.is_finite()));
         if let Some(row) = broken {
             return Err(RuntimeError::NotFinite {
-                window: first + row / shape.positions,
+                window: windows[row / shape.positions],
                 position: row % shape.positions,
             });
         }
+        self.windows.extend(windows);
         self.figures.extend(figures);
         Ok(())
     }
 
-    /// The quality over everything that was scored: two windows at least, since the error of the
-    /// divergence is taken over windows.
-    pub fn finish(self) -> Result<Quality, RuntimeError> {
-        let column = |figure: usize| {
-            self.figures
-                .chunks_exact(FIGURES)
-                .map(move |figures| f64::from(figures[figure]))
-        };
-        let mean = |figure| mean_and_standard_error(column(figure)).0;
-        let kld_windows = self
-            .figures
+    /// The mean divergence of every window so far, in the order of scoring.
+    pub(crate) fn kld_windows(&self) -> Vec<f64> {
+        self.figures
             .chunks(self.reference.shape().positions * FIGURES)
             .map(|window| {
                 let figures = window.chunks_exact(FIGURES).map(|f| f64::from(f[KLD]));
                 mean_and_standard_error(figures).0
             })
-            .collect::<Vec<_>>();
+            .collect()
+    }
+
+    /// The quality over everything that was scored, its windows in the order of the text: two
+    /// windows at least, since the error of the divergence is taken over windows.
+    pub fn finish(mut self) -> Result<Quality, RuntimeError> {
+        self.order_by_place();
+        let kld_windows = self.kld_windows();
         // Positions of one window read the same context, so that they are no independent samples.
         let (_, error) = mean_and_standard_error(kld_windows.iter().copied());
         let kld_standard_error = error.ok_or_else(|| {
@@ -101,15 +107,47 @@ impl<'a> Scorer<'a> {
                 DataSpec::LEAST_EVALUATION_WINDOWS
             ))
         })?;
-        Ok(Quality {
-            kld: mean(KLD),
+        Ok(self.quality((self.mean(KLD), kld_standard_error), kld_windows, None))
+    }
+
+    /// The quality of a plan that was given up: what is expected of it over the whole text.
+    pub(crate) fn stop(self, expected: Expected) -> Quality {
+        let kld = (expected.kld, expected.standard_error);
+        self.quality(kld, self.kld_windows(), Some(expected.stopped))
+    }
+
+    fn quality(
+        &self,
+        (kld, kld_standard_error): (f64, f64),
+        kld_windows: Vec<f64>,
+        stopped: Option<Stopped>,
+    ) -> Quality {
+        Quality {
+            kld,
             kld_standard_error,
             kld_windows,
-            perplexity: mean(NEGATIVE_LOG_LIKELIHOOD).exp(),
-            reference_perplexity: mean(REFERENCE_NEGATIVE_LOG_LIKELIHOOD).exp(),
-            same_top_rate: mean(SAME_TOP),
+            perplexity: self.mean(NEGATIVE_LOG_LIKELIHOOD).exp(),
+            reference_perplexity: self.mean(REFERENCE_NEGATIVE_LOG_LIKELIHOOD).exp(),
+            same_top_rate: self.mean(SAME_TOP),
             positions: (self.figures.len() / FIGURES) as u64,
-        })
+            stopped,
+        }
+    }
+
+    fn mean(&self, figure: usize) -> f64 {
+        let column = self.figures.chunks_exact(FIGURES);
+        mean_and_standard_error(column.map(|figures| f64::from(figures[figure]))).0
+    }
+
+    fn order_by_place(&mut self) {
+        let length = self.reference.shape().positions * FIGURES;
+        let mut order = (0..self.windows.len()).collect::<Vec<_>>();
+        order.sort_unstable_by_key(|&index| self.windows[index]);
+        let ordered = order
+            .iter()
+            .flat_map(|&index| &self.figures[index * length..][..length]);
+        self.figures = ordered.copied().collect();
+        self.windows = order.iter().map(|&index| self.windows[index]).collect();
     }
 }
 
@@ -207,7 +245,7 @@ mod tests {
         let reference = reference(&directory);
         let mut scorer = Scorer::new(&reference);
         for window in 0..2 {
-            scorer.add(window, &logits(window), &[1, 2, 3]).unwrap();
+            scorer.add(&[window], &logits(window), &[1, 2, 3]).unwrap();
         }
         let quality = scorer.finish().unwrap();
         assert!(quality.kld.abs() < 1e-6, "{}", quality.kld);
@@ -225,7 +263,7 @@ mod tests {
         // A uniform prediction: the divergence is log n minus the reference's entropy.
         let flat = vec![3.0; SHAPE.positions * SHAPE.vocabulary];
         for window in 0..2 {
-            scorer.add(window, &flat, &[0, 0, 0]).unwrap();
+            scorer.add(&[window], &flat, &[0, 0, 0]).unwrap();
         }
         let found = scorer.finish().unwrap();
         let expected = [logits(0), logits(1)]
@@ -254,9 +292,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let reference = reference(&directory);
         let mut scorer = Scorer::new(&reference);
-        scorer.add(0, &logits(0), &[1, 2, 3]).unwrap();
+        scorer.add(&[0], &logits(0), &[1, 2, 3]).unwrap();
         let flat = vec![3.0; SHAPE.positions * SHAPE.vocabulary];
-        scorer.add(1, &flat, &[1, 2, 3]).unwrap();
+        scorer.add(&[1], &flat, &[1, 2, 3]).unwrap();
         let found = scorer.finish().unwrap();
         let half = (found.kld_windows[1] - found.kld_windows[0]).abs() / 2.0;
         assert!((found.kld_standard_error - half).abs() < 1e-12);
@@ -268,7 +306,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let reference = reference(&directory);
         let mut scorer = Scorer::new(&reference);
-        scorer.add(0, &logits(0), &[1, 2, 3]).unwrap();
+        scorer.add(&[0], &logits(0), &[1, 2, 3]).unwrap();
         let error = scorer.finish().unwrap_err().to_string();
         assert!(error.contains("score at least 2"), "{error}");
     }
@@ -281,7 +319,7 @@ mod tests {
             let mut logits = logits(1);
             logits[SHAPE.vocabulary + 4] = broken;
             let error = Scorer::new(&reference)
-                .add(1, &logits, &[0, 0, 0])
+                .add(&[1], &logits, &[0, 0, 0])
                 .unwrap_err();
             assert!(matches!(error, RuntimeError::NotFinite { .. }), "{error}");
             assert!(

@@ -90,6 +90,19 @@ pub enum RuntimeError {
         /// Precisions of the plan.
         found: usize,
     },
+    /// A rival was scored on another text than the open one.
+    #[error(
+        "candidate {candidate}, with which the plan is compared, was scored on {found} \
+        windows, the open text has {expected}: the coordinator is of another version"
+    )]
+    OtherRival {
+        /// The rival.
+        candidate: i64,
+        /// Windows of the open text.
+        expected: usize,
+        /// Windows of the rival.
+        found: usize,
+    },
     /// A timing came without the plan to time it beside.
     #[error("a timing was handed out without an anchor: the coordinator is of another version")]
     NoAnchor,

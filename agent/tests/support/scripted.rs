@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Anchor, AnchorTime, Interval, Latency, NumericsClass, Paired, Plan, Precision, Quality,
-    Subject, TaskKind, TaskPurpose, Workload,
+    Anchor, AnchorTime, Interval, Latency, NumericsClass, Paired, Plan, Precision, Quality, Rival,
+    Stopped, Subject, TaskKind, TaskPurpose, Workload,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 
@@ -124,8 +124,9 @@ impl Runtime for ScriptedRuntime {
         &mut self,
         plan: &Plan,
         purpose: TaskPurpose,
+        rival: Option<&Rival>,
     ) -> Result<Measured<Quality>, RuntimeError> {
-        self.measure(plan, TaskKind::Quality, || quality(plan, purpose))
+        self.measure(plan, TaskKind::Quality, || quality(plan, purpose, rival))
     }
 
     fn latency(
@@ -187,7 +188,24 @@ fn time(plan: &Plan, cost: impl Fn(Precision) -> f64) -> f64 {
 /// By how much more a plan loses on the held-back windows.
 pub const HELD_BACK_LOSS: f64 = 1.1;
 
-fn quality(plan: &Plan, purpose: TaskPurpose) -> Quality {
+/// As a runtime does: a plan that loses more than its rival is given up after two windows.
+fn quality(plan: &Plan, purpose: TaskPurpose, rival: Option<&Rival>) -> Quality {
+    let whole = whole(plan, purpose);
+    match rival {
+        Some(rival) if whole.kld_windows[0] > rival.kld_windows[0] => Quality {
+            kld_windows: whole.kld_windows[..2].to_vec(),
+            positions: 2 * 128,
+            stopped: Some(Stopped {
+                windows: rival.kld_windows.len() as u64,
+                behind: rival.candidate,
+            }),
+            ..whole
+        },
+        _ => whole,
+    }
+}
+
+fn whole(plan: &Plan, purpose: TaskPurpose) -> Quality {
     let kld = match purpose {
         TaskPurpose::Search => kld(plan),
         TaskPurpose::Confirm => kld(plan) * HELD_BACK_LOSS,
@@ -202,6 +220,7 @@ fn quality(plan: &Plan, purpose: TaskPurpose) -> Quality {
         reference_perplexity: 4.5,
         same_top_rate: 1.0 / (1.0 + kld),
         positions: 6 * 128,
+        stopped: None,
     }
 }
 

@@ -188,6 +188,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
         grouping: Grouping::Tensor,
         strategy: StrategyName::Surrogate,
         seed: 0,
+        staged: true,
         imatrix: ImatrixChoice::Calibration,
         context: None,
         windows: WINDOWS,

@@ -151,6 +151,8 @@ fn columns() -> Vec<Column> {
         Column::for_programs("searched_prefill_ns"),
         Column::for_programs("differs"),
         Column::for_programs("unconfirmed"),
+        Column::for_programs("scored_windows"),
+        Column::for_programs("stopped_behind"),
         Column::for_programs("plan_digest"),
         Column::for_programs("device"),
         Column::for_programs("measured_at"),
@@ -185,7 +187,9 @@ fn row(point: &FrontPoint, any_confirmed: bool) -> Vec<Cell> {
             let was = confirmation::searched_kld(point).map_or_else(String::new, |searched| {
                 format!(", was {}", three_digits(searched))
             });
-            Cell::new(kld(quality) + &was, quality.kld)
+            let scored =
+                figures::scored(quality).map_or_else(String::new, |scored| format!(" {scored}"));
+            Cell::new(kld(quality) + &was + &scored, quality.kld)
         }
         (None, None) => Cell::empty(),
     };
@@ -243,6 +247,12 @@ fn row(point: &FrontPoint, any_confirmed: bool) -> Vec<Cell> {
         number(confirmation::searched_ns(point, false)),
         Cell::plain(confirmation::differs(point)),
         Cell::from(point.unconfirmed.clone()),
+        Cell::from(quality.map(|quality| quality.kld_windows.len())),
+        Cell::from(
+            quality
+                .and_then(|quality| quality.stopped)
+                .map(|it| it.behind),
+        ),
         Cell::plain(point.plan.digest().to_string()),
         Cell::from(latency.map(|figure| figure.device.clone())),
         Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
@@ -322,11 +332,39 @@ fn legend(front: &Front) -> String {
     legend + "\n"
 }
 
+/// What scoring in stages saved; none where no candidate was given up.
+fn stages(front: &Front) -> Option<String> {
+    let qualities = || {
+        // Of confirmed points the search's own scoring counts.
+        front.points.iter().filter_map(|point| {
+            let confirmation = point.confirmation.as_ref();
+            let searched = confirmation.and_then(|it| it.searched_quality.as_ref());
+            Some(&searched.or(point.quality.as_ref())?.value)
+        })
+    };
+    let stopped = qualities().filter(|quality| quality.stopped.is_some());
+    let stopped = stopped.count();
+    if stopped == 0 {
+        return None;
+    }
+    let scored: usize = qualities().map(|quality| quality.kld_windows.len()).sum();
+    let all = front.status.request.subject.data.evaluation_windows as usize * qualities().count();
+    Some(format!(
+        "{stopped} of {} candidates were given up early, losing more than another that is no \
+         larger and no slower: {} of all windows were scored",
+        qualities().count(),
+        percent(scored as f64 / all as f64)
+    ))
+}
+
 /// The answer in words: the knee, and the best plans under a divergence.
 pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     let summary = Summary::new(front, max_kld);
     let mut text = legend(front);
     if let Some(line) = confirmation::conclusion(front) {
+        text += &format!("{line}\n");
+    }
+    if let Some(line) = stages(front) {
         text += &format!("{line}\n");
     }
     let line = |point: &FrontPoint| {

@@ -288,7 +288,10 @@ fn stored(
         executed_as_planned: true,
         outcome,
     };
-    let quality = ScoreOutcome::Quality { kld: (-bits).exp() };
+    let quality = ScoreOutcome::Quality {
+        kld: (-bits).exp(),
+        stopped: false,
+    };
     let latency = ScoreOutcome::Latency {
         decode_ns: bits * 1e6,
         prefill_ns: bits * 1e7,

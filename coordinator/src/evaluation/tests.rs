@@ -11,6 +11,7 @@ fn figures() -> Figures {
         infeasible: None,
         abandoned: false,
         as_planned: true,
+        stopped: false,
     }
 }
 
@@ -68,6 +69,19 @@ fn what_is_missing_infeasible_or_something_else_has_no_point() {
         }
     }
     assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
+fn what_was_given_up_is_told_and_enters_no_front() {
+    let stopped = Figures {
+        stopped: true,
+        ..figures()
+    };
+    assert_eq!(stopped.point(&OBJECTIVES), None);
+    let limits = Limits::default();
+    let told = stopped.evaluation(&OBJECTIVES, &limits);
+    assert_eq!(told, figures().evaluation(&OBJECTIVES, &limits));
+    assert!(matches!(told, Some(Evaluation::Measured { .. })));
 }
 
 #[test]

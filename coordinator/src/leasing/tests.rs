@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use bitfront_model::{LeaseToken, Receipt, TaskKind};
+use bitfront_model::{LeaseToken, Receipt, SearchRequest, TaskKind};
 
 use crate::clock::Clock;
 use crate::error::ServiceError;
 use crate::fixtures;
 use crate::leasing::{Caller, HandOut};
 use crate::measurements;
+use crate::query;
 use crate::testing::{Bench, folder};
 
 #[tokio::test]
@@ -80,12 +81,12 @@ async fn a_timing_brings_companions_and_one_scale_for_all() {
     let bench = Bench::in_folder(folder.path()).await;
     let device = bench.register("one").await;
     bench.submit(fixtures::request()).await;
+    let first = bench.lease_one(device).await;
     let quality = bench.lease_one(device).await;
     assert_eq!(quality.assignment.kind, TaskKind::Quality);
     assert_eq!(quality.assignment.anchor, None);
     let none = bench.leasing.companions(device, &quality, 3).await;
     assert!(none.is_empty(), "quality has no companions");
-    let first = bench.lease_one(device).await;
     let anchor = first.assignment.anchor.clone().unwrap();
     assert!(anchor.times.is_empty(), "nothing is known yet");
     let none = bench.leasing.companions(device, &first, 0).await;
@@ -115,6 +116,50 @@ async fn a_timing_brings_companions_and_one_scale_for_all() {
     assert_eq!(known.plan, anchor.plan);
     let workloads: Vec<_> = known.times.iter().map(|time| time.workload).collect();
     assert_eq!(workloads, fixtures::request().workloads);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_quality_comes_with_the_rival_that_it_must_not_lose_more_than() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    let request = SearchRequest {
+        budget: fixtures::evaluations(40),
+        ..fixtures::request()
+    };
+    let search = bench.submit(request).await;
+    let mut raced = 0;
+    for _ in 0..2 * 40 {
+        let hand_out = bench.lease_one(device).await;
+        let assignment = &hand_out.assignment;
+        let front = query::front(&bench.world, search, None).await.unwrap();
+        let of = |candidate| {
+            let mut points = front.points.iter();
+            points.find(|point| point.candidate == candidate).unwrap()
+        };
+        if let Some(rival) = &assignment.rival {
+            raced += 1;
+            assert_eq!(assignment.kind, TaskKind::Quality);
+            let (ours, theirs) = (of(assignment.candidate), of(rival.candidate));
+            assert_eq!(ours.baseline, None, "baselines are scored whole");
+            assert!(theirs.size_bytes <= ours.size_bytes);
+            assert!(theirs.decode_ns() <= ours.decode_ns());
+            let quality = &theirs.quality.as_ref().unwrap().value;
+            assert_eq!(quality.kld_windows, rival.kld_windows);
+            assert_eq!(quality.stopped, None);
+        }
+        bench.report(&hand_out).await.unwrap();
+    }
+    assert!(raced > 3, "{raced}");
+    let front = query::front(&bench.world, search, None).await.unwrap();
+    let stopped = front.points.iter().filter(|point| {
+        let quality = point.quality.as_ref();
+        quality.is_some_and(|quality| quality.value.stopped.is_some())
+    });
+    for point in stopped {
+        assert!(!point.on_front, "{point:?}");
+    }
     bench.stop().await;
 }
 
@@ -320,10 +365,10 @@ async fn reports_are_checked_against_their_task() {
     let bench = Bench::in_folder(folder.path()).await;
     let device = bench.register("one").await;
     let search = bench.submit(fixtures::request()).await;
+    let timing = bench.lease_one(device).await.assignment;
     let HandOut {
         assignment, spec, ..
     } = bench.lease_one(device).await;
-    let timing = bench.lease_one(device).await.assignment;
     let right = fixtures::report(&spec, &assignment);
     let timed = fixtures::report(&spec, &timing);
     let mut rows = Vec::new();

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::cmp::Ordering;
 
 use bitfront_model::{
-    Difference, Differences, FrontPoint, Interval, Latency, Objective, Quality, Ratio,
+    Difference, Differences, FrontPoint, Interval, Latency, Objective, Quality, Ratio, stages,
 };
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -81,25 +81,23 @@ impl Paired {
     /// Most of what makes a window hard is the same for every plan, so it cancels where the
     /// difference is taken window by window: the interval is that of Student's t for the mean of
     /// paired differences (NIST/SEMATECH e-Handbook of Statistical Methods, 7.3.1.1, "Analysis of
-    /// paired observations"). With fewer than six windows, or where not both plans have a figure
-    /// for each, the errors of both means over their windows are added instead, as if the two had
-    /// nothing in common, with the degrees of freedom of the one that has fewer windows.
+    /// paired observations"). Where scoring stopped early it is taken over the windows that both
+    /// were scored on. With fewer than six of them the errors of both means are added instead, as
+    /// if the two had nothing in common, with the degrees of freedom of the one that has fewer
+    /// windows.
     pub(super) fn kld(&self, first: &Quality, second: &Quality) -> Difference {
-        let (ours, theirs) = (&first.kld_windows, &second.kld_windows);
-        let windows = ours.len();
-        let (mean, standard_error, freedom, windows) =
-            if windows >= LEAST_WINDOWS && windows == theirs.len() {
-                let pairs = || ours.iter().zip(theirs).map(|(ours, theirs)| ours - theirs);
-                let count = windows as f64;
-                let mean = pairs().sum::<f64>() / count;
-                let squares: f64 = pairs().map(|pair| (pair - mean) * (pair - mean)).sum();
-                let error = (squares / (count - 1.0) / count).sqrt();
-                (mean, error, windows as u64 - 1, windows as u64)
-            } else {
-                let error = first.kld_standard_error.hypot(second.kld_standard_error);
-                let fewest = windows.min(theirs.len()) as u64;
-                (first.kld - second.kld, error, fewest.saturating_sub(1), 0)
-            };
+        let pairs = pairs(first, second);
+        let (mean, standard_error, freedom, windows) = if pairs.len() >= LEAST_WINDOWS {
+            let count = pairs.len() as f64;
+            let mean = pairs.iter().sum::<f64>() / count;
+            let squares: f64 = pairs.iter().map(|pair| (pair - mean) * (pair - mean)).sum();
+            let error = (squares / (count - 1.0) / count).sqrt();
+            (mean, error, pairs.len() as u64 - 1, pairs.len() as u64)
+        } else {
+            let error = first.kld_standard_error.hypot(second.kld_standard_error);
+            let fewest = first.kld_windows.len().min(second.kld_windows.len()) as u64;
+            (first.kld - second.kld, error, fewest.saturating_sub(1), 0)
+        };
         let half = self.quantile(freedom) * standard_error;
         Difference {
             mean,
@@ -124,6 +122,35 @@ impl Paired {
             }
         }
     }
+}
+
+/// The first plan's divergence less the second's in every window that both were scored on; nothing
+/// where they were scored on texts of different length.
+fn pairs(first: &Quality, second: &Quality) -> Vec<f64> {
+    let whole = |quality: &Quality| match quality.stopped {
+        Some(stopped) => stopped.windows,
+        None => quality.kld_windows.len() as u64,
+    };
+    if whole(first) != whole(second) {
+        return Vec::new();
+    }
+    let difference = |(ours, theirs): (&f64, &f64)| ours - theirs;
+    if first.stopped.is_none() && second.stopped.is_none() {
+        let both = first.kld_windows.iter().zip(&second.kld_windows);
+        return both.map(difference).collect();
+    }
+    let order = stages::order(usize::try_from(whole(first)).unwrap_or(0));
+    let as_scored = |quality: &Quality| -> Vec<f64> {
+        match quality.stopped {
+            Some(_) => quality.kld_windows.clone(),
+            None => order
+                .iter()
+                .map(|&place| quality.kld_windows[place])
+                .collect(),
+        }
+    };
+    let (first, second) = (as_scored(first), as_scored(second));
+    first.iter().zip(&second).map(difference).collect()
 }
 
 fn quantile(freedom: u64) -> f64 {

@@ -54,6 +54,7 @@ const CASES: &[(&str, Case)] = cases![
     searches::more_budget_queues_the_cancelled_tasks_again,
     tasks::measurements_read_back_whole_and_in_order,
     tasks::an_order_that_was_not_executed_is_noted,
+    tasks::a_quality_that_stopped_is_a_score_and_no_other_searchs,
     tasks::a_quality_is_measured_once_for_all_searches_over_one_subject,
     confirmations::a_confirmation_is_measured_once_and_no_score,
     confirmations::confirmations_cancel_what_the_search_still_wanted,
@@ -167,6 +168,7 @@ fn report_with(claimed: &Claimed, key: &str, measurement: Option<Measurement>) -
             TaskKind::Latency => request.workloads,
         },
         anchor: None,
+        rival: None,
         lease_time: Duration::from_secs(30),
     };
     Report {

@@ -65,8 +65,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn resume(&self, search: i64, budget: &Budget) -> Result<bool, StoreError>;
 
     /// Adds a candidate with its tasks to a running search. None where the search does not run.
-    /// The quality task of a plan whose quality is known from another search over the same subject,
-    /// in the same numerics class, is done at once with that measurement.
+    /// The quality task of a plan that another search over the same subject has scored on all
+    /// windows, in the same numerics class, is done at once with that measurement.
     async fn add_candidate(
         &self,
         search: i64,
@@ -98,7 +98,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The first accepted timing of a search, whole: it fixes the scale for those that follow.
     async fn first_timing(&self, search: i64) -> Result<Option<StoredMeasurement>, StoreError>;
 
-    /// Leases the first queued task that fits the claimant: by candidate, quality first.
+    /// Leases the first queued task that fits the claimant: by candidate, latency first, since a
+    /// plan whose times are known may be found to be dominated while it is scored.
     async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError>;
     /// Every task that is leased now.
     async fn leased(&self) -> Result<Vec<HeldLease>, StoreError>;

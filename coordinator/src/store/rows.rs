@@ -109,8 +109,8 @@ pub(crate) struct Score {
 /// The figures of a score.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ScoreOutcome {
-    /// Mean KL divergence in nats.
-    Quality { kld: f64 },
+    /// Mean KL divergence in nats; what some windows let expect of all where scoring stopped.
+    Quality { kld: f64, stopped: bool },
     /// Medians in nanoseconds.
     Latency { decode_ns: f64, prefill_ns: f64 },
     /// The candidate cannot be executed, or (`abandoned`) every attempt to measure it failed.

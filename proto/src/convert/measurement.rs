@@ -2,7 +2,7 @@
 
 use bitfront_model::{
     AnchorTime, Environment, Evidence, HardwareProfile, Interval, Latency, Measurement, Outcome,
-    Paired, Percentile, Quality,
+    Paired, Percentile, Quality, Stopped,
 };
 
 use super::{ConvertError, finite, message, messages, names, optional_word, present, word, words};
@@ -74,6 +74,17 @@ impl TryFrom<v1::Quality> for Quality {
         for (index, &kld) in wire.kld_windows.iter().enumerate() {
             finite(&format!("kld_windows[{index}]"), kld)?;
         }
+        let scored = wire.kld_windows.len() as u64;
+        let stopped = wire.stopped.map(|wire| match wire.windows {
+            windows if windows > scored => Ok(Stopped {
+                windows,
+                behind: wire.behind,
+            }),
+            windows => Err(ConvertError::invalid(
+                "stopped.windows",
+                format!("is {windows}, and {scored} windows were scored before it stopped"),
+            )),
+        });
         Ok(Self {
             kld: finite("kld", wire.kld)?,
             kld_standard_error: finite("kld_standard_error", wire.kld_standard_error)?,
@@ -82,6 +93,7 @@ impl TryFrom<v1::Quality> for Quality {
             reference_perplexity: finite("reference_perplexity", wire.reference_perplexity)?,
             same_top_rate: finite("same_top_rate", wire.same_top_rate)?,
             positions: wire.positions,
+            stopped: stopped.transpose()?,
         })
     }
 }
@@ -96,6 +108,10 @@ impl From<&Quality> for v1::Quality {
             reference_perplexity: quality.reference_perplexity,
             same_top_rate: quality.same_top_rate,
             positions: quality.positions,
+            stopped: quality.stopped.map(|stopped| v1::Stopped {
+                windows: stopped.windows,
+                behind: stopped.behind,
+            }),
         }
     }
 }

@@ -191,6 +191,7 @@ impl TryFrom<v1::SearchRequest> for SearchRequest {
             strategy: word("strategy", &wire.strategy)?,
             workloads: words("workloads", &wire.workloads)?,
             seed: wire.seed,
+            staged: wire.staged,
         })
     }
 }
@@ -209,6 +210,7 @@ impl From<&SearchRequest> for v1::SearchRequest {
             strategy: request.strategy.to_string(),
             workloads: names(&request.workloads),
             seed: request.seed,
+            staged: request.staged,
         }
     }
 }

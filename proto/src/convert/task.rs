@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Anchor, Assignment, LeaseToken, ModelSpec, NumericsClass, Receipt, Registration, Report,
+    Anchor, Assignment, LeaseToken, ModelSpec, NumericsClass, Receipt, Registration, Report, Rival,
 };
 
 use super::{
-    ConvertError, message, messages, milliseconds, names, present, spec::plan, word, words,
+    ConvertError, finite, message, messages, milliseconds, names, present, spec::plan, word, words,
 };
 use crate::v1;
 use crate::v1::report_response::Receipt as WireReceipt;
@@ -77,6 +77,10 @@ impl v1::Assignment {
                 times: anchor.times.iter().map(Into::into).collect(),
             }),
             purpose: assignment.purpose.to_string(),
+            rival: assignment.rival.as_ref().map(|rival| v1::Rival {
+                candidate: rival.candidate,
+                kld_windows: rival.kld_windows.clone(),
+            }),
         }
     }
 }
@@ -100,6 +104,10 @@ impl TryFrom<v1::Assignment> for Assignment {
             plan: plan(present("plan", wire.plan)?, &spec).map_err(|error| error.within("plan"))?,
             workloads: words("workloads", &wire.workloads)?,
             anchor,
+            rival: wire
+                .rival
+                .map(|wire| rival(wire).map_err(|error| error.within("rival")))
+                .transpose()?,
             lease_time: Duration::from_millis(wire.lease_ms),
         })
     }
@@ -109,6 +117,16 @@ fn anchor(wire: v1::Anchor, spec: &ModelSpec) -> Result<Anchor, ConvertError> {
     Ok(Anchor {
         plan: plan(present("plan", wire.plan)?, spec).map_err(|error| error.within("plan"))?,
         times: messages("times", wire.times)?,
+    })
+}
+
+fn rival(wire: v1::Rival) -> Result<Rival, ConvertError> {
+    for (index, &kld) in wire.kld_windows.iter().enumerate() {
+        finite(&format!("kld_windows[{index}]"), kld)?;
+    }
+    Ok(Rival {
+        candidate: wire.candidate,
+        kld_windows: wire.kld_windows,
     })
 }
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitfront_model::{
-    Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, Quality, Subject,
+    Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, Quality, Rival, Subject,
     TaskPurpose, Workload,
 };
 
@@ -38,6 +38,7 @@ use opened::Need;
 pub use opened::OpenSubject;
 pub use prefixes::PrefixCounts;
 use prefixes::PrefixStore;
+use scoring::Scoring;
 pub use scoring::order_for_reuse;
 pub use switches::CANDLE_VERSION;
 
@@ -201,7 +202,7 @@ impl CandleRuntime {
         plan: &Plan,
         arithmetic: Arithmetic,
     ) -> Result<Measured<Quality>, RuntimeError> {
-        self.score_for(TaskPurpose::Search, plan, arithmetic)
+        self.score_for(TaskPurpose::Search, plan, arithmetic, None)
     }
 
     /// Scores a plan on the windows that a purpose is served by.
@@ -210,10 +211,17 @@ impl CandleRuntime {
         purpose: TaskPurpose,
         plan: &Plan,
         arithmetic: Arithmetic,
+        rival: Option<&Rival>,
     ) -> Result<Measured<Quality>, RuntimeError> {
         let assembly = self.assemble(plan)?;
         let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
-        let quality = scoring::score(opened, purpose, &assembly, arithmetic, &mut self.prefixes)?;
+        let scoring = Scoring {
+            opened,
+            purpose,
+            assembly: &assembly,
+            arithmetic,
+        };
+        let quality = scoring.score(rival, &mut self.prefixes)?;
         Ok(self.measured(quality, assembly.executed))
     }
 
@@ -328,6 +336,7 @@ impl Runtime for CandleRuntime {
         &mut self,
         plan: &Plan,
         purpose: TaskPurpose,
+        rival: Option<&Rival>,
     ) -> Result<Measured<Quality>, RuntimeError> {
         if purpose == TaskPurpose::Confirm {
             let opened = self.opened.as_mut().ok_or(RuntimeError::NotOpen)?;
@@ -335,7 +344,7 @@ impl Runtime for CandleRuntime {
             let directory = &self.settings.cache_directory;
             opened.open_held_back(class, directory, &mut |line| tracing::info!("{line}"))?;
         }
-        self.score_for(purpose, plan, Arithmetic::Scoring)
+        self.score_for(purpose, plan, Arithmetic::Scoring, rival)
     }
 
     fn latency(

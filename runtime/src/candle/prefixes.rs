@@ -15,11 +15,11 @@ use super::{Arithmetic, Decoder};
 /// How much of the scoring was had from stored states.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrefixCounts {
-    /// Plans that were scored.
-    pub plans: u64,
+    /// Stages of plans that were scored.
+    pub stages: u64,
     /// Those of them that started from stored states.
     pub hits: u64,
-    /// Parts, two for each block, of all these plans.
+    /// Parts, two for each block, of all these stages.
     pub parts: u64,
     /// Those of them that were not computed again.
     pub reused_parts: u64,
@@ -46,7 +46,7 @@ struct Entry {
     last_used: u64,
 }
 
-/// One plan's way through the model: what it starts from and what it leaves behind.
+/// One plan's way through the model for the windows of one stage: what it starts from and what it leaves behind.
 pub(crate) struct Way {
     /// The key of the states after each part.
     keys: Vec<Digest>,
@@ -101,7 +101,7 @@ impl PrefixStore {
             }
         }
         let skipped = start.as_ref().map_or(0, |&(parts, _)| parts);
-        self.counts.plans += 1;
+        self.counts.stages += 1;
         self.counts.hits += u64::from(start.is_some());
         self.counts.parts += keys.len() as u64;
         self.counts.reused_parts += skipped as u64;
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(score(&mut store, "aaaa"), 4);
         assert_eq!(score(&mut store, "baaa"), 0);
         let counts = PrefixCounts {
-            plans: 5,
+            stages: 5,
             hits: 3,
             parts: 20,
             reused_parts: 9,

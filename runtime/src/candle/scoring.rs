@@ -1,87 +1,121 @@
 //! A plan's way through all windows of the text, from the deepest stored hidden states to its
 //! quality.
 
-use bitfront_model::{Digest, Plan, Quality, TaskPurpose};
+use bitfront_model::{Digest, Plan, Quality, Rival, TaskPurpose, stages};
 
 use crate::RuntimeError;
 use crate::quality::Scorer;
+use crate::race::Race;
 use crate::reference::ScoredPositions;
 
 use super::decoder::Through;
 use super::prefixes::{self, PrefixStore};
 use super::{Arithmetic, Assembly, Decoder, Matrices, OpenSubject, Positions, batch_windows};
 
-/// Scores a plan that was put together, on the windows that a purpose is served by.
-pub(super) fn score(
-    opened: &OpenSubject,
-    purpose: TaskPurpose,
-    assembly: &Assembly,
-    arithmetic: Arithmetic,
-    prefixes: &mut PrefixStore,
-) -> Result<Quality, RuntimeError> {
-    let (windows, reference) = opened.scored(purpose)?;
-    let mut scorer = Scorer::new(reference);
-    let context = windows.first().map_or(0, Vec::len);
-    let (batch, decoder) = (batch_windows(context), opened.decoder());
-    // The purpose decides which windows of the subject are read.
-    let text = Digest::builder()
-        .part(opened.digest().to_string())
-        .part(purpose.to_string())
-        .finish();
-    let keys = prefixes::keys(text, decoder, &assembly.executed, arithmetic);
-    let states = windows.len() * context * decoder.hidden_size();
-    let mut way = prefixes.begin(keys, states as u64 * 4);
-    let start = way.start();
-    let mut cache = decoder.cache(batch, context);
-    for (index, batch_of) in windows.chunks(batch).enumerate() {
-        if batch_of.len() != cache.sequences() {
-            cache = decoder.cache(batch_of.len(), context);
-        }
-        let after = start.as_ref();
-        let through = Through {
-            after: after.map(|(parts, batches)| (*parts, batches[index].as_slice())),
-            keep: Some(&mut |parts, states| way.keep(parts, states)),
-        };
-        let logits = decoder.forward_through(
-            &assembly.matrices,
-            &batch_of.concat(),
-            &mut cache,
-            scored_positions(context),
-            arithmetic,
-            through,
-        )?;
-        match scorer.add(index * batch, &logits, &targets(batch_of)) {
-            Err(error @ RuntimeError::NotFinite { window, .. }) => {
-                let place = first_not_finite(opened, assembly, &windows[window], arithmetic)?;
-                return Err(RuntimeError::Infeasible {
-                    reason: format!("{error}; {place}"),
-                });
-            }
-            scored => scored?,
-        }
-    }
-    prefixes.finish(way);
-    scorer.finish()
+/// A plan that was put together, and the windows that a purpose is served by.
+pub(super) struct Scoring<'a> {
+    pub(super) opened: &'a OpenSubject,
+    pub(super) purpose: TaskPurpose,
+    pub(super) assembly: &'a Assembly,
+    pub(super) arithmetic: Arithmetic,
 }
 
-/// Reads a window once more and says which layer is the first to give values that are not finite.
-fn first_not_finite(
-    opened: &OpenSubject,
-    assembly: &Assembly,
-    window: &[u32],
-    arithmetic: Arithmetic,
-) -> Result<String, RuntimeError> {
-    let decoder = opened.decoder();
-    let mut cache = decoder.cache(1, window.len());
-    let first = decoder.first_not_finite(&assembly.matrices, window, &mut cache, arithmetic)?;
-    Ok(match first {
-        Some(layer) => format!(
-            "the first layer that does is `{}` in {}",
-            opened.source().spec().layers[layer].name,
-            assembly.executed[layer]
-        ),
-        None => "every layer's own values are finite, but too large to compare".to_owned(),
-    })
+impl Scoring<'_> {
+    /// Scores stage after stage, all of them or until the plan is behind its rival.
+    pub(super) fn score(
+        &self,
+        rival: Option<&Rival>,
+        prefixes: &mut PrefixStore,
+    ) -> Result<Quality, RuntimeError> {
+        let (windows, reference) = self.opened.scored(self.purpose)?;
+        let race = rival.map(|rival| Race::new(rival, windows.len()));
+        let race = race.transpose()?;
+        let mut scorer = Scorer::new(reference);
+        let order = stages::order(windows.len());
+        let mut begin = 0;
+        for end in stages::ends(windows.len()) {
+            self.score_stage(&order[begin..end], windows, &mut scorer, prefixes)?;
+            begin = end;
+            if end < windows.len()
+                && let Some(race) = &race
+                && let Some(expected) = race.lost(&scorer.kld_windows())
+            {
+                return Ok(scorer.stop(expected));
+            }
+        }
+        scorer.finish()
+    }
+
+    /// Scores the windows of one stage, named by their places in the text, from the deepest hidden
+    /// states that an earlier plan has left of them.
+    fn score_stage(
+        &self,
+        stage: &[usize],
+        windows: &[Vec<u32>],
+        scorer: &mut Scorer<'_>,
+        prefixes: &mut PrefixStore,
+    ) -> Result<(), RuntimeError> {
+        let context = windows.first().map_or(0, Vec::len);
+        let (batch, decoder) = (batch_windows(context), self.opened.decoder());
+        // The purpose and the stage decide which windows of the subject are read.
+        let text = Digest::builder()
+            .part(self.opened.digest().to_string())
+            .part(self.purpose.to_string())
+            .part(format!("{stage:?}"))
+            .finish();
+        let keys = prefixes::keys(text, decoder, &self.assembly.executed, self.arithmetic);
+        let states = stage.len() * context * decoder.hidden_size();
+        let mut way = prefixes.begin(keys, states as u64 * 4);
+        let start = way.start();
+        let mut cache = decoder.cache(batch, context);
+        for (index, places) in stage.chunks(batch).enumerate() {
+            if places.len() != cache.sequences() {
+                cache = decoder.cache(places.len(), context);
+            }
+            let batch_of = places.iter().map(|&place| windows[place].as_slice());
+            let batch_of = batch_of.collect::<Vec<_>>();
+            let after = start.as_ref();
+            let through = Through {
+                after: after.map(|(parts, batches)| (*parts, batches[index].as_slice())),
+                keep: Some(&mut |parts, states| way.keep(parts, states)),
+            };
+            let logits = decoder.forward_through(
+                &self.assembly.matrices,
+                &batch_of.concat(),
+                &mut cache,
+                scored_positions(context),
+                self.arithmetic,
+                through,
+            )?;
+            match scorer.add(places, &logits, &targets(&batch_of)) {
+                Err(error @ RuntimeError::NotFinite { window, .. }) => {
+                    let place = self.first_not_finite(&windows[window])?;
+                    return Err(RuntimeError::Infeasible {
+                        reason: format!("{error}; {place}"),
+                    });
+                }
+                scored => scored?,
+            }
+        }
+        prefixes.finish(way);
+        Ok(())
+    }
+
+    /// Reads a window once more and says which layer is the first to give values that are not
+    /// finite.
+    fn first_not_finite(&self, window: &[u32]) -> Result<String, RuntimeError> {
+        let (decoder, matrices) = (self.opened.decoder(), &self.assembly.matrices);
+        let mut cache = decoder.cache(1, window.len());
+        let first = decoder.first_not_finite(matrices, window, &mut cache, self.arithmetic)?;
+        Ok(match first {
+            Some(layer) => format!(
+                "the first layer that does is `{}` in {}",
+                self.opened.source().spec().layers[layer].name,
+                self.assembly.executed[layer]
+            ),
+            None => "every layer's own values are finite, but too large to compare".to_owned(),
+        })
+    }
 }
 
 /// The logits of the scored positions of one window.
@@ -112,8 +146,8 @@ fn scored_positions(context: usize) -> Positions {
 }
 
 /// The token that follows each scored position.
-fn targets(windows: &[Vec<u32>]) -> Vec<u32> {
-    let following = |window: &Vec<u32>| {
+fn targets(windows: &[&[u32]]) -> Vec<u32> {
+    let following = |window: &&[u32]| {
         let scored = ScoredPositions::of(window.len());
         window[scored.first + 1..][..scored.count].to_vec()
     };

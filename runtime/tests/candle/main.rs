@@ -5,4 +5,5 @@
 mod golden_logits;
 mod measuring;
 mod prefixes;
+mod race;
 mod support;

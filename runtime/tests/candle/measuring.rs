@@ -20,7 +20,7 @@ fn uniform(runtime: &CandleRuntime, precision: Precision) -> Plan {
 fn kld(runtime: &mut CandleRuntime, precision: Precision) -> f64 {
     let plan = uniform(runtime, precision);
     runtime
-        .quality(&plan, TaskPurpose::Search)
+        .quality(&plan, TaskPurpose::Search, None)
         .unwrap()
         .value
         .kld
@@ -31,7 +31,10 @@ fn fewer_bits_lose_more_and_the_source_loses_nothing() {
     let directory = TempDir::new().unwrap();
     let mut runtime = opened(directory.path(), &demo(ImatrixSource::Calibration));
     let source = Plan::source(runtime.spec().unwrap()).unwrap();
-    let quality = runtime.quality(&source, TaskPurpose::Search).unwrap().value;
+    let quality = runtime
+        .quality(&source, TaskPurpose::Search, None)
+        .unwrap()
+        .value;
     assert!(quality.kld.abs() < 1e-6, "{}", quality.kld);
     assert!(quality.same_top_rate > 0.999);
     assert_eq!(quality.positions, 4 * 127);
@@ -93,7 +96,7 @@ fn what_executes_is_what_was_asked_for() {
     let layers = spec.layers.len();
     let mixed = (0..layers).map(|index| Precision::ALL[index % Precision::ALL.len()]);
     let mixed = Plan::new(&spec, mixed.collect()).unwrap();
-    let measured = runtime.quality(&mixed, TaskPurpose::Search).unwrap();
+    let measured = runtime.quality(&mixed, TaskPurpose::Search, None).unwrap();
     assert_eq!(measured.executed, mixed.precisions());
     assert!(measured.value.kld > 0.0);
     for (index, &precision) in mixed.precisions().iter().enumerate() {
@@ -112,7 +115,10 @@ fn the_divergence_is_that_of_the_definition() {
     let directory = TempDir::new().unwrap();
     let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
     let plan = uniform(&runtime, Precision::Q4K);
-    let fast = runtime.quality(&plan, TaskPurpose::Search).unwrap().value;
+    let fast = runtime
+        .quality(&plan, TaskPurpose::Search, None)
+        .unwrap()
+        .value;
     let matrices = runtime.assemble(&plan).unwrap().matrices;
     let opened = runtime.opened().unwrap();
     let reference = float_matrices(opened.source()).unwrap();
@@ -280,11 +286,13 @@ fn tensors_are_had_without_the_reference() {
     assert!(!files.any(is_reference));
     let bytes = exporting.tensor_bytes(1, Precision::Q3K).unwrap();
     let plan = uniform(&exporting, Precision::Q8_0);
-    let error = exporting.quality(&plan, TaskPurpose::Search).unwrap_err();
+    let error = exporting
+        .quality(&plan, TaskPurpose::Search, None)
+        .unwrap_err();
     assert!(matches!(error, RuntimeError::NoReference), "{error}");
 
     exporting.open(&subject, &mut |_| {}).unwrap();
-    assert!(exporting.quality(&plan, TaskPurpose::Search).is_ok());
+    assert!(exporting.quality(&plan, TaskPurpose::Search, None).is_ok());
     assert_eq!(exporting.tensor_bytes(1, Precision::Q3K).unwrap(), bytes);
 }
 
@@ -326,8 +334,8 @@ fn the_reference_is_announced_kept_and_computed_again_when_damaged() {
     assert_eq!(before.imatrix_digest(), after.imatrix_digest());
     let plan = uniform(&before, Precision::Q3K);
     assert_eq!(
-        before.quality(&plan, TaskPurpose::Search).unwrap(),
-        after.quality(&plan, TaskPurpose::Search).unwrap()
+        before.quality(&plan, TaskPurpose::Search, None).unwrap(),
+        after.quality(&plan, TaskPurpose::Search, None).unwrap()
     );
 
     let reference = std::fs::read_dir(directory.path())
@@ -403,7 +411,7 @@ fn another_model_or_text_than_was_submitted_is_refused() {
     let mut closed = runtime(directory.path());
     let plan = uniform(&opened(directory.path(), &sound), Precision::Q8_0);
     assert!(matches!(
-        closed.quality(&plan, TaskPurpose::Search),
+        closed.quality(&plan, TaskPurpose::Search, None),
         Err(RuntimeError::NotOpen)
     ));
 }
@@ -494,7 +502,7 @@ fn a_plan_that_breaks_the_model_is_infeasible_and_names_the_layer() {
     let mut runtime = opened(&directory.path().join("cache"), &subject);
     let spec = runtime.spec().unwrap().clone();
     let source = Plan::source(&spec).unwrap();
-    assert!(runtime.quality(&source, TaskPurpose::Search).is_ok());
+    assert!(runtime.quality(&source, TaskPurpose::Search, None).is_ok());
     let mut precisions = source.precisions().to_vec();
     let name = "blk.1.attn_v";
     let broken = spec.layers.iter().position(|layer| layer.name == name);
@@ -502,7 +510,9 @@ fn a_plan_that_breaks_the_model_is_infeasible_and_names_the_layer() {
     let plan = Plan::new(&spec, precisions).unwrap();
     // Once with the states of the source's first block, once without.
     for _ in 0..2 {
-        let error = runtime.quality(&plan, TaskPurpose::Search).unwrap_err();
+        let error = runtime
+            .quality(&plan, TaskPurpose::Search, None)
+            .unwrap_err();
         assert!(matches!(error, RuntimeError::Infeasible { .. }), "{error}");
         let message = error.to_string();
         for part in ["position 0 of window 0", "`blk.1.attn_v` in f16"] {
@@ -610,23 +620,34 @@ fn a_confirmation_scores_the_windows_that_follow_and_the_search_never_does() {
     runtime.open(&few, &mut |_| {}).unwrap();
     let plan = Plan::uniform(runtime.spec().unwrap(), Precision::Q4_0).unwrap();
     let files = || std::fs::read_dir(directory.path()).unwrap().count();
-    let searched = runtime.quality(&plan, TaskPurpose::Search).unwrap().value;
+    let searched = runtime
+        .quality(&plan, TaskPurpose::Search, None)
+        .unwrap()
+        .value;
     let before = files();
-    let confirmed = runtime.quality(&plan, TaskPurpose::Confirm).unwrap().value;
+    let confirmed = runtime
+        .quality(&plan, TaskPurpose::Confirm, None)
+        .unwrap()
+        .value;
     assert_eq!(
         files(),
         before + 1,
         "the reference is made when it is needed"
     );
     runtime.open(&many, &mut |_| {}).unwrap();
-    let both = runtime.quality(&plan, TaskPurpose::Search).unwrap().value;
+    let both = runtime
+        .quality(&plan, TaskPurpose::Search, None)
+        .unwrap()
+        .value;
     assert_eq!(both.kld_windows[..4], searched.kld_windows);
     assert_eq!(both.kld_windows[4..], confirmed.kld_windows);
 
     let mut bare = few.clone();
     bare.data.held_back = None;
     runtime.open(&bare, &mut |_| {}).unwrap();
-    let error = runtime.quality(&plan, TaskPurpose::Confirm).unwrap_err();
+    let error = runtime
+        .quality(&plan, TaskPurpose::Confirm, None)
+        .unwrap_err();
     assert!(matches!(error, RuntimeError::NoHeldBack), "{error}");
     let mut other = few;
     other.data.held_back.as_mut().unwrap().digest = Digest::of("another text");

@@ -61,7 +61,7 @@ fn reuse_changes_no_bit() {
     let plans = family(whole.spec().unwrap());
     let expected = plans
         .iter()
-        .map(|plan| whole.quality(plan, TaskPurpose::Search).unwrap());
+        .map(|plan| whole.quality(plan, TaskPurpose::Search, None).unwrap());
     let expected = expected.collect::<Vec<_>>();
     assert_eq!((whole.prefix_counts().hits, whole.prefix_bytes()), (0, 0));
     let mut failures = Vec::new();
@@ -69,7 +69,7 @@ fn reuse_changes_no_bit() {
     for (budget, least_hits) in [(1 << 30, 9), (14 * STATES, 6), (STATES, 1)] {
         let mut reusing = runtime(&directory, budget);
         for (index, plan) in plans.iter().enumerate() {
-            let found = reusing.quality(plan, TaskPurpose::Search).unwrap();
+            let found = reusing.quality(plan, TaskPurpose::Search, None).unwrap();
             assert_eq!(found.executed, expected[index].executed);
             if bits(&found.value) != bits(&expected[index].value) {
                 failures.push(format!("plan {index} with {budget} bytes"));
@@ -94,7 +94,7 @@ fn what_lies_before_the_changed_layer_is_not_computed_again() {
     // In the order of the family: the part that holds the changed layer, of six blocks' twelve.
     let reused = [0, 12, 0, 1, 2, 5, 11, 10, 8, 0, 12, 12];
     for (index, (plan, reused)) in plans.iter().zip(reused).enumerate() {
-        runtime.quality(plan, TaskPurpose::Search).unwrap();
+        runtime.quality(plan, TaskPurpose::Search, None).unwrap();
         let counts = runtime.prefix_counts();
         let found = counts.reused_parts - before.reused_parts;
         if (found, counts.parts - before.parts) != (reused, 12) {
@@ -122,7 +122,7 @@ fn other_arithmetic_and_other_text_share_nothing() {
     let subject = support::subject(&support::demo_model(), &windows, ImatrixSource::None);
     runtime.open(&subject, &mut |_| {}).unwrap();
     assert_eq!(runtime.prefix_bytes(), 0, "another subject needs the room");
-    runtime.quality(&plan, TaskPurpose::Search).unwrap();
+    runtime.quality(&plan, TaskPurpose::Search, None).unwrap();
     assert_eq!(runtime.prefix_counts().hits, 0);
 }
 
@@ -138,7 +138,9 @@ fn plans_in_order_share_more_than_their_order_of_birth() {
     let reused = |order: &[usize]| {
         let mut runtime = runtime(&directory, 13 * STATES);
         for &index in order {
-            runtime.quality(&plans[index], TaskPurpose::Search).unwrap();
+            runtime
+                .quality(&plans[index], TaskPurpose::Search, None)
+                .unwrap();
         }
         runtime.prefix_counts().reused_parts
     };

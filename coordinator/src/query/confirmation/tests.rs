@@ -14,6 +14,7 @@ fn quality(kld: f64) -> Figure<Quality> {
             reference_perplexity: 10.0,
             same_top_rate: 0.9,
             positions: 512,
+            stopped: None,
         },
         evidence: Evidence {
             executed: Vec::new(),

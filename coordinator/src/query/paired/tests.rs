@@ -1,4 +1,4 @@
-use bitfront_model::{AnchorTime, Digest, Paired as Beside, Workload};
+use bitfront_model::{AnchorTime, Digest, Paired as Beside, Stopped, Workload};
 use serde::Deserialize;
 
 use super::*;
@@ -13,6 +13,7 @@ fn quality(windows: &[f64]) -> Quality {
         reference_perplexity: 10.0,
         same_top_rate: 0.9,
         positions: 1024,
+        stopped: None,
     }
 }
 
@@ -68,6 +69,32 @@ fn paired_differences_are_those_of_scipy() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn a_plan_that_was_given_up_is_compared_over_the_windows_that_it_was_scored_on() {
+    let windows: Vec<_> = (0..16).map(f64::from).collect();
+    let whole = quality(&windows);
+    let order = stages::order(16);
+    let scored: Vec<_> = order[..8].iter().map(|&w| windows[w] + 1.0).collect();
+    let stopped = Quality {
+        stopped: Some(Stopped {
+            windows: 16,
+            behind: 1,
+        }),
+        ..quality(&scored)
+    };
+    let paired = Paired::default();
+    for (found, mean) in [
+        (paired.kld(&stopped, &whole), 1.0),
+        (paired.kld(&whole, &stopped), -1.0),
+        (paired.kld(&stopped, &stopped), 0.0),
+    ] {
+        assert_eq!((found.mean, found.standard_error), (mean, 0.0));
+        assert_eq!(found.windows, 8);
+    }
+    // Of another text nothing is known to be the same window.
+    assert_eq!(paired.kld(&stopped, &quality(&windows[..8])).windows, 0);
 }
 
 /// t for five degrees of freedom is 2.570582, as in every table.

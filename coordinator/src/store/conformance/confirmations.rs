@@ -21,7 +21,7 @@ fn wanted(candidate: i64) -> Vec<NewConfirmation> {
 /// A running search with one candidate that is measured whole; the device, search and candidate.
 async fn measured(store: &Arc<dyn Store>) -> (i64, i64, i64) {
     let (device, search) = running(store, &[Precision::Q8_0]).await;
-    for key in ["quality", "latency"] {
+    for key in ["latency", "quality"] {
         let claimed = claim(store, device).await;
         assert_eq!(claimed.purpose, TaskPurpose::Search);
         report(store, &claimed, key).await;
@@ -35,7 +35,7 @@ async fn nothing_to_claim(store: &Arc<dyn Store>, device: i64) {
     assert_eq!(claimed, None);
 }
 
-/// Pending or not, and whether something came out, by kind: quality after latency.
+/// Pending or not, and whether something came out, by kind: latency before quality.
 async fn states(store: &Arc<dyn Store>, search: i64) -> Vec<(bool, bool)> {
     let confirmations = store.confirmations(search).await.unwrap();
     confirmations
@@ -50,14 +50,14 @@ pub(super) async fn a_confirmation_is_measured_once_and_no_score(store: Arc<dyn 
     let wanted = wanted(candidate);
     assert!(store.confirm(search, &wanted).await.unwrap());
     assert_eq!(states(&store, search).await, [(true, false); 2]);
-    let quality = claim(&store, device).await;
-    assert_eq!(
-        (quality.kind, quality.purpose),
-        (TaskKind::Quality, TaskPurpose::Confirm)
-    );
-    report(&store, &quality, "fresh quality").await;
     let latency = claim(&store, device).await;
+    assert_eq!(
+        (latency.kind, latency.purpose),
+        (TaskKind::Latency, TaskPurpose::Confirm)
+    );
     report(&store, &latency, "fresh latency").await;
+    let quality = claim(&store, device).await;
+    report(&store, &quality, "fresh quality").await;
     assert!(store.confirm(search, &wanted).await.unwrap());
     nothing_to_claim(&store, device).await;
     assert_eq!(states(&store, search).await, [(false, true); 2]);
@@ -75,7 +75,7 @@ pub(super) async fn a_confirmation_is_measured_once_and_no_score(store: Arc<dyn 
 
 pub(super) async fn confirmations_cancel_what_the_search_still_wanted(store: Arc<dyn Store>) {
     let (device, search) = running(&store, &[Precision::Q8_0, Precision::Q4K]).await;
-    for key in ["quality", "latency"] {
+    for key in ["latency", "quality"] {
         let claimed = claim(&store, device).await;
         report(&store, &claimed, key).await;
     }
@@ -102,13 +102,13 @@ pub(super) async fn more_budget_puts_confirmations_off(store: Arc<dyn Store>) {
     nothing_to_claim(&store, device).await;
     assert_eq!(
         states(&store, search).await,
-        [(false, false), (true, false)]
+        [(true, false), (false, false)]
     );
     // What is being measured is paid for, and what was put off is asked for again.
     report(&store, &held, "held").await;
     store.confirm(search, &wanted(candidate)).await.unwrap();
-    assert_eq!(states(&store, search).await, [(true, false), (false, true)]);
-    assert_eq!(claim(&store, device).await.kind, TaskKind::Latency);
+    assert_eq!(states(&store, search).await, [(false, true), (true, false)]);
+    assert_eq!(claim(&store, device).await.kind, TaskKind::Quality);
 }
 
 pub(super) async fn a_confirmation_that_fails_leaves_the_candidate_as_it_is(store: Arc<dyn Store>) {
@@ -153,6 +153,7 @@ pub(super) async fn only_a_running_search_confirms_and_only_its_own(store: Arc<d
     nothing_to_claim(&store, device).await;
     // Neither gives a confirmation its figure to a candidate of another search.
     store.confirm(search, &wanted(candidate)).await.unwrap();
+    report(&store, &claim(&store, device).await, "fresh latency").await;
     let claimed = claim(&store, device).await;
     let mut fresh = report_with(&claimed, "fresh", None);
     if let Outcome::Quality(quality) = &mut fresh.measurement.outcome {
@@ -162,7 +163,9 @@ pub(super) async fn only_a_running_search_confirms_and_only_its_own(store: Arc<d
     let same = super::candidate(0, Precision::Q8_0);
     store.add_candidate(other, &same, NOW).await.unwrap();
     let reused = &store.scores(other, 0).await.unwrap()[0].outcome;
-    assert_eq!(*reused, store.scores(search, 0).await.unwrap()[0].outcome);
+    let scores = store.scores(search, 0).await.unwrap();
+    assert!(matches!(scores[1].outcome, ScoreOutcome::Quality { .. }));
+    assert_eq!(*reused, scores[1].outcome);
     store.cancel(search, NOW).await.unwrap();
     assert!(!store.confirm(search, &wanted(candidate)).await.unwrap());
 }

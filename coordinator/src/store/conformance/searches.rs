@@ -192,8 +192,8 @@ pub(super) async fn a_cancel_ends_the_leases(store: Arc<dyn Store>) {
 
 pub(super) async fn more_budget_queues_the_cancelled_tasks_again(store: Arc<dyn Store>) {
     let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
-    let quality = claim(&store, device).await;
-    let infeasible = report_with(&quality, "key", Some(fixtures::infeasible("no kernel")));
+    let first = claim(&store, device).await;
+    let infeasible = report_with(&first, "key", Some(fixtures::infeasible("no kernel")));
     store.record(&infeasible, NOW).await.unwrap();
     store.cancel(search, NOW).await.unwrap();
     let more = fixtures::time(Duration::from_secs(60));
@@ -204,10 +204,10 @@ pub(super) async fn more_budget_queues_the_cancelled_tasks_again(store: Arc<dyn 
     assert_eq!(resumed.request.budget, more);
     let mut kinds = Vec::new();
     while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
-        assert!(claimed.candidate > quality.candidate, "an infeasible one");
+        assert!(claimed.candidate > first.candidate, "an infeasible one");
         kinds.push(claimed.kind);
     }
-    assert_eq!(kinds, [TaskKind::Quality, TaskKind::Latency]);
+    assert_eq!(kinds, [TaskKind::Latency, TaskKind::Quality]);
     let unbound = store.submit(&new_search(), NOW).await.unwrap();
     store.cancel(unbound, NOW).await.unwrap();
     assert!(store.resume(unbound, &more).await.unwrap());

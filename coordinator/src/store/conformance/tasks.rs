@@ -28,8 +28,8 @@ pub(super) async fn a_claim_goes_by_target_candidate_and_kind(store: Arc<dyn Sto
         order,
         [
             (candidates[0].id, TaskKind::Quality),
-            (candidates[1].id, TaskKind::Quality),
             (candidates[1].id, TaskKind::Latency),
+            (candidates[1].id, TaskKind::Quality),
         ]
     );
 }
@@ -116,7 +116,7 @@ pub(super) async fn every_hand_out_has_an_epoch_of_its_own(store: Arc<dyn Store>
     assert_eq!(second.token.epoch, 2);
     let facts = store.task(first.token.task).await.unwrap().unwrap();
     assert_eq!(facts.epoch, 2);
-    assert_eq!(facts.kind, TaskKind::Quality);
+    assert_eq!(facts.kind, TaskKind::Latency);
     assert_eq!(facts.layers, fixtures::spec().layers.len());
     assert_eq!(facts.workloads, fixtures::request().workloads);
     assert_eq!(store.task(9999).await.unwrap(), None);
@@ -161,11 +161,11 @@ pub(super) async fn a_report_counts_once(store: Arc<dyn Store>) {
 
 pub(super) async fn a_key_of_another_task_is_refused(store: Arc<dyn Store>) {
     let (device, search) = running(&store, &[Precision::Q4K]).await;
-    let quality = claim(&store, device).await;
-    let latency = claim(&store, device).await;
-    report(&store, &quality, "key").await;
+    let first = claim(&store, device).await;
+    let second = claim(&store, device).await;
+    report(&store, &first, "key").await;
     let reused = store
-        .record(&report_with(&latency, "key", None), NOW)
+        .record(&report_with(&second, "key", None), NOW)
         .await
         .unwrap_err();
     assert!(matches!(reused, StoreError::KeyReused { .. }), "{reused}");
@@ -180,7 +180,7 @@ pub(super) async fn a_stale_report_ends_a_task_that_nobody_holds(store: Arc<dyn 
     store.requeue(claimed.token, &lost, NOW).await.unwrap();
     assert_eq!(report(&store, &claimed, "late").await, Receipt::Recorded);
     assert_eq!(store.scores(search, 0).await.unwrap().len(), 1);
-    assert_eq!(claim(&store, device).await.kind, TaskKind::Latency);
+    assert_eq!(claim(&store, device).await.kind, TaskKind::Quality);
 }
 
 pub(super) async fn a_stale_report_never_ends_a_newer_lease(store: Arc<dyn Store>) {
@@ -268,14 +268,14 @@ pub(super) async fn an_attempt_that_does_not_count_is_forgotten(store: Arc<dyn S
 
 pub(super) async fn an_infeasible_outcome_cancels_the_other_task(store: Arc<dyn Store>) {
     let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
-    let quality = claim(&store, device).await;
-    let infeasible = report_with(&quality, "key", Some(fixtures::infeasible("no kernel")));
+    let first = claim(&store, device).await;
+    let infeasible = report_with(&first, "key", Some(fixtures::infeasible("no kernel")));
     assert_eq!(
         store.record(&infeasible, NOW).await.unwrap(),
         Receipt::Recorded
     );
     let next = claim(&store, device).await;
-    assert!(next.candidate > quality.candidate);
+    assert!(next.candidate > first.candidate);
     let scores = store.scores(search, 0).await.unwrap();
     let expected = ScoreOutcome::Infeasible {
         reason: "no kernel".to_owned(),
@@ -317,7 +317,7 @@ pub(super) async fn measurements_read_back_whole_and_in_order(store: Arc<dyn Sto
         .await
         .unwrap();
     assert_eq!(one.len(), 2);
-    match (&scores[0].outcome, &stored[0].measurement.outcome) {
+    match (&scores[1].outcome, &stored[1].measurement.outcome) {
         (
             ScoreOutcome::Latency {
                 decode_ns,
@@ -341,14 +341,44 @@ pub(super) async fn an_order_that_was_not_executed_is_noted(store: Arc<dyn Store
     assert!(!store.scores(search, 0).await.unwrap()[0].executed_as_planned);
 }
 
+pub(super) async fn a_quality_that_stopped_is_a_score_and_no_other_searchs(store: Arc<dyn Store>) {
+    let (device, first) = running(&store, &[Precision::Q4K]).await;
+    report(&store, &claim(&store, device).await, "latency").await;
+    let quality = claim(&store, device).await;
+    assert_eq!(quality.kind, TaskKind::Quality);
+    let mut stopped = report_with(&quality, "quality", None);
+    if let Outcome::Quality(quality) = &mut stopped.measurement.outcome {
+        quality.kld_windows.truncate(4);
+        quality.stopped = Some(Stopped {
+            windows: 8,
+            behind: 1,
+        });
+    }
+    store.record(&stopped, NOW).await.unwrap();
+    let scores = store.scores(first, 0).await.unwrap();
+    assert!(
+        matches!(
+            scores[1].outcome,
+            ScoreOutcome::Quality { stopped: true, .. }
+        ),
+        "{scores:?}"
+    );
+    let second = store.submit(&new_search(), NOW + 1).await.unwrap();
+    store.bind(second, &binding()).await.unwrap();
+    let added = store
+        .add_candidate(second, &candidate(0, Precision::Q4K), NOW)
+        .await;
+    assert!(added.unwrap().is_some());
+    assert!(store.scores(second, 0).await.unwrap().is_empty());
+}
+
 pub(super) async fn a_quality_is_measured_once_for_all_searches_over_one_subject(
     store: Arc<dyn Store>,
 ) {
     let (device, first) = running(&store, &[Precision::Q4K]).await;
-    let quality = claim(&store, device).await;
-    let latency = claim(&store, device).await;
-    report(&store, &quality, "quality").await;
-    report(&store, &latency, "latency").await;
+    for key in ["latency", "quality"] {
+        report(&store, &claim(&store, device).await, key).await;
+    }
     let mut other_text = new_search();
     other_text.request.subject.data.evaluation_digest = Digest::of("other text");
     let second = store.submit(&new_search(), NOW + 1).await.unwrap();
@@ -368,7 +398,7 @@ pub(super) async fn a_quality_is_measured_once_for_all_searches_over_one_subject
     let known = store.measurements(first, None).await.unwrap();
     let reused = store.measurements(second, None).await.unwrap();
     assert_eq!(reused.len(), 1);
-    assert_eq!(reused[0].measurement, known[0].measurement);
+    assert_eq!(reused[0].measurement, known[1].measurement);
     assert_eq!(
         (reused[0].device.as_str(), reused[0].received_at_ms),
         ("one", NOW)
@@ -385,10 +415,10 @@ pub(super) async fn a_quality_is_measured_once_for_all_searches_over_one_subject
         left,
         [
             (second, Latency),
-            (second, Quality),
             (second, Latency),
-            (third, Quality),
-            (third, Latency)
+            (second, Quality),
+            (third, Latency),
+            (third, Quality)
         ]
     );
 }

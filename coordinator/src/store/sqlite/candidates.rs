@@ -50,7 +50,7 @@ pub(super) async fn add(
 }
 
 /// Ends a new quality task at once where another search knows its outcome: the quality of one
-/// plan of one subject is the same wherever the numerics class is. A time never is: it is
+/// plan of one subject is the same wherever the numerics class is, if all windows were scored. A time never is: it is
 /// measured anew beside the times that it is compared with. Confirmations neither give nor take:
 /// they are there to be measured afresh.
 async fn reuse_quality(
@@ -70,7 +70,7 @@ async fn reuse_quality(
                           AND t.purpose = new.purpose
               JOIN measurements m ON m.task = t.id
          WHERE new.id = ? AND m.accepted = 1 AND m.outcome = 'quality'
-           AND m.executed_as_planned = 1 AND m.reused_from IS NULL
+           AND m.executed_as_planned = 1 AND m.stopped = 0 AND m.reused_from IS NULL
            AND s.subject_digest = (SELECT subject_digest FROM searches WHERE id = ?)
          ORDER BY m.id LIMIT 1",
     )

@@ -93,6 +93,10 @@ pub(super) async fn append(
             (outcome, None, None, None, Some(reason))
         }
     };
+    let stopped = matches!(
+        &row.measurement.outcome,
+        Outcome::Quality(quality) if quality.stopped.is_some()
+    );
     let about = sqlx::query(
         "SELECT l.device, c.id AS candidate, c.plan, t.purpose
          FROM leases l JOIN tasks t ON t.id = l.task JOIN candidates c ON c.id = t.candidate
@@ -114,9 +118,9 @@ pub(super) async fn append(
     let as_planned = infeasible.is_some() || row.measurement.evidence.executed == planned;
     sqlx::query(
         "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, decode_ns,
-                                   prefill_ns, infeasible, executed_as_planned, payload, device,
-                                   received_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   prefill_ns, infeasible, executed_as_planned, stopped, payload,
+                                   device, received_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.token.task)
     .bind(row.token.epoch)
@@ -128,6 +132,7 @@ pub(super) async fn append(
     .bind(prefill_ns)
     .bind(infeasible)
     .bind(as_planned)
+    .bind(stopped)
     .bind(json("the measurement", row.measurement)?)
     .bind(device)
     .bind(row.now_ms)
@@ -157,7 +162,7 @@ pub(super) async fn scores(
 ) -> Result<Vec<Score>, Failure> {
     let rows = sqlx::query(
         "SELECT m.id, t.candidate, m.outcome, m.kld, m.decode_ns, m.prefill_ns, m.infeasible,
-                m.executed_as_planned
+                m.executed_as_planned, m.stopped
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
          WHERE c.search = ? AND m.id > ? AND m.accepted = 1 AND t.purpose = 'search'
          ORDER BY m.id",
@@ -181,6 +186,7 @@ pub(super) fn score(row: &SqliteRow) -> Result<Score, Failure> {
     let outcome = match outcome.as_str() {
         "quality" => ScoreOutcome::Quality {
             kld: figure("kld")?,
+            stopped: row.try_get("stopped")?,
         },
         "latency" => ScoreOutcome::Latency {
             decode_ns: figure("decode_ns")?,

@@ -15,8 +15,7 @@ pub(super) async fn claim(
 ) -> Result<Option<Claimed>, Failure> {
     let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
     let claimed: Option<(i64, i64)> = match claimant.companion_in {
-        // The two halves of the choice each walk the index of queued tasks; `kind` sorts quality
-        // behind latency, hence descending.
+        // The two halves of the choice each walk the index of queued tasks; latency sorts first.
         None => sqlx::query_as(
             "UPDATE tasks
              SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
@@ -27,7 +26,7 @@ pub(super) async fn claim(
                      UNION ALL
                      SELECT id, candidate, kind FROM tasks
                      WHERE state = 'queued' AND kind = 'latency' AND target = ?)
-                 ORDER BY candidate, kind DESC LIMIT 1)
+                 ORDER BY candidate, kind LIMIT 1)
              RETURNING id, epoch",
         )
         .bind(until)

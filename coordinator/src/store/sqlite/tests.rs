@@ -76,7 +76,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 2)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 3)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -278,7 +278,6 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
         "searches",
         "candidates",
         "leases",
-        "measurements",
     ] {
         let copy = format!("INSERT INTO {table} SELECT * FROM new.{table}");
         let _ = sqlx::query("PRAGMA foreign_keys = OFF")
@@ -293,6 +292,15 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
     sqlx::query(
         "INSERT INTO tasks SELECT id, candidate, kind, target, state, epoch, attempts, lease_until
          FROM new.tasks",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO measurements
+         SELECT id, task, epoch, idempotency_key, outcome, accepted, kld, decode_ns, prefill_ns,
+                infeasible, executed_as_planned, payload, device, received_at, reused_from
+         FROM new.measurements",
     )
     .execute(&mut connection)
     .await
