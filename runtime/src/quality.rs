@@ -3,8 +3,10 @@
 use bitfront_model::{DataSpec, Quality, Stopped};
 
 use crate::RuntimeError;
+use crate::candle::elementwise::largest;
 use crate::candle::exponential::exp;
 use crate::candle::parallel::for_costly_rows;
+use crate::candle::vectors::widest_vectors;
 use crate::race::Expected;
 use crate::reference::Reference;
 use crate::stats::mean_and_standard_error;
@@ -151,11 +153,16 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// The figures of one position from the plan's logits, the reference's log-probabilities and the
-/// token that follows.
-fn score(logits: &[f32], reference: &[[u8; 4]], target: usize) -> [f32; FIGURES] {
-    let (top, largest) = top(logits.iter().copied());
-    let (reference_top, _) = top_of(reference);
+widest_vectors! {
+    /// The figures of one position from the plan's logits, the reference's log-probabilities and
+    /// the token that follows.
+    fn score(logits: &[f32], reference: &[[u8; 4]], target: usize) -> [f32; FIGURES] = figures
+}
+
+#[inline(always)]
+fn figures(logits: &[f32], reference: &[[u8; 4]], target: usize) -> [f32; FIGURES] {
+    let (found_top, largest) = top(logits, |logit| logit);
+    let (reference_top, _) = top(reference, f32::from_le_bytes);
     let total = sum_in_lanes(logits, logits, |logit, _| exp(logit - largest));
     let shift = f64::from(largest) + total.ln();
     let single = shift as f32;
@@ -178,21 +185,17 @@ fn score(logits: &[f32], reference: &[[u8; 4]], target: usize) -> [f32; FIGURES]
         divergence as f32,
         (shift - found) as f32,
         -expected,
-        f32::from(top == reference_top),
+        f32::from(found_top == reference_top),
     ]
 }
 
 /// The first largest value with its position.
-fn top(values: impl Iterator<Item = f32>) -> (usize, f32) {
-    values
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (index, value)| {
-            if value > best.1 { (index, value) } else { best }
-        })
-}
-
-fn top_of(reference: &[[u8; 4]]) -> (usize, f32) {
-    top(reference.iter().map(|&bytes| f32::from_le_bytes(bytes)))
+#[inline(always)]
+fn top<A: Copy>(items: &[A], value: impl Fn(A) -> f32) -> (usize, f32) {
+    let largest = largest(items, &value);
+    let mut values = items.iter().map(|&item| value(item));
+    let first = values.position(|value| value == largest);
+    (first.unwrap_or(0), largest)
 }
 
 /// The sum of `term` over pairs of values: the terms in `f32`, their sum in `f64`, in lanes so that
@@ -284,6 +287,19 @@ mod tests {
             found.kld
         );
         assert!((found.perplexity - SHAPE.vocabulary as f64).abs() < 1e-3);
+    }
+
+    #[test]
+    fn wider_vectors_change_no_bit() {
+        let logits = (0..1003).map(|i| (i as f32 * 0.37).sin() * 9.0);
+        let logits = logits.collect::<Vec<_>>();
+        let reference = (0..1003).map(|i| (((i as f32 * 0.11).cos() - 1.0) * 9.0).to_le_bytes());
+        let reference = reference.collect::<Vec<_>>();
+        let bits = |figures: [f32; FIGURES]| figures.map(f32::to_bits);
+        assert_eq!(
+            bits(score(&logits, &reference, 7)),
+            bits(figures(&logits, &reference, 7))
+        );
     }
 
     /// Positions of one window move together here: over positions the error would be far smaller.

@@ -2,19 +2,18 @@
 
 use super::exponential::exp;
 use super::parallel::{for_costly_rows, for_rows};
+use super::vectors::widest_vectors;
 
 /// What one exponential costs, counted in values written.
 const EXPONENTIAL_COST: usize = 4;
 
-/// Sum of squares in eight lanes, so that the compiler may use vector instructions: it must not
+/// Sums that run side by side, so that the compiler may use vector instructions: it must not
 /// reorder a plain sum.
-fn sum_of_squares(values: &[f32]) -> f32 {
-    dot(values, values)
-}
+pub(crate) const LANES: usize = 16;
 
-/// Inner product in sixteen lanes.
-pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
-    const LANES: usize = 16;
+/// Inner product in [`LANES`] lanes.
+#[inline(always)]
+pub(super) fn dot(left: &[f32], right: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (left_chunks, left_rest) = left.as_chunks::<LANES>();
     let (right_chunks, right_rest) = right.as_chunks::<LANES>();
@@ -27,53 +26,72 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-/// Root-mean-square normalisation of one row: `x / sqrt(mean(x²) + epsilon) · weight`.
-fn normalize(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32]) {
-    let mean = sum_of_squares(input) / input.len() as f32;
-    let scale = 1.0 / (mean + epsilon).sqrt();
-    for ((output, input), weight) in output.iter_mut().zip(input).zip(weight) {
-        *output = input * scale * weight;
+/// The largest of `value` over `items`, NaN left out; −∞ where there is none.
+#[inline(always)]
+pub(crate) fn largest<A: Copy>(items: &[A], value: impl Fn(A) -> f32) -> f32 {
+    let greater = |largest: &mut f32, item: A| {
+        let value = value(item);
+        *largest = if value > *largest { value } else { *largest };
+    };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = items.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            greater(&mut lanes[lane], chunk[lane]);
+        }
     }
+    for (lane, &item) in lanes.iter_mut().zip(rest) {
+        greater(lane, item);
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// Normalises every row of `input`, whose length is that of `weight`.
+/// Root-mean-square normalisation of every row of `input`: `x / sqrt(mean(x²) + epsilon) · weight`,
+/// where a row is as long as `weight`.
 pub(crate) fn rms_norm(input: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
-    let mut output = vec![0.0; input.len()];
-    let width = weight.len();
-    for_rows(&mut output, width, |row, output| {
-        normalize(&input[row * width..][..width], weight, epsilon, output);
-    });
+    let mut output = input.to_vec();
+    rms_norm_in_place(&mut output, weight, epsilon);
     output
 }
 
-/// Normalises every run of `weight.len()` values in place: the heads of a query or key.
+/// As [`rms_norm`], in place: the heads of a query or key.
 pub(crate) fn rms_norm_in_place(values: &mut [f32], weight: &[f32], epsilon: f32) {
-    for_rows(values, weight.len(), |_, head| {
-        let mean = sum_of_squares(head) / head.len() as f32;
-        let scale = 1.0 / (mean + epsilon).sqrt();
-        for (value, weight) in head.iter_mut().zip(weight) {
-            *value = *value * scale * weight;
-        }
+    for_rows(values, weight.len(), |_, row| {
+        normalize(row, weight, epsilon);
     });
+}
+
+widest_vectors! {
+    fn normalize(values: &mut [f32], weight: &[f32], epsilon: f32) = normalize_row
+}
+
+#[inline(always)]
+fn normalize_row(values: &mut [f32], weight: &[f32], epsilon: f32) {
+    let mean = dot(values, values) / values.len() as f32;
+    let scale = 1.0 / (mean + epsilon).sqrt();
+    for (value, weight) in values.iter_mut().zip(weight) {
+        *value = *value * scale * weight;
+    }
 }
 
 /// `silu(gate) · up`, into `gate`.
 pub(crate) fn gated(gate: &mut [f32], up: &[f32]) {
-    const WIDTH: usize = 64;
+    const WIDTH: usize = 256;
     let cost = gate.len() * EXPONENTIAL_COST;
-    let whole = gate.len() - gate.len() % WIDTH;
-    let (head, tail) = gate.split_at_mut(whole);
-    let silu = |gate: &mut f32, up: &f32| *gate = *gate / (1.0 + exp(-*gate)) * up;
-    for_costly_rows(head, WIDTH, cost, |row, gate| {
-        let up = &up[row * WIDTH..][..WIDTH];
-        gate.iter_mut()
-            .zip(up)
-            .for_each(|(gate, up)| silu(gate, up));
+    for_costly_rows(gate, WIDTH, cost, |row, gate| {
+        gate_row(gate, &up[row * WIDTH..][..gate.len()]);
     });
-    let up = &up[whole..];
-    tail.iter_mut()
-        .zip(up)
-        .for_each(|(gate, up)| silu(gate, up));
+}
+
+widest_vectors! {
+    fn gate_row(gate: &mut [f32], up: &[f32]) = gate_values
+}
+
+#[inline(always)]
+fn gate_values(gate: &mut [f32], up: &[f32]) {
+    for (gate, up) in gate.iter_mut().zip(up) {
+        *gate = *gate / (1.0 + exp(-*gate)) * up;
+    }
 }
 
 /// Adds `delta` to `values`.
@@ -105,6 +123,35 @@ mod tests {
         let mut in_place = input;
         rms_norm_in_place(&mut in_place, &[1.0; 100], 0.0);
         assert_eq!(in_place, output);
+    }
+
+    #[test]
+    fn wider_vectors_change_no_bit() {
+        let wave = |step: f32| (0..300).map(move |i| (i as f32 * step).sin() * 3.0);
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        let (left, right) = (wave(0.7).collect::<Vec<_>>(), wave(0.3).collect::<Vec<_>>());
+        let [mut wide, mut baseline] = [left.clone(), left.clone()];
+        normalize(&mut wide, &right, 1e-5);
+        normalize_row(&mut baseline, &right, 1e-5);
+        assert_eq!(bits(wide), bits(baseline));
+        let [mut wide, mut baseline] = [left.clone(), left];
+        gate_row(&mut wide, &right);
+        gate_values(&mut baseline, &right);
+        assert_eq!(bits(wide), bits(baseline));
+    }
+
+    #[test]
+    fn the_largest_is_found_anywhere_and_nan_is_passed_over() {
+        for length in [1, 15, 16, 17, 40] {
+            for place in 0..length {
+                let mut values = (0..length).map(|i| -(i as f32)).collect::<Vec<_>>();
+                values[length - 1 - place / 2] = f32::NAN;
+                values[place] = 1.5;
+                assert_eq!(largest(&values, |value| value), 1.5, "{place} of {length}");
+            }
+        }
+        assert_eq!(largest(&[] as &[f32], |value| value), f32::NEG_INFINITY);
+        assert_eq!(largest(&[f32::NAN; 20], |value| value), f32::NEG_INFINITY);
     }
 
     #[test]

@@ -14,12 +14,19 @@ pub struct KvCache {
     rope: Rope,
 }
 
-/// The cache of one block: keys and values as `sequences × heads × capacity × head_size`.
+/// Keys that lie side by side, value by value, so that a query is multiplied with all of them in
+/// one vector.
+pub(crate) const KEYS_PER_TILE: usize = 16;
+
+/// The cache of one block.
 pub(crate) struct BlockCache {
     heads: usize,
     head_size: usize,
     capacity: usize,
+    /// `sequences × heads × tiles × head_size × KEYS_PER_TILE`, with tiles for the capacity and
+    /// what it lacks of a whole one.
     keys: Vec<f32>,
+    /// `sequences × heads × capacity × head_size`.
     values: Vec<f32>,
 }
 
@@ -34,13 +41,13 @@ impl KvCache {
         frequencies: &[f64],
     ) -> Self {
         let head_size = 2 * frequencies.len();
-        let values = sequences * heads * capacity * head_size;
+        let values = |positions: usize| vec![0.0; sequences * heads * positions * head_size];
         let block = || BlockCache {
             heads,
             head_size,
             capacity,
-            keys: vec![0.0; values],
-            values: vec![0.0; values],
+            keys: values(capacity.next_multiple_of(KEYS_PER_TILE)),
+            values: values(capacity),
         };
         Self {
             sequences,
@@ -112,27 +119,38 @@ impl BlockCache {
         let rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
         for (row, (keys, values)) in rows.enumerate() {
             let (sequence, position) = (row / tokens, start + row % tokens);
-            for head in 0..self.heads {
-                let from = head * self.head_size;
-                let to = self.offset(sequence, head) + position * self.head_size;
-                self.keys[to..][..self.head_size].copy_from_slice(&keys[from..][..self.head_size]);
-                self.values[to..][..self.head_size]
-                    .copy_from_slice(&values[from..][..self.head_size]);
+            let heads = keys.chunks_exact(self.head_size);
+            let heads = heads.zip(values.chunks_exact(self.head_size));
+            for (head, (keys, values)) in heads.enumerate() {
+                let tile = position - position % KEYS_PER_TILE;
+                let from = self.keys_offset(sequence, head) + tile * self.head_size;
+                let columns = self.keys[from..].chunks_exact_mut(KEYS_PER_TILE);
+                for (column, key) in columns.zip(keys) {
+                    column[position % KEYS_PER_TILE] = *key;
+                }
+                let to = self.values_offset(sequence, head) + position * self.head_size;
+                self.values[to..][..self.head_size].copy_from_slice(values);
             }
         }
     }
 
-    /// `capacity × head_size` keys of one head.
+    /// The keys of one head: tiles of `head_size × KEYS_PER_TILE` for all positions.
     pub(crate) fn keys(&self, sequence: usize, head: usize) -> &[f32] {
-        &self.keys[self.offset(sequence, head)..][..self.capacity * self.head_size]
+        let length = self.capacity.next_multiple_of(KEYS_PER_TILE) * self.head_size;
+        &self.keys[self.keys_offset(sequence, head)..][..length]
     }
 
     /// `capacity × head_size` values of one head.
     pub(crate) fn values(&self, sequence: usize, head: usize) -> &[f32] {
-        &self.values[self.offset(sequence, head)..][..self.capacity * self.head_size]
+        &self.values[self.values_offset(sequence, head)..][..self.capacity * self.head_size]
     }
 
-    fn offset(&self, sequence: usize, head: usize) -> usize {
+    fn keys_offset(&self, sequence: usize, head: usize) -> usize {
+        let positions = self.capacity.next_multiple_of(KEYS_PER_TILE);
+        (sequence * self.heads + head) * positions * self.head_size
+    }
+
+    fn values_offset(&self, sequence: usize, head: usize) -> usize {
         (sequence * self.heads + head) * self.capacity * self.head_size
     }
 }

@@ -6,7 +6,7 @@
 
 mod attention;
 mod decoder;
-mod elementwise;
+pub(crate) mod elementwise;
 pub(crate) mod exponential;
 mod kv_cache;
 mod matrix;
@@ -16,6 +16,7 @@ mod prefixes;
 mod rope;
 mod scoring;
 mod switches;
+pub(crate) mod vectors;
 mod widened;
 
 use std::path::PathBuf;

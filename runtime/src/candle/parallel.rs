@@ -22,7 +22,7 @@ pub(crate) fn threads() -> usize {
 
 /// Calls `work` with the index of every row of `values` and the row itself.
 ///
-/// `width` is the length of a row. Rows are handed out in shares to whichever thread is free.
+/// `width` is the length of a row; the last one may be shorter. Rows are handed out in shares to whichever thread is free.
 pub(crate) fn for_rows(values: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let cost = values.len();
     for_costly_rows(values, width, cost, work);
@@ -41,12 +41,12 @@ pub(crate) fn for_costly_rows(
     }
     let threads = threads();
     if threads == 1 || cost < SEQUENTIAL_VALUES {
-        for (row, values) in values.chunks_exact_mut(width).enumerate() {
+        for (row, values) in values.chunks_mut(width).enumerate() {
             work(row, values);
         }
         return;
     }
-    let rows = values.len() / width;
+    let rows = values.len().div_ceil(width);
     let rows_per_share = rows.div_ceil(threads * SHARES_PER_THREAD);
     let shares = values
         .chunks_mut(rows_per_share * width)
@@ -61,7 +61,7 @@ pub(crate) fn for_costly_rows(
             let Some(Ok(mut values)) = shares.get(share).map(Mutex::lock) else {
                 break;
             };
-            for (row, values) in values.chunks_exact_mut(width).enumerate() {
+            for (row, values) in values.chunks_mut(width).enumerate() {
                 work(share * rows_per_share + row, values);
             }
         }
@@ -73,9 +73,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_is_visited_once_with_its_index() {
+    fn every_row_is_visited_once_with_its_index_and_so_is_a_shorter_last_one() {
         for rows in [1, 7, 100, 5000] {
-            let mut values = vec![0.0; rows * 8];
+            let mut values = vec![0.0; rows * 8 - 3];
             for_rows(&mut values, 8, |row, values| {
                 for value in values {
                     *value += row as f32 + 1.0;
