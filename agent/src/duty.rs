@@ -168,7 +168,7 @@ impl Duty {
                 return Err(AgentError::WorkerEnded(reason));
             }
         };
-        let environment = readings.finish(&self.host);
+        let environment = readings.finish(&self.host, &self.worker.pinning);
         let mut worst = Done::Reported;
         for ((token, plan_digest), found) in held.into_iter().zip(found) {
             let done = self.hand_in(token, plan_digest, found, &environment).await;

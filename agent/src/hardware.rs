@@ -7,25 +7,43 @@ use bitfront_model::HardwareProfile;
 use bitfront_runtime::RuntimeIdentity;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use crate::pinning;
+
+/// The profile of this device under a runtime, for an agent that chooses its cores itself.
+pub fn detect(identity: &RuntimeIdentity) -> HardwareProfile {
+    profile(identity, cores(), pinning::placement(identity))
+}
+
 /// The profile of this device under a runtime.
 ///
 /// Every field that the platform does not tell is left open rather than guessed; the runtimes of
-/// today compute on the processor, so no accelerator is named.
-pub fn detect(identity: &RuntimeIdentity) -> HardwareProfile {
+/// today compute on the processor, so no accelerator is named. `cores` is what [`cores`] said
+/// before any thread was held to some of them.
+pub(crate) fn profile(
+    identity: &RuntimeIdentity,
+    cores: u32,
+    placement: Option<String>,
+) -> HardwareProfile {
     HardwareProfile {
         cpu_model: cpu_model(),
         cpu_architecture: std::env::consts::ARCH.to_owned(),
         isa_features: isa_features(),
-        cores: std::thread::available_parallelism()
-            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
+        cores,
         gpu: None,
         driver: None,
         runtime: identity.name.clone(),
         runtime_version: identity.version.clone(),
         threads: identity.threads,
         governor: governor(Path::new("/sys/devices/system/cpu")),
+        placement,
         switches: identity.switches.clone(),
     }
+}
+
+/// Cores that the operating system shows to the calling thread.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 /// Bytes of quantized tensors that an agent keeps in memory: a quarter of what this process may

@@ -4,6 +4,7 @@
 //!
 //! - [`run`]: the whole life of an agent, from start to shutdown;
 //! - `worker`: the one thread that measures; nothing else runs on it;
+//! - `pinning`: holds it and its engine's threads to the best [`cores`](CoreChoice);
 //! - [`hardware`]: what this device is, as far as figures depend on it;
 //! - `client`: the connection to the coordinator, in words of `bitfront_model`;
 //! - `heartbeat`: keeps the lease alive while the worker measures;
@@ -20,15 +21,19 @@
 mod backoff;
 mod client;
 mod config;
+mod cores;
 mod duty;
 pub mod environment;
 mod error;
 pub mod hardware;
 mod heartbeat;
+mod pinning;
 mod start;
 pub mod weights;
 mod worker;
 
 pub use config::{Config, Patience};
+pub use cores::{CoreChoice, CoresError};
 pub use error::AgentError;
+pub use pinning::MEASURING_THREAD;
 pub use start::run;

@@ -13,8 +13,9 @@ use bitfront_model::{Assignment, Digest, Executed, Outcome, Precision, Subject, 
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 use tokio::sync::oneshot;
 
-use crate::AgentError;
+use crate::pinning::{MEASURING_THREAD, Pinning};
 use crate::weights::{self, WeightsError};
+use crate::{AgentError, CoreChoice};
 
 /// What came out of one assignment, before the readings of the environment are added.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,37 +56,43 @@ pub(crate) struct Worker {
     thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) identity: RuntimeIdentity,
     pub(crate) precisions: Vec<Precision>,
+    /// Where the thread and its engine's are held to.
+    pub(crate) pinning: Pinning,
 }
 
 impl Worker {
-    /// Starts the thread and makes the runtime on it.
+    /// Starts the thread, makes the runtime on it and holds both to cores.
     pub(crate) async fn start(
         runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
+        cores: CoreChoice,
     ) -> Result<Self, AgentError> {
         let (jobs, queue) = mpsc::channel();
         let (started, ready) = oneshot::channel();
         let thread = std::thread::Builder::new()
-            .name("measure".to_owned())
-            .spawn(move || match runtime() {
-                Ok(mut runtime) => {
-                    let facts = (runtime.identity(), runtime.precisions());
-                    if started.send(Ok(facts)).is_ok() {
-                        serve(runtime.as_mut(), &queue);
-                    }
-                }
+            .name(MEASURING_THREAD.to_owned())
+            .spawn(move || {
+                let made = start(runtime, &cores);
                 // Where nobody waits any more the agent is already ending.
-                Err(error) => drop(started.send(Err(error))),
+                match made {
+                    Ok((mut runtime, facts)) => {
+                        if started.send(Ok(facts)).is_ok() {
+                            serve(runtime.as_mut(), &queue);
+                        }
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
             })
             .map_err(AgentError::Thread)?;
         let thread = Mutex::new(Some(thread));
         match ready.await {
-            Ok(Ok((identity, precisions))) => Ok(Self {
+            Ok(Ok((identity, precisions, pinning))) => Ok(Self {
                 jobs,
                 thread,
                 identity,
                 precisions,
+                pinning,
             }),
-            Ok(Err(error)) => Err(AgentError::Runtime(error)),
+            Ok(Err(error)) => Err(*error),
             Err(_) => Err(AgentError::WorkerEnded(last_words(&thread))),
         }
     }
@@ -105,6 +112,12 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.pinning.release();
+    }
+}
+
 /// How the thread ended; called once its channels are closed, so that joining hardly waits.
 fn last_words(thread: &Mutex<Option<JoinHandle<()>>>) -> String {
     let handle = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -120,6 +133,20 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("it panicked without a message").to_owned()
+}
+
+/// What the agent is told of a runtime, and where its threads are held.
+type Facts = (RuntimeIdentity, Vec<Precision>, Pinning);
+
+fn start(
+    runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    cores: &CoreChoice,
+) -> Result<(Box<dyn Runtime>, Facts), Box<AgentError>> {
+    let runtime = runtime().map_err(AgentError::Runtime)?;
+    let identity = runtime.identity();
+    let pinning = Pinning::hold(cores, &identity).map_err(AgentError::Cores)?;
+    let facts = (identity, runtime.precisions(), pinning);
+    Ok((runtime, facts))
 }
 
 fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {

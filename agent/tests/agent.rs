@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use bitfront_agent::{AgentError, Config, Patience};
+use bitfront_agent::{AgentError, Config, CoreChoice, Patience};
 use bitfront_model::{
     Anchor, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
     LeaseToken, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject,
@@ -54,6 +54,7 @@ impl Agent {
 fn config(coordinator: &FakeCoordinator) -> Config {
     Config {
         name: Some("bench".to_owned()),
+        cores: CoreChoice::Any,
         patience: patience(),
         ..Config::new(coordinator.url())
     }
@@ -219,6 +220,11 @@ async fn tasks_are_measured_and_reported_with_their_evidence() {
         assert!(evidence.duration_ns >= 3_000_000, "{evidence:?}");
         assert!(!evidence.environment.host.is_empty());
         assert!(!evidence.environment.agent_version.is_empty());
+        let not_pinned = evidence.environment.not_pinned.as_deref();
+        assert_eq!(
+            not_pinned,
+            Some("left to the operating system, as asked for")
+        );
     }
     assert_ne!(reports[0].idempotency_key, reports[1].idempotency_key);
     match &reports[0].measurement.outcome {
@@ -616,6 +622,7 @@ async fn something_else_at_the_address_is_an_error_and_not_a_hang() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let config = Config {
+        cores: CoreChoice::Any,
         patience: patience(),
         ..Config::new(url.parse().unwrap())
     };

@@ -441,6 +441,11 @@ pub(crate) struct AgentArguments {
     /// user's data directory]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// Cores to measure on, such as 2,3 or 0-3; `any` lets the operating system choose [default:
+    /// as many as the engine has threads, physical and fast ones first]
+    #[arg(long, value_name = "CORES")]
+    pub(crate) cores: Option<String>,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bitfront_agent::{AgentError, hardware};
+use bitfront_agent::{AgentError, CoreChoice, hardware};
 use bitfront_coordinator::{InUse, RunError, SystemClock};
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
 use tokio::net::TcpListener;
@@ -104,7 +104,8 @@ impl Local {
         };
         if with_agent && !local.is_served().await? {
             let stop = CancellationToken::new();
-            let life = agent(&local.url, None, place.cache.clone(), stop.clone())?;
+            let cores = CoreChoice::Automatic;
+            let life = agent(&local.url, None, cores, place.cache.clone(), stop.clone())?;
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;
         }
@@ -206,6 +207,7 @@ fn served_at(error: &anyhow::Error) -> Option<String> {
 pub(crate) fn agent(
     url: &str,
     name: Option<String>,
+    cores: CoreChoice,
     cache: PathBuf,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = Result<(), AgentError>> + Send + use<>> {
@@ -214,6 +216,7 @@ pub(crate) fn agent(
         .with_context(|| format!("`{url}` is not a URL"))?;
     let mut config = bitfront_agent::Config::new(url);
     config.name = name;
+    config.cores = cores;
     let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
         let mut settings = CandleSettings::new(cache);
         settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);

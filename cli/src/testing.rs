@@ -123,6 +123,7 @@ pub(crate) fn hardware() -> HardwareProfile {
         runtime_version: "0.11.0".into(),
         threads: 2,
         governor: None,
+        placement: None,
         switches: Default::default(),
     }
 }

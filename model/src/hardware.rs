@@ -33,6 +33,9 @@ pub struct HardwareProfile {
     pub threads: u32,
     /// The frequency governor, where the platform tells.
     pub governor: Option<String>,
+    /// How the cores lie that the measuring threads are held to, without their numbers: `2 cores`,
+    /// `4 threads of 2 cores`, `2 cores, capacity 1024`. Absent where nothing holds them.
+    pub placement: Option<String>,
     /// Environment switches that change which kernels run, with their values.
     pub switches: BTreeMap<String, String>,
 }
@@ -55,6 +58,11 @@ impl HardwareProfile {
         for (name, value) in &self.switches {
             digest.add(name);
             digest.add(value);
+        }
+        // A name that no variable can have, so that this is never taken for a switch.
+        if let Some(placement) = &self.placement {
+            digest.add("held to");
+            digest.add(placement);
         }
         digest.finish()
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Plan, Precision, UnknownName};
+use crate::{Digest, Mark, Plan, Precision, UnknownName};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -226,6 +226,16 @@ pub struct Environment {
     pub frequency_mhz: Option<f64>,
     /// Peak resident memory of the measuring process, in bytes.
     pub peak_resident_bytes: Option<u64>,
+    /// The cores that the measuring threads were held to, in the order in which they were chosen;
+    /// empty where they were not held, and in measurements that were made without.
+    #[serde(default)]
+    pub pinned_cores: Vec<u32>,
+    /// Why they were not held, where that was tried or left out.
+    #[serde(default)]
+    pub not_pinned: Option<String>,
+    /// Reasons to trust a latency less; empty for other figures.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
 }
 
 /// The precision in which each layer really executed, read back from the runtime in canonical

@@ -102,6 +102,9 @@ fn evidence() -> Evidence {
             load_average: Some(0.25),
             frequency_mhz: None,
             peak_resident_bytes: Some(123),
+            pinned_cores: vec![3, 2],
+            not_pinned: Some("nobody wanted it".to_owned()),
+            marks: Mark::ALL.to_vec(),
         },
         duration_ns: 77,
     }
@@ -174,6 +177,7 @@ fn profile() -> HardwareProfile {
         runtime_version: "0.11".to_owned(),
         threads: 4,
         governor: Some("performance".to_owned()),
+        placement: Some("2 cores".to_owned()),
         switches: BTreeMap::from([("SWITCH".to_owned(), "1".to_owned())]),
     }
 }

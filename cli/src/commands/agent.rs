@@ -1,5 +1,6 @@
 //! `bitfront agent`: measures on this machine for a coordinator.
 
+use bitfront_agent::{CoreChoice, CoresError};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::AgentArguments;
@@ -17,9 +18,14 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
             .with_hint("name it with --coordinator http://host:7311; `bitfront serve` runs one")
             .into());
     };
+    let cores = typed
+        .cores
+        .as_deref()
+        .map_or(Ok(CoreChoice::Automatic), str::parse);
+    let cores = cores.map_err(|error: CoresError| Problem::usage(format!("--cores: {error}")))?;
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
     let stop = CancellationToken::new();
-    let life = local::agent(url, typed.name, cache, stop.clone())?;
+    let life = local::agent(url, typed.name, cores, cache, stop.clone())?;
     session
         .printer
         .say(format_args!("serving the coordinator at {url}"));

@@ -8,7 +8,8 @@ use bitfront_model::{
     Budget, Front, Grouping, HardwareProfile, Limits, Objective, SearchRequest, SearchState,
     SearchStatus, StrategyName, Subject, Workload,
 };
-use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _};
+use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _, RuntimeError};
+use tokio::sync::oneshot;
 
 use crate::args::{DemoArguments, Format, ListingArguments};
 use crate::client::Client;
@@ -158,15 +159,21 @@ async fn prepare(
 ) -> anyhow::Result<HardwareProfile> {
     let (subject, cache) = (subject.clone(), cache.to_owned());
     let printer = session.printer.clone();
-    let prepared = tokio::task::spawn_blocking(move || {
+    let (told, prepared) = oneshot::channel();
+    let prepare = move || -> Result<HardwareProfile, RuntimeError> {
         let mut runtime = CandleRuntime::new(CandleSettings::new(cache))?;
         let here = bitfront_agent::hardware::detect(&runtime.identity());
         runtime
             .open(&subject, &mut |line| printer.say(line))
             .map(|()| here)
-    });
+    };
+    // The engine's threads are made here and measure later.
+    std::thread::Builder::new()
+        .name(bitfront_agent::MEASURING_THREAD.to_owned())
+        .spawn(move || drop(told.send(prepare())))
+        .context("no thread can be started")?;
     tokio::select! {
-        prepared = prepared => Ok(prepared??),
+        prepared = prepared => Ok(prepared.context("the preparation ended early")??),
         // The computation cannot be stopped, but the program can.
         () = interrupted() => Err(Problem::new(ExitStatus::Interrupted, "interrupted").into()),
     }

@@ -11,6 +11,7 @@
 
 mod answer;
 mod comparison;
+mod environment;
 mod measurement;
 mod request;
 mod spec;
