@@ -1,10 +1,11 @@
 //! What an agent is given at start.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::transport::Uri;
 
-use crate::CoreChoice;
+use crate::{Calm, CoreChoice};
 
 /// What an agent is given at start; the runtime is given beside it, see [`crate::run`].
 #[derive(Debug, Clone)]
@@ -16,6 +17,10 @@ pub struct Config {
     pub name: Option<String>,
     /// The cores that measure.
     pub cores: CoreChoice,
+    /// What is done about a device that others use.
+    pub calm: Calm,
+    /// Where the files are found in which the platform tells of itself: `/` on a real device.
+    pub root: PathBuf,
     /// How long things are waited for.
     pub patience: Patience,
 }
@@ -28,6 +33,8 @@ impl Config {
             coordinator,
             name: None,
             cores: CoreChoice::default(),
+            calm: Calm::default(),
+            root: PathBuf::from("/"),
             patience: Patience::default(),
         }
     }

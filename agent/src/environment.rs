@@ -31,7 +31,7 @@ impl Readings {
             peak_resident_bytes: peak_resident_bytes(),
             pinned_cores: pinning.cores().to_vec(),
             not_pinned: pinning.reason().map(ToOwned::to_owned),
-            marks: pinning.mark().into_iter().collect(),
+            ..Environment::default()
         }
     }
 }
@@ -75,8 +75,6 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use bitfront_model::Mark;
-
     use super::*;
 
     #[test]
@@ -92,7 +90,6 @@ mod tests {
     fn linux_tells_load_and_peak_memory() {
         let environment = Readings::before().finish("host", &Pinning::Free("unasked".to_owned()));
         assert_eq!(environment.host, "host");
-        assert_eq!(environment.marks, [Mark::NotPinned]);
         assert_eq!(environment.not_pinned.as_deref(), Some("unasked"));
         assert!(environment.load_average.unwrap() >= 0.0);
         assert!(environment.peak_resident_bytes.unwrap() > 1 << 20);

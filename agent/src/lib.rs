@@ -5,6 +5,8 @@
 //! - [`run`]: the whole life of an agent, from start to shutdown;
 //! - `worker`: the one thread that measures; nothing else runs on it;
 //! - `pinning`: holds it and its engine's threads to the best [`cores`](CoreChoice);
+//! - `calm`: waits for others to leave those cores before a timing;
+//! - `condition`: what the sensors say before and after it;
 //! - [`hardware`]: what this device is, as far as figures depend on it;
 //! - `client`: the connection to the coordinator, in words of `bitfront_model`;
 //! - `heartbeat`: keeps the lease alive while the worker measures;
@@ -19,7 +21,9 @@
 //! files.
 
 mod backoff;
+mod calm;
 mod client;
+mod condition;
 mod config;
 mod cores;
 mod duty;
@@ -32,6 +36,7 @@ mod start;
 pub mod weights;
 mod worker;
 
+pub use calm::Calm;
 pub use config::{Config, Patience};
 pub use cores::{CoreChoice, CoresError};
 pub use error::AgentError;

@@ -99,6 +99,17 @@ impl Pinning {
         }
     }
 
+    /// As if threads were held.
+    #[cfg(test)]
+    pub(crate) fn held_for_test(cores: &[u32], others: &[u32]) -> Self {
+        Self::Held(Held {
+            cores: cores.to_vec(),
+            placement: "for a test".to_owned(),
+            others: others.to_vec(),
+            allowed: [cores, others].concat(),
+        })
+    }
+
     /// Lets the other threads of the process go wherever they could before.
     pub(crate) fn release(&self) {
         if let Self::Held(held) = self {

@@ -35,7 +35,7 @@ pub async fn run(
 ) -> Result<(), AgentError> {
     // Asked first: afterwards this thread has no more than what is left beside the measuring ones.
     let cores = hardware::cores();
-    let worker = Worker::start(runtime, config.cores.clone()).await?;
+    let worker = Worker::start(runtime, &config).await?;
     let host = hardware::host_name();
     let registration = Registration {
         device: config.name.clone().unwrap_or_else(|| host.clone()),

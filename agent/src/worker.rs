@@ -13,9 +13,11 @@ use bitfront_model::{Assignment, Digest, Executed, Outcome, Precision, Subject, 
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 use tokio::sync::oneshot;
 
+use crate::calm::{Around, Busy, Watch};
+use crate::condition::Sensors;
 use crate::pinning::{MEASURING_THREAD, Pinning};
 use crate::weights::{self, WeightsError};
-use crate::{AgentError, CoreChoice};
+use crate::{AgentError, Config, CoreChoice};
 
 /// What came out of one assignment, before the readings of the environment are added.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +26,8 @@ pub(crate) struct Finding {
     pub(crate) executed: Executed,
     pub(crate) imatrix_digest: Option<Digest>,
     pub(crate) duration: Duration,
+    /// What the device was like around a timing.
+    pub(crate) around: Option<Around>,
 }
 
 /// Why this device could not measure an assignment. Says nothing about the plan, so it is never
@@ -34,9 +38,21 @@ pub(crate) enum TaskFailure {
     Weights(#[from] WeightsError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// What stood in the way of timing any of several plans.
     #[error("{0}")]
     Together(String),
+}
+
+impl TaskFailure {
+    /// The same for a plan that was to be timed together with the one at hand.
+    fn for_another(&self) -> Self {
+        match self {
+            Self::Busy(busy) => Self::Busy(busy.clone()),
+            failure => Self::Together(failure.to_string()),
+        }
+    }
 }
 
 /// What came of one assignment.
@@ -64,8 +80,13 @@ impl Worker {
     /// Starts the thread, makes the runtime on it and holds both to cores.
     pub(crate) async fn start(
         runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
-        cores: CoreChoice,
+        config: &Config,
     ) -> Result<Self, AgentError> {
+        let (cores, calm, root) = (
+            config.cores.clone(),
+            config.calm.clone(),
+            config.root.clone(),
+        );
         let (jobs, queue) = mpsc::channel();
         let (started, ready) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -75,8 +96,11 @@ impl Worker {
                 // Where nobody waits any more the agent is already ending.
                 match made {
                     Ok((mut runtime, facts)) => {
+                        let (identity, _, pinning) = &facts;
+                        let sensors = Sensors::new(&root, pinning, &identity.name);
+                        let mut watch = Watch::new(sensors, pinning.clone(), calm);
                         if started.send(Ok(facts)).is_ok() {
-                            serve(runtime.as_mut(), &queue);
+                            serve(runtime.as_mut(), &mut watch, &queue);
                         }
                     }
                     Err(error) => drop(started.send(Err(error))),
@@ -149,7 +173,7 @@ fn start(
     Ok((runtime, facts))
 }
 
-fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
+fn serve(runtime: &mut dyn Runtime, watch: &mut Watch, queue: &mpsc::Receiver<Job>) {
     let mut resolved = None;
     while let Ok(Job {
         assignments,
@@ -157,7 +181,7 @@ fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
     }) = queue.recv()
     {
         // An agent that was told to end no longer waits for the answer.
-        drop(answer.send(measure(runtime, &mut resolved, &assignments)));
+        drop(answer.send(measure(runtime, watch, &mut resolved, &assignments)));
     }
 }
 
@@ -165,6 +189,7 @@ fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
 /// are not looked for again.
 fn measure(
     runtime: &mut dyn Runtime,
+    watch: &mut Watch,
     resolved: &mut Option<(Subject, Subject)>,
     assignments: &[Assignment],
 ) -> Vec<Found> {
@@ -180,24 +205,29 @@ fn measure(
                 finding(measured, begun.elapsed(), Outcome::Quality)
             })
             .collect()),
-        TaskKind::Latency => time(runtime, first, assignments).map(|timed| {
+        TaskKind::Latency => time(runtime, watch, first, assignments).map(|(timed, around)| {
             // What the plans took together, since they took turns.
             let duration = begun.elapsed();
             let outcome = |workloads| Outcome::Latency { workloads };
             timed
                 .into_iter()
-                .map(|timed| finding(timed, duration, outcome))
+                .map(|timed| {
+                    let found = finding(timed, duration, outcome)?;
+                    let around = Some(around.clone());
+                    Ok(Finding { around, ..found })
+                })
                 .collect()
         }),
     });
     measured.unwrap_or_else(|failure| {
         // The next assignment looks for its files anew, whatever this failed by.
         *resolved = None;
-        let told = failure.to_string();
-        let others = assignments[1..].iter();
-        std::iter::once(Err(failure))
-            .chain(others.map(|_| Err(TaskFailure::Together(told.clone()))))
-            .collect()
+        let others = assignments[1..]
+            .iter()
+            .map(|_| failure.for_another())
+            .collect::<Vec<_>>();
+        let failures = std::iter::once(failure).chain(others);
+        failures.map(Err).collect()
     })
 }
 
@@ -217,15 +247,18 @@ fn open(
 
 fn time(
     runtime: &mut dyn Runtime,
+    watch: &mut Watch,
     first: &Assignment,
     assignments: &[Assignment],
-) -> Result<Vec<Timed>, TaskFailure> {
+) -> Result<(Vec<Timed>, Around), TaskFailure> {
     let anchor = first.anchor.as_ref().ok_or(RuntimeError::NoAnchor)?;
     let plans: Vec<_> = assignments
         .iter()
         .map(|assignment| &assignment.plan)
         .collect();
-    Ok(runtime.latency(anchor, &plans, &first.workloads, first.purpose)?)
+    let begun = watch.begin(&mut std::thread::sleep)?;
+    let timed = runtime.latency(anchor, &plans, &first.workloads, first.purpose)?;
+    Ok((timed, watch.end(begun)))
 }
 
 /// A plan that cannot be executed is a finding; every other error says nothing about the plan.
@@ -240,12 +273,14 @@ fn finding<T>(
             executed: measured.executed,
             imatrix_digest: measured.imatrix_digest,
             duration,
+            around: None,
         }),
         Err(RuntimeError::Infeasible { reason }) => Ok(Finding {
             outcome: Outcome::Infeasible { reason },
             executed: Executed::new(),
             imatrix_digest: None,
             duration,
+            around: None,
         }),
         Err(error) => Err(error.into()),
     }

@@ -446,6 +446,15 @@ pub(crate) struct AgentArguments {
     /// as many as the engine has threads, physical and fast ones first]
     #[arg(long, value_name = "CORES")]
     pub(crate) cores: Option<String>,
+
+    /// How long a timing waits while others use those cores, before it is taken and marked, such as
+    /// 30s [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) calm_wait: Option<String>,
+
+    /// Give a timing back then instead, to be taken later or by another device
+    #[arg(long)]
+    pub(crate) refuse_busy: bool,
 }
 
 #[cfg(test)]

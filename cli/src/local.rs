@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bitfront_agent::{AgentError, CoreChoice, hardware};
+use bitfront_agent::{AgentError, hardware};
 use bitfront_coordinator::{InUse, RunError, SystemClock};
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
 use tokio::net::TcpListener;
@@ -104,8 +104,8 @@ impl Local {
         };
         if with_agent && !local.is_served().await? {
             let stop = CancellationToken::new();
-            let cores = CoreChoice::Automatic;
-            let life = agent(&local.url, None, cores, place.cache.clone(), stop.clone())?;
+            let config = agent_config(&local.url)?;
+            let life = agent(config, place.cache.clone(), stop.clone());
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;
         }
@@ -203,25 +203,25 @@ fn served_at(error: &anyhow::Error) -> Option<String> {
     }
 }
 
-/// The life of an agent that measures with candle.
-pub(crate) fn agent(
-    url: &str,
-    name: Option<String>,
-    cores: CoreChoice,
-    cache: PathBuf,
-    stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = Result<(), AgentError>> + Send + use<>> {
+/// What an agent is given that serves the coordinator at `url`.
+pub(crate) fn agent_config(url: &str) -> anyhow::Result<bitfront_agent::Config> {
     let url = url
         .parse()
         .with_context(|| format!("`{url}` is not a URL"))?;
-    let mut config = bitfront_agent::Config::new(url);
-    config.name = name;
-    config.cores = cores;
+    Ok(bitfront_agent::Config::new(url))
+}
+
+/// The life of an agent that measures with candle.
+pub(crate) fn agent(
+    config: bitfront_agent::Config,
+    cache: PathBuf,
+    stop: CancellationToken,
+) -> impl Future<Output = Result<(), AgentError>> + Send + use<> {
     let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
         let mut settings = CandleSettings::new(cache);
         settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
         settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
         Ok(Box::new(CandleRuntime::new(settings)?))
     };
-    Ok(bitfront_agent::run(config, runtime, stop))
+    bitfront_agent::run(config, runtime, stop)
 }

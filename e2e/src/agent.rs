@@ -23,6 +23,8 @@ impl Agent {
             name: Some(name.to_owned()),
             // A scripted runtime is not timed, and several agents share this process.
             cores: CoreChoice::Any,
+            // Nor does it wait for the others.
+            root: "/nowhere".into(),
             patience: Patience {
                 start: Duration::from_secs(10),
                 lease: Duration::from_secs(2),

@@ -10,7 +10,7 @@
 //! - [`request`]: what a user wants found ([`SearchRequest`]),
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
-//! - [`condition`]: what the device makes of the figures ([`Mark`]),
+//! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
@@ -35,7 +35,7 @@ pub use answer::{
     SearchStatus,
 };
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
-pub use condition::Mark;
+pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Mark, Plan, Precision, UnknownName};
+use crate::{Condition, Digest, Mark, Plan, Precision, UnknownName};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -233,6 +233,13 @@ pub struct Environment {
     /// Why they were not held, where that was tried or left out.
     #[serde(default)]
     pub not_pinned: Option<String>,
+    /// What the sensors said just before a timing; none for other figures, and in measurements that
+    /// were made without.
+    #[serde(default)]
+    pub before: Option<Condition>,
+    /// What they said just after it.
+    #[serde(default)]
+    pub after: Option<Condition>,
     /// Reasons to trust a latency less; empty for other figures.
     #[serde(default)]
     pub marks: Vec<Mark>,

@@ -92,6 +92,24 @@ fn request() -> SearchRequest {
     }
 }
 
+fn condition() -> Condition {
+    Condition {
+        busy_cores: Some(0.25),
+        stolen_cores: Some(0.5),
+        cores: vec![CoreCondition {
+            core: 3,
+            frequency_mhz: Some(2600.5),
+            throttles: Some(7),
+        }],
+        heat: Some(Heat {
+            sensor: "x86_pkg_temp".to_owned(),
+            celsius: 61.5,
+            trip_celsius: Some(95.0),
+        }),
+        on_battery: Some(false),
+    }
+}
+
 fn evidence() -> Evidence {
     Evidence {
         executed: vec![Precision::F16, Precision::Q4K],
@@ -104,6 +122,8 @@ fn evidence() -> Evidence {
             peak_resident_bytes: Some(123),
             pinned_cores: vec![3, 2],
             not_pinned: Some("nobody wanted it".to_owned()),
+            before: Some(condition()),
+            after: Some(Condition::default()),
             marks: Mark::ALL.to_vec(),
         },
         duration_ns: 77,
@@ -354,6 +374,10 @@ fn assignments_and_reports_arrive_as_they_were_sent() {
         let wire = sent(v1::ReportRequest::from(&report));
         assert_eq!(Report::try_from(wire), Ok(report));
     }
+    let mut wire = v1::Evidence::from(&evidence());
+    wire.environment.as_mut().unwrap().marks[1] = "tired".to_owned();
+    let error = Evidence::try_from(wire).unwrap_err().to_string();
+    assert!(error.starts_with("environment.marks[1]: "), "{error}");
     for receipt in [
         Receipt::Recorded,
         Receipt::AlreadyReported,

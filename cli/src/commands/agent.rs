@@ -1,12 +1,12 @@
 //! `bitfront agent`: measures on this machine for a coordinator.
 
-use bitfront_agent::{CoreChoice, CoresError};
+use bitfront_agent::CoresError;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::AgentArguments;
 use crate::local;
 use crate::problem::{ExitStatus, Problem};
-use crate::settings::Coordinator;
+use crate::settings::{Coordinator, duration};
 use crate::signals::interrupted;
 
 use super::session::Session;
@@ -18,14 +18,19 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
             .with_hint("name it with --coordinator http://host:7311; `bitfront serve` runs one")
             .into());
     };
-    let cores = typed
-        .cores
-        .as_deref()
-        .map_or(Ok(CoreChoice::Automatic), str::parse);
-    let cores = cores.map_err(|error: CoresError| Problem::usage(format!("--cores: {error}")))?;
+    let mut config = local::agent_config(url)?;
+    config.name = typed.name;
+    if let Some(cores) = &typed.cores {
+        let wrong = |error: CoresError| Problem::usage(format!("--cores: {error}"));
+        config.cores = cores.parse().map_err(wrong)?;
+    }
+    if let Some(wait) = &typed.calm_wait {
+        config.calm.wait = duration("--calm-wait", wait)?;
+    }
+    config.calm.refuse = typed.refuse_busy;
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
     let stop = CancellationToken::new();
-    let life = local::agent(url, typed.name, cores, cache, stop.clone())?;
+    let life = local::agent(config, cache, stop.clone());
     session
         .printer
         .say(format_args!("serving the coordinator at {url}"));
