@@ -197,6 +197,8 @@ impl Duty {
                         executed: finding.executed,
                         imatrix_digest: finding.imatrix_digest,
                         environment,
+                        cold: finding.cold,
+                        energy: finding.energy,
                         duration_ns: nanoseconds(finding.duration),
                     },
                 };

@@ -7,11 +7,11 @@ use bitfront_model::HardwareProfile;
 use bitfront_runtime::RuntimeIdentity;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use crate::pinning;
+use crate::{CoreChoice, pinning};
 
-/// The profile of this device under a runtime, for an agent that chooses its cores itself.
-pub fn detect(identity: &RuntimeIdentity) -> HardwareProfile {
-    profile(identity, cores(), pinning::placement(identity))
+/// The profile of this device under a runtime, for an agent that is given a choice of cores.
+pub fn detect(identity: &RuntimeIdentity, choice: &CoreChoice) -> HardwareProfile {
+    profile(identity, cores(), pinning::placement(choice, identity))
 }
 
 /// The profile of this device under a runtime.
@@ -202,8 +202,11 @@ mod tests {
 
     #[test]
     fn a_profile_is_stable_and_carries_the_runtime() {
-        let profile = detect(&identity());
-        assert_eq!(profile.digest(), detect(&identity()).digest());
+        let profile = detect(&identity(), &CoreChoice::Automatic);
+        assert_eq!(
+            profile.digest(),
+            detect(&identity(), &CoreChoice::Automatic).digest()
+        );
         assert_eq!(
             (profile.runtime.as_str(), profile.runtime_version.as_str()),
             ("scripted", "1")

@@ -118,9 +118,12 @@ impl Pinning {
     }
 }
 
-/// How the cores lie that an agent is held to which chooses them itself; none where it is not.
-pub(crate) fn placement(identity: &RuntimeIdentity) -> Option<String> {
-    platform::placement(identity)
+/// How the cores lie that an agent will be held to; none where it will not be.
+pub(crate) fn placement(choice: &CoreChoice, identity: &RuntimeIdentity) -> Option<String> {
+    match choice {
+        CoreChoice::Any => None,
+        CoreChoice::Named(_) | CoreChoice::Automatic => platform::placement(choice, identity),
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -179,9 +182,14 @@ mod platform {
         })
     }
 
-    pub(super) fn placement(identity: &RuntimeIdentity) -> Option<String> {
+    pub(super) fn placement(choice: &CoreChoice, identity: &RuntimeIdentity) -> Option<String> {
         let cores = cores(gettid(), &threads()).ok()?;
-        Some(cores.placement(&cores.best(identity.threads)))
+        Some(match choice {
+            CoreChoice::Named(named) => cores.placement(named),
+            CoreChoice::Automatic | CoreChoice::Any => {
+                cores.placement(&cores.best(identity.threads))
+            }
+        })
     }
 
     pub(super) fn release(held: &Held) {
@@ -336,7 +344,7 @@ mod platform {
         })
     }
 
-    pub(super) fn placement(_: &RuntimeIdentity) -> Option<String> {
+    pub(super) fn placement(_: &CoreChoice, _: &RuntimeIdentity) -> Option<String> {
         None
     }
 

@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bitfront_model::{Assignment, Digest, Executed, Outcome, Precision, Subject, TaskKind};
+use bitfront_model::{
+    Assignment, Cold, Digest, Energy, Executed, Outcome, Precision, Subject, TaskKind,
+};
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 use tokio::sync::oneshot;
 
@@ -28,6 +30,8 @@ pub(crate) struct Finding {
     pub(crate) duration: Duration,
     /// What the device was like around a timing.
     pub(crate) around: Option<Around>,
+    pub(crate) cold: Option<Cold>,
+    pub(crate) energy: Option<Energy>,
 }
 
 /// Why this device could not measure an assignment. Says nothing about the plan, so it is never
@@ -208,13 +212,21 @@ fn measure(
         TaskKind::Latency => time(runtime, watch, first, assignments).map(|(timed, around)| {
             // What the plans took together, since they took turns.
             let duration = begun.elapsed();
-            let outcome = |workloads| Outcome::Latency { workloads };
             timed
                 .into_iter()
                 .map(|timed| {
-                    let found = finding(timed, duration, outcome)?;
-                    let around = Some(around.clone());
-                    Ok(Finding { around, ..found })
+                    let (mut cold, mut energy) = (None, None);
+                    let found = finding(timed, duration, |timing| {
+                        (cold, energy) = (timing.cold, timing.energy);
+                        let workloads = timing.latencies;
+                        Outcome::Latency { workloads }
+                    })?;
+                    Ok(Finding {
+                        around: Some(around.clone()),
+                        cold,
+                        energy,
+                        ..found
+                    })
                 })
                 .collect()
         }),
@@ -274,6 +286,8 @@ fn finding<T>(
             imatrix_digest: measured.imatrix_digest,
             duration,
             around: None,
+            cold: None,
+            energy: None,
         }),
         Err(RuntimeError::Infeasible { reason }) => Ok(Finding {
             outcome: Outcome::Infeasible { reason },
@@ -281,6 +295,8 @@ fn finding<T>(
             imatrix_digest: None,
             duration,
             around: None,
+            cold: None,
+            energy: None,
         }),
         Err(error) => Err(error.into()),
     }

@@ -140,6 +140,8 @@ fn evidence(plan: &Plan) -> Evidence {
             agent_version: "0.1.0".into(),
             ..Environment::default()
         },
+        cold: None,
+        energy: None,
         duration_ns: 700_000_000,
     }
 }

@@ -256,7 +256,7 @@ fn cores_that_cannot_be_meant_are_refused_before_an_agent_starts() {
         ("--cores=2,x", "`x` is neither a number nor a range"),
         ("--cores=1,1", "core 1 is named twice"),
         ("--cores=60000", "core 60000 is not there"),
-        ("--calm-wait=soon", "--calm-wait"),
+        ("--calm-wait=soon", "the wait for calm"),
     ] {
         let run = bitfront(["agent", "--coordinator=http://127.0.0.1:9", flag]).finish();
         assert_ne!(run.code, Some(0), "{flag}");

@@ -258,6 +258,8 @@ fn evidence_of(executed: Vec<Precision>) -> Evidence {
             peak_resident_bytes: Some(1 << 20),
             ..Environment::default()
         },
+        cold: None,
+        energy: None,
         duration_ns: 5_000_000,
     }
 }

@@ -11,6 +11,7 @@
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
 //! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
+//! - [`passes`]: figures that have a pass of their own ([`Cold`], [`Energy`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
@@ -22,6 +23,7 @@ pub mod condition;
 pub mod digest;
 pub mod hardware;
 pub mod measurement;
+pub mod passes;
 pub mod plan;
 pub mod precision;
 pub mod preset;
@@ -42,6 +44,7 @@ pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
     Paired, Percentile, Quality, Workload,
 };
+pub use passes::{Cold, Energy};
 pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
 pub use preset::{Baseline, Preset};

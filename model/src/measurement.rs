@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Digest, Mark, Plan, Precision, UnknownName};
+use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, UnknownName};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -249,7 +249,7 @@ pub struct Environment {
 /// order. Where it differs from the plan, the request was not honoured.
 pub type Executed = Vec<Precision>;
 
-/// How a measurement was made.
+/// How a measurement was made, and what was taken beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The precision in which each layer really executed; empty where nothing ran.
@@ -258,6 +258,13 @@ pub struct Evidence {
     pub imatrix_digest: Option<Digest>,
     /// What the device was like.
     pub environment: Environment,
+    /// The cold start of the plan; taken with a latency that is to be published, and absent in
+    /// other measurements.
+    #[serde(default)]
+    pub cold: Option<Cold>,
+    /// The energy of a token, or why it was not measured; absent where `cold` is.
+    #[serde(default)]
+    pub energy: Option<Energy>,
     /// Time the whole measurement took, in nanoseconds.
     pub duration_ns: u64,
 }

@@ -126,6 +126,22 @@ fn evidence() -> Evidence {
             after: Some(Condition::default()),
             marks: Mark::ALL.to_vec(),
         },
+        cold: Some(Cold {
+            load_ns: 1,
+            prompt_tokens: 5,
+            first_token_ns: 2,
+            resident_before_bytes: Some(6),
+            peak_resident_bytes: Some(3),
+            weight_bytes: 4,
+        }),
+        energy: Some(Energy::Measured {
+            source: "rapl:package-0".to_owned(),
+            joules_per_token: 0.5,
+            idle_watts: 9.0,
+            joules: 12.0,
+            duration_ns: 5,
+            tokens: 6,
+        }),
         duration_ns: 77,
     }
 }
@@ -373,6 +389,18 @@ fn assignments_and_reports_arrive_as_they_were_sent() {
         };
         let wire = sent(v1::ReportRequest::from(&report));
         assert_eq!(Report::try_from(wire), Ok(report));
+    }
+    let not_measured = Energy::NotMeasured {
+        reason: "no counter".to_owned(),
+    };
+    for energy in [None, Some(not_measured)] {
+        let evidence = Evidence {
+            energy,
+            cold: None,
+            ..evidence()
+        };
+        let wire = sent(v1::Evidence::from(&evidence));
+        assert_eq!(Evidence::try_from(wire), Ok(evidence));
     }
     let mut wire = v1::Evidence::from(&evidence());
     wire.environment.as_mut().unwrap().marks[1] = "tired".to_owned();

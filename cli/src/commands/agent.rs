@@ -1,12 +1,12 @@
 //! `bitfront agent`: measures on this machine for a coordinator.
 
-use bitfront_agent::CoresError;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::AgentArguments;
+use crate::config::Measuring;
 use crate::local;
 use crate::problem::{ExitStatus, Problem};
-use crate::settings::{Coordinator, duration};
+use crate::settings::Coordinator;
 use crate::signals::interrupted;
 
 use super::session::Session;
@@ -18,16 +18,14 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
             .with_hint("name it with --coordinator http://host:7311; `bitfront serve` runs one")
             .into());
     };
-    let mut config = local::agent_config(url)?;
+    let measuring = session.config.measuring.clone();
+    let measuring = Measuring {
+        cores: typed.cores.or(measuring.cores),
+        calm_wait: typed.calm_wait.or(measuring.calm_wait),
+        refuse_busy: typed.refuse_busy,
+    };
+    let mut config = local::agent_config(url, &measuring)?;
     config.name = typed.name;
-    if let Some(cores) = &typed.cores {
-        let wrong = |error: CoresError| Problem::usage(format!("--cores: {error}"));
-        config.cores = cores.parse().map_err(wrong)?;
-    }
-    if let Some(wait) = &typed.calm_wait {
-        config.calm.wait = duration("--calm-wait", wait)?;
-    }
-    config.calm.refuse = typed.refuse_busy;
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
     let stop = CancellationToken::new();
     let life = local::agent(config, cache, stop.clone());

@@ -1,6 +1,6 @@
 //! `bitfront front`: what a search measured.
 
-use bitfront_model::{Difference, Differences, Front, FrontPoint, Latency, Placing};
+use bitfront_model::{Difference, Differences, Energy, Front, FrontPoint, Latency, Placing};
 
 use crate::args::{Format, FrontArguments};
 use crate::confirmation;
@@ -141,6 +141,14 @@ fn columns() -> Vec<Column> {
         Column::for_programs("prefill_confidence"),
         Column::for_programs("prefill_samples"),
         Column::for_programs("latency_marks"),
+        Column::for_programs("load_ns"),
+        Column::for_programs("first_token_ns"),
+        Column::for_programs("first_token_prompt"),
+        Column::for_programs("resident_before_bytes"),
+        Column::for_programs("peak_resident_bytes"),
+        Column::for_programs("weight_bytes"),
+        Column::for_programs("joules_per_token"),
+        Column::for_programs("energy_not_measured"),
         Column::for_programs("on_front"),
         Column::for_programs("is_knee"),
         Column::for_programs("within_limits"),
@@ -219,6 +227,14 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
     let samples = |latency: Option<&Latency>| Cell::from(latency.map(|it| it.samples_ns.len()));
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
+    let cold = latency.and_then(|figure| figure.evidence.cold.as_ref());
+    let (joules, not_measured) = match latency.and_then(|figure| figure.evidence.energy.as_ref()) {
+        Some(Energy::Measured {
+            joules_per_token, ..
+        }) => (Some(*joules_per_token), None),
+        Some(Energy::NotMeasured { reason }) => (None, Some(reason.clone())),
+        None => (None, None),
+    };
     let mut cells = vec![
         Cell::people(marks(point, context)),
         Cell::people(numbered(point)),
@@ -249,6 +265,14 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         confidence(prefill),
         samples(prefill),
         Cell::from(disturbances::names(point)),
+        Cell::from(cold.map(|cold| cold.load_ns)),
+        Cell::from(cold.map(|cold| cold.first_token_ns)),
+        Cell::from(cold.map(|cold| cold.prompt_tokens)),
+        Cell::from(cold.and_then(|cold| cold.resident_before_bytes)),
+        Cell::from(cold.and_then(|cold| cold.peak_resident_bytes)),
+        Cell::from(cold.map(|cold| cold.weight_bytes)),
+        Cell::from(joules),
+        Cell::from(not_measured),
         Cell::plain(point.on_front),
         Cell::plain(point.is_knee),
         Cell::plain(point.within_limits),
@@ -388,7 +412,7 @@ pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use bitfront_model::Mark;
+    use bitfront_model::{Cold, Mark};
 
     use super::*;
     use crate::testing::front;
@@ -422,6 +446,53 @@ mod tests {
             .find(|row| row["candidate"] == candidate)
             .unwrap();
         assert_eq!(row["latency_marks"], "busy, throttled");
+    }
+
+    #[test]
+    fn what_was_taken_beside_a_timing_is_told_to_programs() {
+        let mut front = front();
+        let point = front.points.iter_mut().find(|point| point.is_knee).unwrap();
+        let candidate = point.candidate;
+        let evidence = &mut point.latency.as_mut().unwrap().evidence;
+        evidence.cold = Some(Cold {
+            load_ns: 7,
+            prompt_tokens: 128,
+            first_token_ns: 9,
+            resident_before_bytes: Some(10),
+            peak_resident_bytes: None,
+            weight_bytes: 12,
+        });
+        let row = |front: &Front| {
+            let json = listing(front, Which::Shown, false).render(Format::Json, 0);
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&json.unwrap()).unwrap();
+            let row = rows.into_iter().find(|row| row["candidate"] == candidate);
+            row.unwrap()
+        };
+        evidence.energy = Some(Energy::NotMeasured {
+            reason: "no counter".to_owned(),
+        });
+        let found = row(&front);
+        for (name, expected) in [
+            ("load_ns", 7),
+            ("first_token_ns", 9),
+            ("first_token_prompt", 128),
+            ("resident_before_bytes", 10),
+            ("weight_bytes", 12),
+        ] {
+            assert_eq!(found[name], expected, "{name}");
+        }
+        assert!(found["peak_resident_bytes"].is_null() && found["joules_per_token"].is_null());
+        assert_eq!(found["energy_not_measured"], "no counter");
+        let point = front.points.iter_mut().find(|point| point.is_knee).unwrap();
+        point.latency.as_mut().unwrap().evidence.energy = Some(Energy::Measured {
+            source: "rapl:package-0".to_owned(),
+            joules_per_token: 0.25,
+            idle_watts: 1.0,
+            joules: 2.0,
+            duration_ns: 3,
+            tokens: 4,
+        });
+        assert_eq!(row(&front)["joules_per_token"], 0.25);
     }
 
     #[test]

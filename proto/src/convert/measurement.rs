@@ -5,7 +5,9 @@ use bitfront_model::{
     Percentile, Quality,
 };
 
-use super::{ConvertError, finite, message, messages, names, optional_word, present, word, words};
+use super::{
+    ConvertError, finite, message, messages, names, optional, optional_word, present, word, words,
+};
 use crate::v1;
 use crate::v1::measurement::Outcome as WireOutcome;
 
@@ -221,6 +223,8 @@ impl TryFrom<v1::Evidence> for Evidence {
             executed: words("executed", &wire.executed)?,
             imatrix_digest: optional_word("imatrix_digest", wire.imatrix_digest)?,
             environment: message("environment", wire.environment)?,
+            cold: wire.cold.map(Into::into),
+            energy: optional("energy", wire.energy)?,
             duration_ns: wire.duration_ns,
         })
     }
@@ -232,6 +236,8 @@ impl From<&Evidence> for v1::Evidence {
             executed: names(&evidence.executed),
             imatrix_digest: evidence.imatrix_digest.map(|digest| digest.to_string()),
             environment: Some((&evidence.environment).into()),
+            cold: evidence.cold.as_ref().map(Into::into),
+            energy: evidence.energy.as_ref().map(Into::into),
             duration_ns: evidence.duration_ns,
         }
     }

@@ -13,6 +13,7 @@ mod answer;
 mod comparison;
 mod environment;
 mod measurement;
+mod passes;
 mod request;
 mod spec;
 mod task;
