@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Client;
 use crate::config::{Config, Measuring};
 use crate::problem::Problem;
-use crate::settings::duration;
 
 /// How long a coordinator that does not answer may take to say why.
 const GRACE: Duration = Duration::from_millis(500);
@@ -220,7 +219,11 @@ pub(crate) fn agent_config(
     let mut config = bitfront_agent::Config::new(url);
     config.cores = cores(measuring)?;
     if let Some(wait) = &measuring.calm_wait {
-        config.calm.wait = duration("the wait for calm", wait)?;
+        config.calm.wait = humantime::parse_duration(wait).map_err(|error| {
+            Problem::usage(format!(
+                "the wait for calm: `{wait}` is not a duration such as 5s or 0s: {error}"
+            ))
+        })?;
     }
     config.calm.refuse = measuring.refuse_busy;
     Ok(config)

@@ -70,10 +70,12 @@ impl HardwareProfile {
     /// One line for people.
     pub fn summary(&self) -> String {
         let device = self.gpu.as_deref().unwrap_or(&self.cpu_model);
+        let placement = self.placement.as_ref();
         format!(
-            "{device}, {} thread{}, {} {}",
+            "{device}, {} thread{}{}, {} {}",
             self.threads,
             if self.threads == 1 { "" } else { "s" },
+            placement.map_or_else(String::new, |placement| format!(" on {placement}")),
             self.runtime,
             self.runtime_version
         )
@@ -88,5 +90,40 @@ pub struct NumericsClass(pub String);
 impl fmt::Display for NumericsClass {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_holds_its_threads_is_another_and_says_so() {
+        let free = HardwareProfile {
+            cpu_model: "Example CPU".to_owned(),
+            cpu_architecture: "x86_64".to_owned(),
+            isa_features: Vec::new(),
+            cores: 4,
+            gpu: None,
+            driver: None,
+            runtime: "candle".to_owned(),
+            runtime_version: "1".to_owned(),
+            threads: 2,
+            governor: None,
+            placement: None,
+            switches: BTreeMap::new(),
+        };
+        let placed = |placement: &str| HardwareProfile {
+            placement: Some(placement.to_owned()),
+            ..free.clone()
+        };
+        let (cores, siblings) = (placed("2 cores"), placed("2 threads of 1 core"));
+        assert_eq!(free.summary(), "Example CPU, 2 threads, candle 1");
+        assert_eq!(
+            cores.summary(),
+            "Example CPU, 2 threads on 2 cores, candle 1"
+        );
+        assert_ne!(free.digest(), cores.digest());
+        assert_ne!(siblings.digest(), cores.digest());
     }
 }
