@@ -41,6 +41,8 @@ pub(crate) enum Leased {
 pub(crate) enum Release {
     /// This device could not measure the task, for this reason; the attempt counts.
     Failed(String),
+    /// This device is busy with something else, as this tells; the attempt is forgotten.
+    Busy(String),
     /// The agent ends; the attempt is forgotten.
     Stopping,
 }
@@ -227,6 +229,7 @@ impl Client {
     ) -> Result<(), CallError> {
         let (failed, reason) = match release {
             Release::Failed(reason) => (true, reason.as_str()),
+            Release::Busy(reason) => (false, reason.as_str()),
             Release::Stopping => (false, "the agent is shutting down"),
         };
         let request = self.request(v1::ReleaseRequest {

@@ -1,8 +1,11 @@
 //! What an agent is given at start.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::transport::Uri;
+
+use crate::{Calm, CoreChoice};
 
 /// What an agent is given at start; the runtime is given beside it, see [`crate::run`].
 #[derive(Debug, Clone)]
@@ -12,16 +15,26 @@ pub struct Config {
     /// The device's name, unique in the fleet; none takes the host's name. Two agents under one
     /// name are one device to the coordinator, so a second agent on a host needs a name.
     pub name: Option<String>,
+    /// The cores that measure.
+    pub cores: CoreChoice,
+    /// What is done about a device that others use.
+    pub calm: Calm,
+    /// Where the files are found in which the platform tells of itself: `/` on a real device.
+    pub root: PathBuf,
     /// How long things are waited for.
     pub patience: Patience,
 }
 
 impl Config {
-    /// The configuration for a coordinator, with the host's name and the usual patience.
+    /// The configuration for a coordinator, with the host's name, the best cores and the usual
+    /// patience.
     pub fn new(coordinator: Uri) -> Self {
         Self {
             coordinator,
             name: None,
+            cores: CoreChoice::default(),
+            calm: Calm::default(),
+            root: PathBuf::from("/"),
             patience: Patience::default(),
         }
     }

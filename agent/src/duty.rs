@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::client::{CallError, Client, Leased, Registered, Release};
 use crate::environment::Readings;
 use crate::heartbeat::{self, Held};
-use crate::worker::{Found, Worker};
+use crate::worker::{Found, TaskFailure, Worker};
 use crate::{AgentError, Patience};
 
 /// All that the loop works with.
@@ -168,7 +168,7 @@ impl Duty {
                 return Err(AgentError::WorkerEnded(reason));
             }
         };
-        let environment = readings.finish(&self.host);
+        let environment = readings.finish(&self.host, &self.worker.pinning);
         let mut worst = Done::Reported;
         for ((token, plan_digest), found) in held.into_iter().zip(found) {
             let done = self.hand_in(token, plan_digest, found, &environment).await;
@@ -187,12 +187,18 @@ impl Duty {
     ) -> Done {
         match found {
             Ok(finding) => {
+                let environment = match finding.around {
+                    Some(around) => around.add_to(environment.clone()),
+                    None => environment.clone(),
+                };
                 let measurement = Measurement {
                     outcome: finding.outcome,
                     evidence: Evidence {
                         executed: finding.executed,
                         imatrix_digest: finding.imatrix_digest,
-                        environment: environment.clone(),
+                        environment,
+                        cold: finding.cold,
+                        energy: finding.energy,
                         duration_ns: nanoseconds(finding.duration),
                     },
                 };
@@ -203,6 +209,12 @@ impl Duty {
                     measurement,
                 };
                 self.deliver(report).await
+            }
+            Err(TaskFailure::Busy(busy)) => {
+                let reason = busy.to_string();
+                tracing::warn!(task = token.task, "the task goes back: {reason}");
+                self.release(token, Release::Busy(reason)).await;
+                Done::GivenBack
             }
             Err(failure) => {
                 let reason = failure.to_string();

@@ -3,6 +3,8 @@
 use bitfront_model::Environment;
 use sysinfo::System;
 
+use crate::pinning::Pinning;
+
 /// Readings from before a measurement; [`Readings::finish`] adds those from after it.
 #[derive(Debug, Clone)]
 pub struct Readings {
@@ -20,13 +22,16 @@ impl Readings {
     }
 
     /// Completes the readings after the measurement.
-    pub fn finish(self, host: &str) -> Environment {
+    pub(crate) fn finish(self, host: &str, pinning: &Pinning) -> Environment {
         Environment {
             host: host.to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             load_average: self.load_average,
             frequency_mhz: self.frequency_mhz,
             peak_resident_bytes: peak_resident_bytes(),
+            pinned_cores: pinning.cores().to_vec(),
+            not_pinned: pinning.reason().map(ToOwned::to_owned),
+            ..Environment::default()
         }
     }
 }
@@ -83,8 +88,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn linux_tells_load_and_peak_memory() {
-        let environment = Readings::before().finish("host");
+        let environment = Readings::before().finish("host", &Pinning::Free("unasked".to_owned()));
         assert_eq!(environment.host, "host");
+        assert_eq!(environment.not_pinned.as_deref(), Some("unasked"));
         assert!(environment.load_average.unwrap() >= 0.0);
         assert!(environment.peak_resident_bytes.unwrap() > 1 << 20);
     }

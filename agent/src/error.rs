@@ -5,6 +5,8 @@ use std::io;
 use bitfront_runtime::RuntimeError;
 use tonic::transport::Uri;
 
+use crate::CoresError;
+
 /// Why an agent could not start, or ended without being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -14,6 +16,9 @@ pub enum AgentError {
     /// The operating system gives no thread to measure on.
     #[error("the measuring thread cannot be started: {0}")]
     Thread(#[source] io::Error),
+    /// The cores to measure on cannot be had.
+    #[error(transparent)]
+    Cores(#[from] CoresError),
     /// Nothing answers at the coordinator's address.
     #[error(
         "no coordinator answers at {url}: {reason}; start one with `bitfront serve`, or correct \

@@ -7,25 +7,43 @@ use bitfront_model::HardwareProfile;
 use bitfront_runtime::RuntimeIdentity;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use crate::{CoreChoice, pinning};
+
+/// The profile of this device under a runtime, for an agent that is given a choice of cores.
+pub fn detect(identity: &RuntimeIdentity, choice: &CoreChoice) -> HardwareProfile {
+    profile(identity, cores(), pinning::placement(choice, identity))
+}
+
 /// The profile of this device under a runtime.
 ///
 /// Every field that the platform does not tell is left open rather than guessed; the runtimes of
-/// today compute on the processor, so no accelerator is named.
-pub fn detect(identity: &RuntimeIdentity) -> HardwareProfile {
+/// today compute on the processor, so no accelerator is named. `cores` is what [`cores`] said
+/// before any thread was held to some of them.
+pub(crate) fn profile(
+    identity: &RuntimeIdentity,
+    cores: u32,
+    placement: Option<String>,
+) -> HardwareProfile {
     HardwareProfile {
         cpu_model: cpu_model(),
         cpu_architecture: std::env::consts::ARCH.to_owned(),
         isa_features: isa_features(),
-        cores: std::thread::available_parallelism()
-            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
+        cores,
         gpu: None,
         driver: None,
         runtime: identity.name.clone(),
         runtime_version: identity.version.clone(),
         threads: identity.threads,
         governor: governor(Path::new("/sys/devices/system/cpu")),
+        placement,
         switches: identity.switches.clone(),
     }
+}
+
+/// Cores that the operating system shows to the calling thread.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 /// Bytes of quantized tensors that an agent keeps in memory: a quarter of what this process may
@@ -184,8 +202,11 @@ mod tests {
 
     #[test]
     fn a_profile_is_stable_and_carries_the_runtime() {
-        let profile = detect(&identity());
-        assert_eq!(profile.digest(), detect(&identity()).digest());
+        let profile = detect(&identity(), &CoreChoice::Automatic);
+        assert_eq!(
+            profile.digest(),
+            detect(&identity(), &CoreChoice::Automatic).digest()
+        );
         assert_eq!(
             (profile.runtime.as_str(), profile.runtime_version.as_str()),
             ("scripted", "1")

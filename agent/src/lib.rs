@@ -4,6 +4,9 @@
 //!
 //! - [`run`]: the whole life of an agent, from start to shutdown;
 //! - `worker`: the one thread that measures; nothing else runs on it;
+//! - `pinning`: holds it and its engine's threads to the best [`cores`](CoreChoice);
+//! - `calm`: waits for others to leave those cores before a timing;
+//! - `condition`: what the sensors say before and after it;
 //! - [`hardware`]: what this device is, as far as figures depend on it;
 //! - `client`: the connection to the coordinator, in words of `bitfront_model`;
 //! - `heartbeat`: keeps the lease alive while the worker measures;
@@ -18,17 +21,26 @@
 //! files.
 
 mod backoff;
+mod calm;
 mod client;
+mod condition;
 mod config;
+// Elsewhere no thread can be held to a core, so none is chosen.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+mod cores;
 mod duty;
 pub mod environment;
 mod error;
 pub mod hardware;
 mod heartbeat;
+mod pinning;
 mod start;
 pub mod weights;
 mod worker;
 
+pub use calm::Calm;
 pub use config::{Config, Patience};
+pub use cores::{CoreChoice, CoresError};
 pub use error::AgentError;
+pub use pinning::MEASURING_THREAD;
 pub use start::run;

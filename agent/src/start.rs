@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client, Registered};
+use crate::cores::list;
 use crate::duty::Duty;
+use crate::pinning::Pinning;
 use crate::worker::Worker;
 use crate::{AgentError, Config, hardware, heartbeat};
 
@@ -21,7 +23,7 @@ use crate::{AgentError, Config, hardware, heartbeat};
 ///
 /// # Errors
 ///
-/// The runtime cannot start; no coordinator answers within [`Patience::start`], or it refuses this
+/// The runtime cannot start; the cores that were named cannot be had; no coordinator answers within [`Patience::start`], or it refuses this
 /// device; or the measuring thread ends. A coordinator that goes away later is waited for.
 ///
 /// [`Patience::shutdown`]: crate::Patience::shutdown
@@ -31,11 +33,13 @@ pub async fn run(
     runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
-    let worker = Worker::start(runtime).await?;
+    // Asked first: afterwards this thread has no more than what is left beside the measuring ones.
+    let cores = hardware::cores();
+    let worker = Worker::start(runtime, &config).await?;
     let host = hardware::host_name();
     let registration = Registration {
         device: config.name.clone().unwrap_or_else(|| host.clone()),
-        hardware_profile: hardware::detect(&worker.identity),
+        hardware_profile: hardware::profile(&worker.identity, cores, worker.pinning.placement()),
         numerics_class: worker.identity.numerics_class.clone(),
         precisions: worker.precisions.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -53,6 +57,10 @@ pub async fn run(
         config.coordinator,
         registration.hardware_profile.summary()
     );
+    match &worker.pinning {
+        Pinning::Held(held) => tracing::info!("measuring on {}", list(&held.cores)),
+        Pinning::Free(reason) => tracing::info!("measuring on any core: {reason}"),
+    }
     let (held, seen) = watch::channel(None);
     let beats = tokio::spawn(heartbeat::beat(client.clone(), seen));
     let ended = Duty {

@@ -9,12 +9,17 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bitfront_model::{Assignment, Digest, Executed, Outcome, Precision, Subject, TaskKind};
+use bitfront_model::{
+    Assignment, Cold, Digest, Energy, Executed, Outcome, Precision, Subject, TaskKind,
+};
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 use tokio::sync::oneshot;
 
-use crate::AgentError;
+use crate::calm::{Around, Busy, Watch};
+use crate::condition::Sensors;
+use crate::pinning::{MEASURING_THREAD, Pinning};
 use crate::weights::{self, WeightsError};
+use crate::{AgentError, Config, CoreChoice};
 
 /// What came out of one assignment, before the readings of the environment are added.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +28,10 @@ pub(crate) struct Finding {
     pub(crate) executed: Executed,
     pub(crate) imatrix_digest: Option<Digest>,
     pub(crate) duration: Duration,
+    /// What the device was like around a timing.
+    pub(crate) around: Option<Around>,
+    pub(crate) cold: Option<Cold>,
+    pub(crate) energy: Option<Energy>,
 }
 
 /// Why this device could not measure an assignment. Says nothing about the plan, so it is never
@@ -33,9 +42,21 @@ pub(crate) enum TaskFailure {
     Weights(#[from] WeightsError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// What stood in the way of timing any of several plans.
     #[error("{0}")]
     Together(String),
+}
+
+impl TaskFailure {
+    /// The same for a plan that was to be timed together with the one at hand.
+    fn for_another(&self) -> Self {
+        match self {
+            Self::Busy(busy) => Self::Busy(busy.clone()),
+            failure => Self::Together(failure.to_string()),
+        }
+    }
 }
 
 /// What came of one assignment.
@@ -55,37 +76,51 @@ pub(crate) struct Worker {
     thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) identity: RuntimeIdentity,
     pub(crate) precisions: Vec<Precision>,
+    /// Where the thread and its engine's are held to.
+    pub(crate) pinning: Pinning,
 }
 
 impl Worker {
-    /// Starts the thread and makes the runtime on it.
+    /// Starts the thread, makes the runtime on it and holds both to cores.
     pub(crate) async fn start(
         runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
+        config: &Config,
     ) -> Result<Self, AgentError> {
+        let (cores, calm, root) = (
+            config.cores.clone(),
+            config.calm.clone(),
+            config.root.clone(),
+        );
         let (jobs, queue) = mpsc::channel();
         let (started, ready) = oneshot::channel();
         let thread = std::thread::Builder::new()
-            .name("measure".to_owned())
-            .spawn(move || match runtime() {
-                Ok(mut runtime) => {
-                    let facts = (runtime.identity(), runtime.precisions());
-                    if started.send(Ok(facts)).is_ok() {
-                        serve(runtime.as_mut(), &queue);
-                    }
-                }
+            .name(MEASURING_THREAD.to_owned())
+            .spawn(move || {
+                let made = start(runtime, &cores);
                 // Where nobody waits any more the agent is already ending.
-                Err(error) => drop(started.send(Err(error))),
+                match made {
+                    Ok((mut runtime, facts)) => {
+                        let (identity, _, pinning) = &facts;
+                        let sensors = Sensors::new(&root, pinning, &identity.name);
+                        let mut watch = Watch::new(sensors, pinning.clone(), calm);
+                        if started.send(Ok(facts)).is_ok() {
+                            serve(runtime.as_mut(), &mut watch, &queue);
+                        }
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
             })
             .map_err(AgentError::Thread)?;
         let thread = Mutex::new(Some(thread));
         match ready.await {
-            Ok(Ok((identity, precisions))) => Ok(Self {
+            Ok(Ok((identity, precisions, pinning))) => Ok(Self {
                 jobs,
                 thread,
                 identity,
                 precisions,
+                pinning,
             }),
-            Ok(Err(error)) => Err(AgentError::Runtime(error)),
+            Ok(Err(error)) => Err(*error),
             Err(_) => Err(AgentError::WorkerEnded(last_words(&thread))),
         }
     }
@@ -102,6 +137,12 @@ impl Worker {
         };
         self.jobs.send(job).map_err(|_| ended())?;
         findings.await.map_err(|_| ended())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.pinning.release();
     }
 }
 
@@ -122,7 +163,21 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("it panicked without a message").to_owned()
 }
 
-fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
+/// What the agent is told of a runtime, and where its threads are held.
+type Facts = (RuntimeIdentity, Vec<Precision>, Pinning);
+
+fn start(
+    runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
+    cores: &CoreChoice,
+) -> Result<(Box<dyn Runtime>, Facts), Box<AgentError>> {
+    let runtime = runtime().map_err(AgentError::Runtime)?;
+    let identity = runtime.identity();
+    let pinning = Pinning::hold(cores, &identity).map_err(AgentError::Cores)?;
+    let facts = (identity, runtime.precisions(), pinning);
+    Ok((runtime, facts))
+}
+
+fn serve(runtime: &mut dyn Runtime, watch: &mut Watch, queue: &mpsc::Receiver<Job>) {
     let mut resolved = None;
     while let Ok(Job {
         assignments,
@@ -130,7 +185,7 @@ fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
     }) = queue.recv()
     {
         // An agent that was told to end no longer waits for the answer.
-        drop(answer.send(measure(runtime, &mut resolved, &assignments)));
+        drop(answer.send(measure(runtime, watch, &mut resolved, &assignments)));
     }
 }
 
@@ -138,6 +193,7 @@ fn serve(runtime: &mut dyn Runtime, queue: &mpsc::Receiver<Job>) {
 /// are not looked for again.
 fn measure(
     runtime: &mut dyn Runtime,
+    watch: &mut Watch,
     resolved: &mut Option<(Subject, Subject)>,
     assignments: &[Assignment],
 ) -> Vec<Found> {
@@ -154,24 +210,37 @@ fn measure(
                 finding(measured, begun.elapsed(), Outcome::Quality)
             })
             .collect()),
-        TaskKind::Latency => time(runtime, first, assignments).map(|timed| {
+        TaskKind::Latency => time(runtime, watch, first, assignments).map(|(timed, around)| {
             // What the plans took together, since they took turns.
             let duration = begun.elapsed();
-            let outcome = |workloads| Outcome::Latency { workloads };
             timed
                 .into_iter()
-                .map(|timed| finding(timed, duration, outcome))
+                .map(|timed| {
+                    let (mut cold, mut energy) = (None, None);
+                    let found = finding(timed, duration, |timing| {
+                        (cold, energy) = (timing.cold, timing.energy);
+                        let workloads = timing.latencies;
+                        Outcome::Latency { workloads }
+                    })?;
+                    Ok(Finding {
+                        around: Some(around.clone()),
+                        cold,
+                        energy,
+                        ..found
+                    })
+                })
                 .collect()
         }),
     });
     measured.unwrap_or_else(|failure| {
         // The next assignment looks for its files anew, whatever this failed by.
         *resolved = None;
-        let told = failure.to_string();
-        let others = assignments[1..].iter();
-        std::iter::once(Err(failure))
-            .chain(others.map(|_| Err(TaskFailure::Together(told.clone()))))
-            .collect()
+        let others = assignments[1..]
+            .iter()
+            .map(|_| failure.for_another())
+            .collect::<Vec<_>>();
+        let failures = std::iter::once(failure).chain(others);
+        failures.map(Err).collect()
     })
 }
 
@@ -191,15 +260,18 @@ fn open(
 
 fn time(
     runtime: &mut dyn Runtime,
+    watch: &mut Watch,
     first: &Assignment,
     assignments: &[Assignment],
-) -> Result<Vec<Timed>, TaskFailure> {
+) -> Result<(Vec<Timed>, Around), TaskFailure> {
     let anchor = first.anchor.as_ref().ok_or(RuntimeError::NoAnchor)?;
     let plans: Vec<_> = assignments
         .iter()
         .map(|assignment| &assignment.plan)
         .collect();
-    Ok(runtime.latency(anchor, &plans, &first.workloads, first.purpose)?)
+    let begun = watch.begin(&mut std::thread::sleep)?;
+    let timed = runtime.latency(anchor, &plans, &first.workloads, first.purpose)?;
+    Ok((timed, watch.end(begun)))
 }
 
 /// A plan that cannot be executed is a finding; every other error says nothing about the plan.
@@ -214,12 +286,18 @@ fn finding<T>(
             executed: measured.executed,
             imatrix_digest: measured.imatrix_digest,
             duration,
+            around: None,
+            cold: None,
+            energy: None,
         }),
         Err(RuntimeError::Infeasible { reason }) => Ok(Finding {
             outcome: Outcome::Infeasible { reason },
             executed: Executed::new(),
             imatrix_digest: None,
             duration,
+            around: None,
+            cold: None,
+            energy: None,
         }),
         Err(error) => Err(error.into()),
     }

@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use bitfront_agent::{AgentError, Config, Patience};
+use bitfront_agent::{AgentError, Calm, Config, CoreChoice, Patience};
 use bitfront_model::{
     Anchor, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
-    LeaseToken, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report, Subject,
-    TaskKind, TaskPurpose,
+    LeaseToken, Mark, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report,
+    Subject, TaskKind, TaskPurpose,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
@@ -32,8 +32,12 @@ struct Agent {
 
 impl Agent {
     fn start(coordinator: &FakeCoordinator, runtime: ScriptedRuntime) -> Self {
+        Self::start_with(config(coordinator), runtime)
+    }
+
+    fn start_with(config: Config, runtime: ScriptedRuntime) -> Self {
         let shutdown = CancellationToken::new();
-        let running = bitfront_agent::run(config(coordinator), runtime.factory(), shutdown.clone());
+        let running = bitfront_agent::run(config, runtime.factory(), shutdown.clone());
         Self {
             task: tokio::spawn(running),
             shutdown,
@@ -54,6 +58,9 @@ impl Agent {
 fn config(coordinator: &FakeCoordinator) -> Config {
     Config {
         name: Some("bench".to_owned()),
+        cores: CoreChoice::Any,
+        // Nothing is there to be read, so no timing waits for anything.
+        root: "/nowhere".into(),
         patience: patience(),
         ..Config::new(coordinator.url())
     }
@@ -220,6 +227,11 @@ async fn tasks_are_measured_and_reported_with_their_evidence() {
         assert!(evidence.duration_ns >= 3_000_000, "{evidence:?}");
         assert!(!evidence.environment.host.is_empty());
         assert!(!evidence.environment.agent_version.is_empty());
+        let not_pinned = evidence.environment.not_pinned.as_deref();
+        assert_eq!(
+            not_pinned,
+            Some("left to the operating system, as asked for")
+        );
     }
     assert_ne!(reports[0].idempotency_key, reports[1].idempotency_key);
     match &reports[0].measurement.outcome {
@@ -298,6 +310,83 @@ async fn what_stands_in_the_way_of_all_companions_gives_each_of_them_back() {
         assert!(release.failed && release.reason.contains("model.gguf"));
     }
     assert!(state.reports.is_empty());
+}
+
+/// A device of one core that somebody else uses at every moment, until it is dropped.
+struct BusyDevice {
+    root: tempfile::TempDir,
+    stop: Option<mpsc::Sender<()>>,
+    ticking: Option<std::thread::JoinHandle<()>>,
+}
+
+impl BusyDevice {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("proc")).unwrap();
+        std::fs::write(root.path().join("proc/loadavg"), "4.25 1.0 1.0 1/2 3\n").unwrap();
+        let (stop, stopped) = mpsc::channel();
+        let (new, stat) = (root.path().join("new"), root.path().join("proc/stat"));
+        let mut ticks = 0;
+        let mut tick = move || {
+            ticks += 1;
+            std::fs::write(&new, format!("cpu0 {ticks} 0 0 5 0 0 0 0 0 0\n")).unwrap();
+            // Nobody reads half a file.
+            std::fs::rename(&new, &stat).unwrap();
+        };
+        tick();
+        let ticking = std::thread::spawn(move || {
+            let pause = Duration::from_millis(5);
+            while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tick();
+            }
+        });
+        Self {
+            root,
+            stop: Some(stop),
+            ticking: Some(ticking),
+        }
+    }
+}
+
+impl Drop for BusyDevice {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.ticking.take().unwrap().join().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_device_times_with_a_mark_or_gives_the_task_back_with_load_and_limit() {
+    let device = BusyDevice::new();
+    for refuse in [false, true] {
+        let (world, coordinator) = (World::new(), FakeCoordinator::start());
+        world.queue(&coordinator, 1, TaskKind::Latency);
+        let wait = Duration::from_millis(150);
+        let config = Config {
+            calm: Calm { wait, refuse },
+            root: device.root.path().to_owned(),
+            ..config(&coordinator)
+        };
+        let agent = Agent::start_with(config, ScriptedRuntime::obliging());
+        coordinator
+            .wait("an answer", |state| {
+                state.reports.len() + state.releases.len() == 1
+            })
+            .await;
+        agent.stop().await.unwrap();
+        let state = coordinator.state();
+        if refuse {
+            let release = &state.releases[0];
+            assert!(!release.failed, "the attempt must not count");
+            for told in ["others use 1.00 ", "at most 0.2 ", "load average 4.25"] {
+                assert!(release.reason.contains(told), "{}", release.reason);
+            }
+        } else {
+            let environment = reports(&state).remove(0).measurement.evidence.environment;
+            assert_eq!(environment.marks, [Mark::Busy, Mark::NotPinned]);
+            assert_eq!(environment.before.unwrap().busy_cores, Some(1.0));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -617,6 +706,7 @@ async fn something_else_at_the_address_is_an_error_and_not_a_hang() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let config = Config {
+        cores: CoreChoice::Any,
         patience: patience(),
         ..Config::new(url.parse().unwrap())
     };

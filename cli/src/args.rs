@@ -446,6 +446,20 @@ pub(crate) struct AgentArguments {
     /// user's data directory]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// Cores to measure on, such as 2,3 or 0-3; `any` lets the operating system choose [default:
+    /// BITFRONT_CORES, or as many as the engine has threads, physical and fast ones first]
+    #[arg(long, value_name = "CORES")]
+    pub(crate) cores: Option<String>,
+
+    /// How long a timing waits while others use those cores, before it is taken and marked, such as
+    /// 30s [default: BITFRONT_CALM_WAIT, or 5s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) calm_wait: Option<String>,
+
+    /// Give a timing back then instead, to be taken later or by another device
+    #[arg(long)]
+    pub(crate) refuse_busy: bool,
 }
 
 #[cfg(test)]

@@ -17,17 +17,42 @@ pub(crate) struct Config {
     /// `BITFRONT_DATA_DIR`: where the embedded coordinator and agent keep their files; the
     /// platform's own place for user data by default.
     pub(crate) data_dir: PathBuf,
+    /// How an agent of this machine measures.
+    pub(crate) measuring: Measuring,
+}
+
+/// How an agent of this machine measures, as it was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "local"),
+    expect(dead_code, reason = "a client alone measures nothing")
+)]
+pub(crate) struct Measuring {
+    /// `BITFRONT_CORES`: the cores that measure.
+    pub(crate) cores: Option<String>,
+    /// `BITFRONT_CALM_WAIT`: how long a timing waits while others use them.
+    pub(crate) calm_wait: Option<String>,
+    /// Give a timing back then instead.
+    pub(crate) refuse_busy: bool,
 }
 
 /// The environment variables, as `--help` shows them.
 pub(crate) const ENVIRONMENT: &str = "\
 Environment:
+  BITFRONT_CALM_WAIT    how long a timing here waits while others use its cores, as for `agent`
   BITFRONT_COORDINATOR  URL of the coordinator where --coordinator is not given
+  BITFRONT_CORES        cores to measure on here, as for `agent --cores`
   BITFRONT_DATA_DIR     where the embedded coordinator and agent keep their files
   BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug";
 
 const PREFIX: &str = "BITFRONT_";
-const KNOWN: [&str; 3] = ["BITFRONT_COORDINATOR", "BITFRONT_DATA_DIR", "BITFRONT_LOG"];
+const KNOWN: [&str; 5] = [
+    "BITFRONT_CALM_WAIT",
+    "BITFRONT_COORDINATOR",
+    "BITFRONT_CORES",
+    "BITFRONT_DATA_DIR",
+    "BITFRONT_LOG",
+];
 
 impl Config {
     /// Reads the environment of the process.
@@ -46,6 +71,7 @@ impl Config {
         let mut coordinator = None;
         let mut log = None;
         let mut data_dir = None;
+        let mut measuring = Measuring::default();
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
                 continue;
@@ -58,6 +84,8 @@ impl Config {
             };
             match name {
                 "BITFRONT_COORDINATOR" => coordinator = Some(text()?),
+                "BITFRONT_CALM_WAIT" => measuring.calm_wait = Some(text()?),
+                "BITFRONT_CORES" => measuring.cores = Some(text()?),
                 "BITFRONT_LOG" => log = Some(text()?),
                 "BITFRONT_DATA_DIR" => data_dir = Some(PathBuf::from(&value)),
                 unknown => {
@@ -77,6 +105,7 @@ impl Config {
             coordinator,
             log,
             data_dir,
+            measuring,
         })
     }
 }
@@ -99,10 +128,14 @@ mod tests {
             ("PATH", "/bin"),
             ("BITFRONT_COORDINATOR", "http://host:1"),
             ("BITFRONT_DATA_DIR", "/data"),
+            ("BITFRONT_CORES", "2,3"),
+            ("BITFRONT_CALM_WAIT", "1s"),
         ])
         .unwrap();
         assert_eq!(config.coordinator.as_deref(), Some("http://host:1"));
         assert_eq!(config.data_dir, PathBuf::from("/data"));
+        assert_eq!(config.measuring.cores.as_deref(), Some("2,3"));
+        assert_eq!(config.measuring.calm_wait.as_deref(), Some("1s"));
         assert_eq!(
             read(&[]).unwrap().data_dir,
             PathBuf::from("/home/user/data")

@@ -3,12 +3,12 @@
 //! the same way on one machine and on many.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bitfront_agent::{AgentError, hardware};
+use bitfront_agent::{AgentError, CoreChoice, CoresError, hardware};
 use bitfront_coordinator::{InUse, RunError, SystemClock};
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
 use tokio::net::TcpListener;
@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
+use crate::config::{Config, Measuring};
+use crate::problem::Problem;
 
 /// How long a coordinator that does not answer may take to say why.
 const GRACE: Duration = Duration::from_millis(500);
@@ -32,14 +34,17 @@ pub(crate) struct Place {
     pub(crate) database: PathBuf,
     /// Quantized tensors, references and imatrices.
     pub(crate) cache: PathBuf,
+    /// How the agent measures.
+    pub(crate) measuring: Measuring,
 }
 
 impl Place {
     /// The place for everything that is not told another one.
-    pub(crate) fn in_data_dir(data_dir: &Path) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            database: data_dir.join("bitfront.sqlite"),
-            cache: data_dir.join("cache"),
+            database: config.data_dir.join("bitfront.sqlite"),
+            cache: config.data_dir.join("cache"),
+            measuring: config.measuring.clone(),
         }
     }
 }
@@ -104,7 +109,8 @@ impl Local {
         };
         if with_agent && !local.is_served().await? {
             let stop = CancellationToken::new();
-            let life = agent(&local.url, None, place.cache.clone(), stop.clone())?;
+            let config = agent_config(&local.url, &place.measuring)?;
+            let life = agent(config, place.cache.clone(), stop.clone());
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;
         }
@@ -202,23 +208,45 @@ fn served_at(error: &anyhow::Error) -> Option<String> {
     }
 }
 
-/// The life of an agent that measures with candle.
-pub(crate) fn agent(
+/// What an agent is given that serves the coordinator at `url`.
+pub(crate) fn agent_config(
     url: &str,
-    name: Option<String>,
-    cache: PathBuf,
-    stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = Result<(), AgentError>> + Send + use<>> {
+    measuring: &Measuring,
+) -> anyhow::Result<bitfront_agent::Config> {
     let url = url
         .parse()
         .with_context(|| format!("`{url}` is not a URL"))?;
     let mut config = bitfront_agent::Config::new(url);
-    config.name = name;
+    config.cores = cores(measuring)?;
+    if let Some(wait) = &measuring.calm_wait {
+        config.calm.wait = humantime::parse_duration(wait).map_err(|error| {
+            Problem::usage(format!(
+                "the wait for calm: `{wait}` is not a duration such as 5s or 0s: {error}"
+            ))
+        })?;
+    }
+    config.calm.refuse = measuring.refuse_busy;
+    Ok(config)
+}
+
+/// The cores that are to measure.
+pub(crate) fn cores(measuring: &Measuring) -> Result<CoreChoice, Problem> {
+    let wrong = |error: CoresError| Problem::usage(format!("the measuring cores: {error}"));
+    let cores = measuring.cores.as_deref().map(str::parse).transpose();
+    Ok(cores.map_err(wrong)?.unwrap_or_default())
+}
+
+/// The life of an agent that measures with candle.
+pub(crate) fn agent(
+    config: bitfront_agent::Config,
+    cache: PathBuf,
+    stop: CancellationToken,
+) -> impl Future<Output = Result<(), AgentError>> + Send + use<> {
     let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
         let mut settings = CandleSettings::new(cache);
         settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
         settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
         Ok(Box::new(CandleRuntime::new(settings)?))
     };
-    Ok(bitfront_agent::run(config, runtime, stop))
+    bitfront_agent::run(config, runtime, stop)
 }

@@ -124,6 +124,7 @@ pub(crate) fn hardware() -> HardwareProfile {
         runtime_version: "0.11.0".into(),
         threads: 2,
         governor: None,
+        placement: None,
         switches: Default::default(),
     }
 }
@@ -140,6 +141,8 @@ fn evidence(plan: &Plan) -> Evidence {
             agent_version: "0.1.0".into(),
             ..Environment::default()
         },
+        cold: None,
+        energy: None,
         duration_ns: 700_000_000,
     }
 }

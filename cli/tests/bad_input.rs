@@ -251,6 +251,20 @@ fn each_mistake_gets_one_error_that_names_it() {
 }
 
 #[test]
+fn cores_that_cannot_be_meant_are_refused_before_an_agent_starts() {
+    for (flag, said) in [
+        ("--cores=2,x", "`x` is neither a number nor a range"),
+        ("--cores=1,1", "core 1 is named twice"),
+        ("--cores=60000", "core 60000 is not there"),
+        ("--calm-wait=soon", "the wait for calm"),
+    ] {
+        let run = bitfront(["agent", "--coordinator=http://127.0.0.1:9", flag]).finish();
+        assert_ne!(run.code, Some(0), "{flag}");
+        assert!(run.stderr.contains(said), "{flag}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn an_unknown_variable_of_ours_is_refused() {
     let run = bitfront(["searches"])
         .env("BITFRONT_COORDINATER", "x")

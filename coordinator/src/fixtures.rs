@@ -130,6 +130,7 @@ pub fn registration(name: &str) -> Registration {
             runtime_version: "1".to_owned(),
             threads: 2,
             governor: None,
+            placement: None,
             switches: BTreeMap::new(),
         },
         numerics_class: NumericsClass("scripted/1/cpu/avx2".to_owned()),
@@ -267,7 +268,10 @@ fn evidence_of(executed: Vec<Precision>) -> Evidence {
             load_average: Some(0.5),
             frequency_mhz: None,
             peak_resident_bytes: Some(1 << 20),
+            ..Environment::default()
         },
+        cold: None,
+        energy: None,
         duration_ns: 5_000_000,
     }
 }

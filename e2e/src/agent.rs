@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bitfront_agent::{AgentError, Config, Patience};
+use bitfront_agent::{AgentError, Config, CoreChoice, Patience};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,10 @@ impl Agent {
     pub fn start(name: &str, coordinator: &str, scripted: ScriptedRuntime) -> Self {
         let config = Config {
             name: Some(name.to_owned()),
+            // A scripted runtime is not timed, and several agents share this process.
+            cores: CoreChoice::Any,
+            // Nor does it wait for the others.
+            root: "/nowhere".into(),
             patience: Patience {
                 start: Duration::from_secs(10),
                 lease: Duration::from_secs(2),

@@ -132,6 +132,9 @@ fn command(
     command
         .args(arguments)
         .env("BITFRONT_DATA_DIR", data_dir)
+        // Tests run side by side: none has cores of its own, and none waits for the others.
+        .env("BITFRONT_CORES", "any")
+        .env("BITFRONT_CALM_WAIT", "0s")
         .env("BITFRONT_LOG", "warn,bitfront=info")
         .env_remove("BITFRONT_COORDINATOR");
     command

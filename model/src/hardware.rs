@@ -33,6 +33,9 @@ pub struct HardwareProfile {
     pub threads: u32,
     /// The frequency governor, where the platform tells.
     pub governor: Option<String>,
+    /// How the cores lie that the measuring threads are held to, without their numbers: `2 cores`,
+    /// `4 threads of 2 cores`, `2 cores, capacity 1024`. Absent where nothing holds them.
+    pub placement: Option<String>,
     /// Environment switches that change which kernels run, with their values.
     pub switches: BTreeMap<String, String>,
 }
@@ -56,16 +59,23 @@ impl HardwareProfile {
             digest.add(name);
             digest.add(value);
         }
+        // A name that no variable can have, so that this is never taken for a switch.
+        if let Some(placement) = &self.placement {
+            digest.add("held to");
+            digest.add(placement);
+        }
         digest.finish()
     }
 
     /// One line for people.
     pub fn summary(&self) -> String {
         let device = self.gpu.as_deref().unwrap_or(&self.cpu_model);
+        let placement = self.placement.as_ref();
         format!(
-            "{device}, {} thread{}, {} {}",
+            "{device}, {} thread{}{}, {} {}",
             self.threads,
             if self.threads == 1 { "" } else { "s" },
+            placement.map_or_else(String::new, |placement| format!(" on {placement}")),
             self.runtime,
             self.runtime_version
         )
@@ -80,5 +90,40 @@ pub struct NumericsClass(pub String);
 impl fmt::Display for NumericsClass {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_holds_its_threads_is_another_and_says_so() {
+        let free = HardwareProfile {
+            cpu_model: "Example CPU".to_owned(),
+            cpu_architecture: "x86_64".to_owned(),
+            isa_features: Vec::new(),
+            cores: 4,
+            gpu: None,
+            driver: None,
+            runtime: "candle".to_owned(),
+            runtime_version: "1".to_owned(),
+            threads: 2,
+            governor: None,
+            placement: None,
+            switches: BTreeMap::new(),
+        };
+        let placed = |placement: &str| HardwareProfile {
+            placement: Some(placement.to_owned()),
+            ..free.clone()
+        };
+        let (cores, siblings) = (placed("2 cores"), placed("2 threads of 1 core"));
+        assert_eq!(free.summary(), "Example CPU, 2 threads, candle 1");
+        assert_eq!(
+            cores.summary(),
+            "Example CPU, 2 threads on 2 cores, candle 1"
+        );
+        assert_ne!(free.digest(), cores.digest());
+        assert_ne!(siblings.digest(), cores.digest());
     }
 }

@@ -10,6 +10,8 @@
 //! - [`request`]: what a user wants found ([`SearchRequest`]),
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
+//! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
+//! - [`passes`]: figures that have a pass of their own ([`Cold`], [`Energy`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`stages`]: in which order a text is scored, and where a plan that is behind may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
@@ -18,9 +20,11 @@
 
 pub mod answer;
 pub mod comparison;
+pub mod condition;
 pub mod digest;
 pub mod hardware;
 pub mod measurement;
+pub mod passes;
 pub mod plan;
 pub mod precision;
 pub mod preset;
@@ -35,12 +39,14 @@ pub use answer::{
     SearchStatus,
 };
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
+pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
     Paired, Percentile, Quality, Stopped, Workload,
 };
+pub use passes::{Cold, Energy};
 pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
 pub use preset::{Baseline, Preset};

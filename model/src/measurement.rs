@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Plan, Precision, UnknownName};
+use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, UnknownName};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -241,13 +241,30 @@ pub struct Environment {
     pub frequency_mhz: Option<f64>,
     /// Peak resident memory of the measuring process, in bytes.
     pub peak_resident_bytes: Option<u64>,
+    /// The cores that the measuring threads were held to, in the order in which they were chosen;
+    /// empty where they were not held, and in measurements that were made without.
+    #[serde(default)]
+    pub pinned_cores: Vec<u32>,
+    /// Why they were not held, where that was tried or left out.
+    #[serde(default)]
+    pub not_pinned: Option<String>,
+    /// What the sensors said just before a timing; none for other figures, and in measurements that
+    /// were made without.
+    #[serde(default)]
+    pub before: Option<Condition>,
+    /// What they said just after it.
+    #[serde(default)]
+    pub after: Option<Condition>,
+    /// Reasons to trust a latency less; empty for other figures.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
 }
 
 /// The precision in which each layer really executed, read back from the runtime in canonical
 /// order. Where it differs from the plan, the request was not honoured.
 pub type Executed = Vec<Precision>;
 
-/// How a measurement was made.
+/// How a measurement was made, and what was taken beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The precision in which each layer really executed; empty where nothing ran.
@@ -256,6 +273,13 @@ pub struct Evidence {
     pub imatrix_digest: Option<Digest>,
     /// What the device was like.
     pub environment: Environment,
+    /// The cold start of the plan; taken with a latency that is to be published, and absent in
+    /// other measurements.
+    #[serde(default)]
+    pub cold: Option<Cold>,
+    /// The energy of a token, or why it was not measured; absent where `cold` is.
+    #[serde(default)]
+    pub energy: Option<Energy>,
     /// Time the whole measurement took, in nanoseconds.
     pub duration_ns: u64,
 }

@@ -93,6 +93,24 @@ fn request() -> SearchRequest {
     }
 }
 
+fn condition() -> Condition {
+    Condition {
+        busy_cores: Some(0.25),
+        stolen_cores: Some(0.5),
+        cores: vec![CoreCondition {
+            core: 3,
+            frequency_mhz: Some(2600.5),
+            throttles: Some(7),
+        }],
+        heat: Some(Heat {
+            sensor: "x86_pkg_temp".to_owned(),
+            celsius: 61.5,
+            trip_celsius: Some(95.0),
+        }),
+        on_battery: Some(false),
+    }
+}
+
 fn evidence() -> Evidence {
     Evidence {
         executed: vec![Precision::F16, Precision::Q4K],
@@ -103,7 +121,28 @@ fn evidence() -> Evidence {
             load_average: Some(0.25),
             frequency_mhz: None,
             peak_resident_bytes: Some(123),
+            pinned_cores: vec![3, 2],
+            not_pinned: Some("nobody wanted it".to_owned()),
+            before: Some(condition()),
+            after: Some(Condition::default()),
+            marks: Mark::ALL.to_vec(),
         },
+        cold: Some(Cold {
+            load_ns: 1,
+            prompt_tokens: 5,
+            first_token_ns: 2,
+            resident_before_bytes: Some(6),
+            peak_resident_bytes: Some(3),
+            weight_bytes: 4,
+        }),
+        energy: Some(Energy::Measured {
+            source: "rapl:package-0".to_owned(),
+            joules_per_token: 0.5,
+            idle_watts: 9.0,
+            joules: 12.0,
+            duration_ns: 5,
+            tokens: 6,
+        }),
         duration_ns: 77,
     }
 }
@@ -179,6 +218,7 @@ fn profile() -> HardwareProfile {
         runtime_version: "0.11".to_owned(),
         threads: 4,
         governor: Some("performance".to_owned()),
+        placement: Some("2 cores".to_owned()),
         switches: BTreeMap::from([("SWITCH".to_owned(), "1".to_owned())]),
     }
 }
@@ -359,6 +399,22 @@ fn assignments_and_reports_arrive_as_they_were_sent() {
         let wire = sent(v1::ReportRequest::from(&report));
         assert_eq!(Report::try_from(wire), Ok(report));
     }
+    let not_measured = Energy::NotMeasured {
+        reason: "no counter".to_owned(),
+    };
+    for energy in [None, Some(not_measured)] {
+        let evidence = Evidence {
+            energy,
+            cold: None,
+            ..evidence()
+        };
+        let wire = sent(v1::Evidence::from(&evidence));
+        assert_eq!(Evidence::try_from(wire), Ok(evidence));
+    }
+    let mut wire = v1::Evidence::from(&evidence());
+    wire.environment.as_mut().unwrap().marks[1] = "tired".to_owned();
+    let error = Evidence::try_from(wire).unwrap_err().to_string();
+    assert!(error.starts_with("environment.marks[1]: "), "{error}");
     for receipt in [
         Receipt::Recorded,
         Receipt::AlreadyReported,

@@ -98,7 +98,7 @@ fn once() {
     for (index, workload) in WORKLOADS.into_iter().enumerate() {
         let anchor = alone(&mut runtime, &anchor.plan, workload);
         for ((_, plan), measured) in plans.iter().zip(&paired) {
-            let latency = &measured.as_ref().unwrap().value[index];
+            let latency = &measured.as_ref().unwrap().value.latencies[index];
             let paired = latency.paired.as_ref().unwrap();
             let interval = paired.ratio_interval;
             println!(

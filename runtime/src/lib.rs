@@ -6,6 +6,7 @@
 //! [`export`] writes the winner as a file.
 
 pub mod candle;
+mod energy;
 pub mod error;
 pub mod export;
 pub mod files;
@@ -15,6 +16,7 @@ pub mod imatrix;
 pub mod imatrix_file;
 pub mod latency;
 mod mapped;
+mod memory;
 pub mod quality;
 pub mod quantize;
 mod race;
@@ -27,8 +29,8 @@ pub mod text;
 pub mod tokenizer;
 
 use bitfront_model::{
-    Anchor, Executed, Latency, NumericsClass, Plan, Precision, Quality, Rival, Subject,
-    TaskPurpose, Workload,
+    Anchor, Cold, Energy, Executed, Latency, NumericsClass, Plan, Precision, Quality, Rival,
+    Subject, TaskPurpose, Workload,
 };
 
 pub use candle::{CandleRuntime, CandleSettings};
@@ -87,7 +89,18 @@ pub trait Runtime {
 }
 
 /// What came of timing one plan among several.
-pub type Timed = Result<Measured<Vec<Latency>>, RuntimeError>;
+pub type Timed = Result<Measured<Timing>, RuntimeError>;
+
+/// What is timed of one plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timing {
+    /// One figure for every workload.
+    pub latencies: Vec<Latency>,
+    /// Its cold start; taken where the purpose is to publish.
+    pub cold: Option<Cold>,
+    /// The energy of a token, or why it was not measured; taken where the purpose is to publish.
+    pub energy: Option<Energy>,
+}
 
 /// What a runtime is, as far as its figures depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -136,6 +136,23 @@ impl TensorStore {
         Ok(matrix)
     }
 
+    /// True where the tensor under `key` is in memory.
+    pub(crate) fn holds(&self, key: &TensorKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Gives up every tensor that no plan at hand is made of.
+    pub(crate) fn forget_unused(&mut self) {
+        let used_bytes = &mut self.used_bytes;
+        self.entries.retain(|_, entry| {
+            let used = Arc::strong_count(&entry.matrix) > 1;
+            if !used {
+                *used_bytes -= entry.bytes;
+            }
+            used
+        });
+    }
+
     fn keep(&mut self, key: TensorKey, matrix: &Arc<Matrix>) {
         let bytes = matrix.resident_bytes();
         if bytes > self.budget_bytes {

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Anchor, AnchorTime, Interval, Latency, NumericsClass, Paired, Plan, Precision, Quality, Rival,
-    Stopped, Subject, TaskKind, TaskPurpose, Workload,
+    Anchor, AnchorTime, Cold, Energy, Interval, Latency, NumericsClass, Paired, Plan, Precision,
+    Quality, Rival, Stopped, Subject, TaskKind, TaskPurpose, Workload,
 };
-use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
+use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
 /// What becomes of one measurement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,14 +139,31 @@ impl Runtime for ScriptedRuntime {
         Ok(plans
             .iter()
             .map(|plan| {
-                self.measure(plan, TaskKind::Latency, || {
-                    workloads
+                self.measure(plan, TaskKind::Latency, || Timing {
+                    latencies: workloads
                         .iter()
                         .map(|&workload| latency(anchor, plan, workload))
-                        .collect()
+                        .collect(),
+                    cold: Some(cold(plan)),
+                    energy: Some(Energy::NotMeasured {
+                        reason: "a script draws no power".to_owned(),
+                    }),
                 })
             })
             .collect())
+    }
+}
+
+/// The cold start of a plan, by its first precision.
+pub fn cold(plan: &Plan) -> Cold {
+    let bits = plan.precisions()[0].bits_per_weight();
+    Cold {
+        load_ns: (1e6 * bits) as u64,
+        prompt_tokens: 32,
+        first_token_ns: 5_000_000,
+        resident_before_bytes: Some(1 << 20),
+        peak_resident_bytes: None,
+        weight_bytes: (1000.0 * bits) as u64,
     }
 }
 

@@ -3,6 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::args::AgentArguments;
+use crate::config::Measuring;
 use crate::local;
 use crate::problem::{ExitStatus, Problem};
 use crate::settings::Coordinator;
@@ -17,9 +18,17 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
             .with_hint("name it with --coordinator http://host:7311; `bitfront serve` runs one")
             .into());
     };
+    let measuring = session.config.measuring.clone();
+    let measuring = Measuring {
+        cores: typed.cores.or(measuring.cores),
+        calm_wait: typed.calm_wait.or(measuring.calm_wait),
+        refuse_busy: typed.refuse_busy,
+    };
+    let mut config = local::agent_config(url, &measuring)?;
+    config.name = typed.name;
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
     let stop = CancellationToken::new();
-    let life = local::agent(url, typed.name, cache, stop.clone())?;
+    let life = local::agent(config, cache, stop.clone());
     session
         .printer
         .say(format_args!("serving the coordinator at {url}"));

@@ -8,12 +8,13 @@ use bitfront_model::{
     Budget, Front, Grouping, HardwareProfile, Limits, Objective, SearchRequest, SearchState,
     SearchStatus, StrategyName, Subject, Workload,
 };
-use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _};
+use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _, RuntimeError};
+use tokio::sync::oneshot;
 
 use crate::args::{DemoArguments, Format, ListingArguments};
 use crate::client::Client;
 use crate::figures::{bytes, span};
-use crate::local::{Local, Place};
+use crate::local::{self, Local, Place};
 use crate::problem::{ExitStatus, Problem};
 use crate::progress::{self, Ending};
 use crate::report::Summary;
@@ -92,8 +93,9 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
     let place = Place {
         database: folder.join("bitfront.sqlite"),
         cache: folder.join("cache"),
+        measuring: session.config.measuring.clone(),
     };
-    let here = prepare(&request.subject, &place.cache, &session).await?;
+    let here = prepare(&request.subject, &place, &session).await?;
     let mut local = Local::start(&place, true).await?;
     let mut client = local.client().await?;
     let (search, until) = start_or_go_on(&mut client, &request, &here, budget, &session).await?;
@@ -153,20 +155,27 @@ fn extract(folder: &Path) -> anyhow::Result<()> {
 /// done once: the agent finds the results in its cache. Returns what this machine is to the agent.
 async fn prepare(
     subject: &Subject,
-    cache: &Path,
+    place: &Place,
     session: &Session,
 ) -> anyhow::Result<HardwareProfile> {
-    let (subject, cache) = (subject.clone(), cache.to_owned());
+    let (subject, cache) = (subject.clone(), place.cache.clone());
+    let cores = local::cores(&place.measuring)?;
     let printer = session.printer.clone();
-    let prepared = tokio::task::spawn_blocking(move || {
+    let (told, prepared) = oneshot::channel();
+    let prepare = move || -> Result<HardwareProfile, RuntimeError> {
         let mut runtime = CandleRuntime::new(CandleSettings::new(cache))?;
-        let here = bitfront_agent::hardware::detect(&runtime.identity());
+        let here = bitfront_agent::hardware::detect(&runtime.identity(), &cores);
         runtime
             .open(&subject, &mut |line| printer.say(line))
             .map(|()| here)
-    });
+    };
+    // The engine's threads are made here and measure later.
+    std::thread::Builder::new()
+        .name(bitfront_agent::MEASURING_THREAD.to_owned())
+        .spawn(move || drop(told.send(prepare())))
+        .context("no thread can be started")?;
     tokio::select! {
-        prepared = prepared => Ok(prepared??),
+        prepared = prepared => Ok(prepared.context("the preparation ended early")??),
         // The computation cannot be stopped, but the program can.
         () = interrupted() => Err(Problem::new(ExitStatus::Interrupted, "interrupted").into()),
     }

@@ -1,9 +1,10 @@
 //! `bitfront front`: what a search measured.
 
-use bitfront_model::{Difference, Differences, Front, FrontPoint, Latency, Placing};
+use bitfront_model::{Difference, Differences, Energy, Front, FrontPoint, Latency, Placing};
 
 use crate::args::{Format, FrontArguments};
 use crate::confirmation;
+use crate::disturbances::{self, Disturbances};
 use crate::explain::{self, numbered};
 use crate::figures::{self, bytes, kld, moment, percent, three_digits};
 use crate::listing::{Cell, Column, Listing};
@@ -86,10 +87,10 @@ pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
     if explained {
         columns.push(Column::for_programs("why"));
     }
-    let any_confirmed = confirmation::any(front);
+    let context = Context::of(front);
     let mut listing = Listing::new(&columns);
     for point in which.of(front) {
-        let mut cells = row(point, any_confirmed);
+        let mut cells = row(point, &context);
         if explained {
             cells.push(Cell::plain(explain::why(front, point)));
         }
@@ -100,14 +101,14 @@ pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
 
 /// Why each listed candidate is on the front or not, one a line.
 fn reasons(front: &Front, which: Which) -> String {
-    let any_confirmed = confirmation::any(front);
+    let context = Context::of(front);
     which
         .of(front)
         .into_iter()
         .map(|point| {
             format!(
                 "{:1} {} ({}): {}\n",
-                mark(point, any_confirmed),
+                mark(point, &context),
                 numbered(point),
                 bytes(point.size_bytes),
                 explain::why(front, point)
@@ -139,6 +140,15 @@ fn columns() -> Vec<Column> {
         Column::for_programs("prefill_high_ns"),
         Column::for_programs("prefill_confidence"),
         Column::for_programs("prefill_samples"),
+        Column::for_programs("latency_marks"),
+        Column::for_programs("load_ns"),
+        Column::for_programs("first_token_ns"),
+        Column::for_programs("first_token_prompt"),
+        Column::for_programs("resident_before_bytes"),
+        Column::for_programs("peak_resident_bytes"),
+        Column::for_programs("weight_bytes"),
+        Column::for_programs("joules_per_token"),
+        Column::for_programs("energy_not_measured"),
         Column::for_programs("on_front"),
         Column::for_programs("is_knee"),
         Column::for_programs("within_limits"),
@@ -178,8 +188,23 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-/// `any_confirmed`: points of this front have fresh figures, so it counts which have none.
-fn row(point: &FrontPoint, any_confirmed: bool) -> Vec<Cell> {
+/// What a point's marks depend on beside the point.
+struct Context {
+    /// Points of the front have fresh figures, so it counts which have none.
+    any_confirmed: bool,
+    disturbances: Disturbances,
+}
+
+impl Context {
+    fn of(front: &Front) -> Self {
+        Self {
+            any_confirmed: confirmation::any(front),
+            disturbances: Disturbances::of(front),
+        }
+    }
+}
+
+fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
     let quality = point.quality.as_ref().map(|figure| &figure.value);
     let kld_cell = match (&point.infeasible, quality) {
         (Some(_), _) => Cell::people("infeasible"),
@@ -206,8 +231,16 @@ fn row(point: &FrontPoint, any_confirmed: bool) -> Vec<Cell> {
     let samples = |latency: Option<&Latency>| Cell::from(latency.map(|it| it.samples_ns.len()));
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
+    let cold = latency.and_then(|figure| figure.evidence.cold.as_ref());
+    let (joules, not_measured) = match latency.and_then(|figure| figure.evidence.energy.as_ref()) {
+        Some(Energy::Measured {
+            joules_per_token, ..
+        }) => (Some(*joules_per_token), None),
+        Some(Energy::NotMeasured { reason }) => (None, Some(reason.clone())),
+        None => (None, None),
+    };
     let mut cells = vec![
-        Cell::people(marks(point, any_confirmed)),
+        Cell::people(marks(point, context)),
         Cell::people(numbered(point)),
         Cell::plain(point.candidate),
         Cell::from(point.baseline.clone()),
@@ -235,6 +268,15 @@ fn row(point: &FrontPoint, any_confirmed: bool) -> Vec<Cell> {
         high(prefill),
         confidence(prefill),
         samples(prefill),
+        Cell::from(disturbances::names(point)),
+        Cell::from(cold.map(|cold| cold.load_ns)),
+        Cell::from(cold.map(|cold| cold.first_token_ns)),
+        Cell::from(cold.map(|cold| cold.prompt_tokens)),
+        Cell::from(cold.and_then(|cold| cold.resident_before_bytes)),
+        Cell::from(cold.and_then(|cold| cold.peak_resident_bytes)),
+        Cell::from(cold.map(|cold| cold.weight_bytes)),
+        Cell::from(joules),
+        Cell::from(not_measured),
         Cell::plain(point.on_front),
         Cell::plain(point.is_knee),
         Cell::plain(point.within_limits),
@@ -294,15 +336,15 @@ fn placing(placing: &Placing) -> Vec<Cell> {
 }
 
 /// The mark, and how many more stand behind a point that is shown.
-fn marks(point: &FrontPoint, any_confirmed: bool) -> String {
-    let mark = mark(point, any_confirmed);
+fn marks(point: &FrontPoint, context: &Context) -> String {
+    let mark = mark(point, context);
     match point.placing.class.len() {
         0 => mark,
         more => format!("{mark}+{more}"),
     }
 }
 
-fn mark(point: &FrontPoint, any_confirmed: bool) -> String {
+fn mark(point: &FrontPoint, context: &Context) -> String {
     let place = match (point.is_knee, point.on_front, point.placing.class_of) {
         (true, ..) => "★",
         (false, true, _) => "●",
@@ -311,12 +353,16 @@ fn mark(point: &FrontPoint, any_confirmed: bool) -> String {
     };
     let doubt = if confirmation::differs(point) {
         "!"
-    } else if any_confirmed && confirmation::is_unconfirmed(point) {
+    } else if context.any_confirmed && confirmation::is_unconfirmed(point) {
         "?"
     } else {
         ""
     };
-    format!("{place}{doubt}")
+    let disturbed = match context.disturbances.sets_apart(point) {
+        true => "~",
+        false => "",
+    };
+    format!("{place}{doubt}{disturbed}")
 }
 
 /// What the marks mean, as far as they occur.
@@ -329,7 +375,7 @@ fn legend(front: &Front) -> String {
                    (--all-classes lists them)\n○ cannot be told apart from one on the front that \
                    is no larger";
     }
-    legend + "\n"
+    legend + "\n" + &Disturbances::of(front).legend()
 }
 
 /// What scoring in stages saved; none where no candidate was given up.
@@ -404,6 +450,8 @@ pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bitfront_model::{Cold, Mark};
+
     use super::*;
     use crate::testing::front;
 
@@ -414,6 +462,75 @@ mod tests {
             .render(Format::Table, 100)
             .unwrap();
         insta::assert_snapshot!(table + &conclusion(&front, 0.01));
+    }
+
+    #[test]
+    fn a_disturbed_timing_is_marked_and_named() {
+        let mut front = front();
+        let point = front.points.iter_mut().find(|point| point.is_knee).unwrap();
+        let candidate = point.candidate;
+        let latency = point.latency.as_mut().unwrap();
+        latency.evidence.environment.marks = vec![Mark::Busy, Mark::Throttled];
+        let listing = listing(&front, Which::Shown, false);
+        let table = listing.render(Format::Table, 100).unwrap() + &conclusion(&front, 0.01);
+        assert!(table.contains("★~"), "{table}");
+        let legend = "~ timed under a disturbance: others used the cores that measure (1 timing), \
+                      the processor was throttled (1 timing)\n";
+        assert!(table.contains(legend), "{table}");
+        let json = listing.render(Format::Json, 0).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["candidate"] == candidate)
+            .unwrap();
+        assert_eq!(row["latency_marks"], "busy, throttled");
+    }
+
+    #[test]
+    fn what_was_taken_beside_a_timing_is_told_to_programs() {
+        let mut front = front();
+        let point = front.points.iter_mut().find(|point| point.is_knee).unwrap();
+        let candidate = point.candidate;
+        let evidence = &mut point.latency.as_mut().unwrap().evidence;
+        evidence.cold = Some(Cold {
+            load_ns: 7,
+            prompt_tokens: 128,
+            first_token_ns: 9,
+            resident_before_bytes: Some(10),
+            peak_resident_bytes: None,
+            weight_bytes: 12,
+        });
+        let row = |front: &Front| {
+            let json = listing(front, Which::Shown, false).render(Format::Json, 0);
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&json.unwrap()).unwrap();
+            let row = rows.into_iter().find(|row| row["candidate"] == candidate);
+            row.unwrap()
+        };
+        evidence.energy = Some(Energy::NotMeasured {
+            reason: "no counter".to_owned(),
+        });
+        let found = row(&front);
+        for (name, expected) in [
+            ("load_ns", 7),
+            ("first_token_ns", 9),
+            ("first_token_prompt", 128),
+            ("resident_before_bytes", 10),
+            ("weight_bytes", 12),
+        ] {
+            assert_eq!(found[name], expected, "{name}");
+        }
+        assert!(found["peak_resident_bytes"].is_null() && found["joules_per_token"].is_null());
+        assert_eq!(found["energy_not_measured"], "no counter");
+        let point = front.points.iter_mut().find(|point| point.is_knee).unwrap();
+        point.latency.as_mut().unwrap().evidence.energy = Some(Energy::Measured {
+            source: "rapl:package-0".to_owned(),
+            joules_per_token: 0.25,
+            idle_watts: 1.0,
+            joules: 2.0,
+            duration_ns: 3,
+            tokens: 4,
+        });
+        assert_eq!(row(&front)["joules_per_token"], 0.25);
     }
 
     #[test]

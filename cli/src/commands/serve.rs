@@ -18,7 +18,7 @@ use super::session::Session;
 pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let database = typed
         .database
-        .unwrap_or_else(|| Place::in_data_dir(&session.config.data_dir).database);
+        .unwrap_or_else(|| Place::new(&session.config).database);
     if let Some(folder) = database.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create `{}`", folder.display()))?;

@@ -56,7 +56,7 @@ impl Session {
                 local: None,
             }),
             Coordinator::Embedded => {
-                let place = Place::in_data_dir(&self.config.data_dir);
+                let place = Place::new(&self.config);
                 let local = Local::start(&place, agent == Agent::Needed).await?;
                 Ok(Connection {
                     client: local.client().await?,

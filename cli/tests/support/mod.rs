@@ -35,6 +35,9 @@ pub(crate) fn bitfront<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) 
         .args(arguments)
         .env("COLUMNS", "100")
         .env("BITFRONT_DATA_DIR", data.path())
+        // Tests run side by side: none has cores of its own, and none waits for the others.
+        .env("BITFRONT_CORES", "any")
+        .env("BITFRONT_CALM_WAIT", "0s")
         .stdin(Stdio::null());
     Bitfront { command, data }
 }

@@ -1,11 +1,13 @@
 //! Hardware profiles, measurements and their evidence.
 
 use bitfront_model::{
-    AnchorTime, Environment, Evidence, HardwareProfile, Interval, Latency, Measurement, Outcome,
-    Paired, Percentile, Quality, Stopped,
+    AnchorTime, Evidence, HardwareProfile, Interval, Latency, Measurement, Outcome, Paired,
+    Percentile, Quality, Stopped,
 };
 
-use super::{ConvertError, finite, message, messages, names, optional_word, present, word, words};
+use super::{
+    ConvertError, finite, message, messages, names, optional, optional_word, present, word, words,
+};
 use crate::v1;
 use crate::v1::measurement::Outcome as WireOutcome;
 
@@ -22,6 +24,7 @@ impl From<v1::HardwareProfile> for HardwareProfile {
             runtime_version: wire.runtime_version,
             threads: wire.threads,
             governor: wire.governor,
+            placement: wire.placement,
             switches: wire.switches.into_iter().collect(),
         }
     }
@@ -40,6 +43,7 @@ impl From<&HardwareProfile> for v1::HardwareProfile {
             runtime_version: profile.runtime_version.clone(),
             threads: profile.threads,
             governor: profile.governor.clone(),
+            placement: profile.placement.clone(),
             switches: profile.switches.clone().into_iter().collect(),
         }
     }
@@ -227,32 +231,6 @@ impl From<&AnchorTime> for v1::AnchorTime {
     }
 }
 
-impl From<v1::Environment> for Environment {
-    fn from(wire: v1::Environment) -> Self {
-        // What a device was like beside the measurement is a side note: an odd figure is left
-        // out rather than the measurement refused.
-        Self {
-            host: wire.host,
-            agent_version: wire.agent_version,
-            load_average: wire.load_average.filter(|value| value.is_finite()),
-            frequency_mhz: wire.frequency_mhz.filter(|value| value.is_finite()),
-            peak_resident_bytes: wire.peak_resident_bytes,
-        }
-    }
-}
-
-impl From<&Environment> for v1::Environment {
-    fn from(environment: &Environment) -> Self {
-        Self {
-            host: environment.host.clone(),
-            agent_version: environment.agent_version.clone(),
-            load_average: environment.load_average,
-            frequency_mhz: environment.frequency_mhz,
-            peak_resident_bytes: environment.peak_resident_bytes,
-        }
-    }
-}
-
 impl TryFrom<v1::Evidence> for Evidence {
     type Error = ConvertError;
 
@@ -260,7 +238,9 @@ impl TryFrom<v1::Evidence> for Evidence {
         Ok(Self {
             executed: words("executed", &wire.executed)?,
             imatrix_digest: optional_word("imatrix_digest", wire.imatrix_digest)?,
-            environment: present("environment", wire.environment)?.into(),
+            environment: message("environment", wire.environment)?,
+            cold: wire.cold.map(Into::into),
+            energy: optional("energy", wire.energy)?,
             duration_ns: wire.duration_ns,
         })
     }
@@ -272,6 +252,8 @@ impl From<&Evidence> for v1::Evidence {
             executed: names(&evidence.executed),
             imatrix_digest: evidence.imatrix_digest.map(|digest| digest.to_string()),
             environment: Some((&evidence.environment).into()),
+            cold: evidence.cold.as_ref().map(Into::into),
+            energy: evidence.energy.as_ref().map(Into::into),
             duration_ns: evidence.duration_ns,
         }
     }

@@ -11,7 +11,9 @@
 
 mod answer;
 mod comparison;
+mod environment;
 mod measurement;
+mod passes;
 mod request;
 mod spec;
 mod task;

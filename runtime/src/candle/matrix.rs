@@ -194,23 +194,17 @@ impl Matrix {
         }
     }
 
+    /// Bytes of its weights as they are stored.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        let stored = self.executed().bytes(self.rows as u64, self.columns as u64);
+        stored.unwrap_or_default()
+    }
+
     /// Bytes that it occupies in memory, with the copies that candle's packed kernels make of it
     /// at the first multiplication (an upper bound: which copies are made depends on the
     /// processor).
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let weights = (self.rows * self.columns) as u64;
-        let stored = self
-            .executed()
-            .bytes(self.rows as u64, self.columns as u64)
-            .unwrap_or_default();
-        let packed = match self.executed() {
-            // Scales as f32, and once more as bytes for the matrix extensions.
-            Precision::Q4K => weights * 3 / 4 + weights * 5 / 4,
-            Precision::Q6K => weights * 5 / 4,
-            Precision::Q8_0 | Precision::Q5K | Precision::Q4_0 => stored,
-            _ => 0,
-        };
-        stored + packed
+        resident_bytes(self.executed(), self.rows as u64, self.columns as u64)
     }
 
     /// `input · selfᵀ`: `input.rows × rows` values.
@@ -265,6 +259,20 @@ impl Matrix {
             _ => product(&input.storage, weights)?,
         })
     }
+}
+
+/// [`Matrix::resident_bytes`] of a matrix that is not there yet.
+pub(super) fn resident_bytes(precision: Precision, rows: u64, columns: u64) -> u64 {
+    let weights = rows.saturating_mul(columns);
+    let stored = precision.bytes(rows, columns).unwrap_or_default();
+    let packed = match precision {
+        // Scales as f32, and once more as bytes for the matrix extensions.
+        Precision::Q4K => weights * 3 / 4 + weights * 5 / 4,
+        Precision::Q6K => weights * 5 / 4,
+        Precision::Q8_0 | Precision::Q5K | Precision::Q4_0 => stored,
+        _ => 0,
+    };
+    stored + packed
 }
 
 fn bytes<T: Copy, const BYTES: usize>(values: &[T], convert: impl Fn(T) -> [u8; BYTES]) -> Vec<u8> {

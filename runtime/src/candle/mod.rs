@@ -12,6 +12,7 @@ mod kv_cache;
 mod matrix;
 mod opened;
 pub(crate) mod parallel;
+mod passes;
 mod prefixes;
 mod rope;
 mod scoring;
@@ -28,8 +29,9 @@ use bitfront_model::{
 };
 
 use crate::latency::{self, LatencySettings};
+use crate::memory::Memory;
 use crate::tensor_store::{StoreCounts, TensorStore};
-use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
+use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
 pub use decoder::{Decoder, Matrices, Observer, Positions};
 pub use kv_cache::KvCache;
@@ -60,6 +62,8 @@ pub struct CandleSettings {
     pub prefix_budget_bytes: u64,
     /// How long to time.
     pub latency: LatencySettings,
+    /// Where the files are found in which the platform tells of itself: `/` on a real device.
+    pub root: PathBuf,
 }
 
 impl CandleSettings {
@@ -71,6 +75,7 @@ impl CandleSettings {
             tensor_budget_bytes: 4 << 30,
             prefix_budget_bytes: 512 << 20,
             latency: LatencySettings::default(),
+            root: PathBuf::from("/"),
         }
     }
 }
@@ -89,6 +94,7 @@ pub struct CandleRuntime {
     identity: RuntimeIdentity,
     store: TensorStore,
     prefixes: PrefixStore,
+    memory: Memory,
     opened: Option<OpenSubject>,
 }
 
@@ -114,6 +120,7 @@ impl CandleRuntime {
         Ok(Self {
             store: TensorStore::new(tensors, settings.tensor_budget_bytes),
             prefixes: PrefixStore::new(settings.prefix_budget_bytes),
+            memory: Memory::new(&settings.root),
             settings,
             identity,
             opened: None,
@@ -177,6 +184,10 @@ impl CandleRuntime {
     }
 
     /// Puts a plan together: every tensor by reference, quantized if it never was.
+    ///
+    /// # Errors
+    ///
+    /// A plan that needs more memory than there is, is infeasible.
     pub fn assemble(&mut self, plan: &Plan) -> Result<Assembly, RuntimeError> {
         let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
         let layers = opened.source().spec().layers.len();
@@ -186,6 +197,8 @@ impl CandleRuntime {
                 found: plan.precisions().len(),
             });
         }
+        self.check_memory(plan)?;
+        let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
         let matrices = plan
             .precisions()
             .iter()
@@ -194,6 +207,31 @@ impl CandleRuntime {
             .collect::<Result<Matrices, _>>()?;
         let executed = matrices.iter().map(|matrix| matrix.executed()).collect();
         Ok(Assembly { matrices, executed })
+    }
+
+    /// Refuses a plan that does not fit into memory before any of it is loaded: the system would
+    /// end the process, and with it all other plans. What is only kept for later leaves first.
+    fn check_memory(&mut self, plan: &Plan) -> Result<(), RuntimeError> {
+        for last_try in [false, true] {
+            let Some(available) = self.memory.available_bytes() else {
+                return Ok(());
+            };
+            let needed = self.opened()?.missing_bytes(&self.store, plan)?;
+            if needed <= available {
+                return Ok(());
+            }
+            if last_try {
+                return Err(RuntimeError::Infeasible {
+                    reason: format!(
+                        "loading the plan takes {needed} bytes of memory, {available} are \
+                         available"
+                    ),
+                });
+            }
+            self.store.forget_unused();
+            self.prefixes.clear();
+        }
+        Ok(())
     }
 
     /// Scores a plan of the open subject with the products computed in one of several ways;
@@ -281,8 +319,12 @@ impl CandleRuntime {
             .into_iter()
             .map(|assembly| {
                 let assembly = assembly?;
-                let latencies = times.next().unwrap_or_default();
-                Ok(self.measured(latencies, assembly.executed))
+                let timing = Timing {
+                    latencies: times.next().unwrap_or_default(),
+                    cold: None,
+                    energy: None,
+                };
+                Ok(self.measured(timing, assembly.executed))
             })
             .collect())
     }
@@ -366,6 +408,17 @@ impl Runtime for CandleRuntime {
         for together in groups(plans, self.spec()?, self.settings.tensor_budget_bytes) {
             let anchored = (anchor, &anchored);
             timed.extend(self.time_together(anchored, together, workloads, purpose)?);
+        }
+        // What is published, and nothing else, is worth passes of its own.
+        if purpose == TaskPurpose::Confirm {
+            drop(anchored);
+            for (timed, plan) in timed.iter_mut().zip(plans) {
+                if let Ok(measured) = timed
+                    && let Err(error) = self.take_passes(plan, workloads, &mut measured.value)
+                {
+                    *timed = Err(error);
+                }
+            }
         }
         Ok(timed)
     }

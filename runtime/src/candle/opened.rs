@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitfront_model::{
-    Digest, HeldBack, ImatrixSource, NumericsClass, Precision, Subject, TaskPurpose,
+    Digest, HeldBack, ImatrixSource, Layer, NumericsClass, Plan, Precision, Subject, TaskPurpose,
 };
 
 use crate::imatrix;
@@ -16,6 +16,7 @@ use crate::tensor_store::{TensorKey, TensorStore};
 use crate::text::{self, Windows};
 use crate::{RuntimeError, tokenizer};
 
+use super::matrix::resident_bytes;
 use super::scoring::scored_logits;
 use super::{Decoder, Matrices, Matrix, batch_windows, float_matrices};
 
@@ -182,25 +183,9 @@ impl OpenSubject {
         index: usize,
         precision: Precision,
     ) -> Result<Arc<Matrix>, RuntimeError> {
-        let spec = self.source.spec();
-        let layer = spec.layers.get(index).ok_or(RuntimeError::OtherPlan {
-            expected: spec.layers.len(),
-            found: index + 1,
-        })?;
-        let importance = self
-            .imatrix
-            .as_ref()
-            .filter(|_| uses_importance(precision))
-            .and_then(|(imatrix, digest)| {
-                let entry = imatrix.entries.get(&layer.tensor_name())?;
-                Some((entry.mean_squares.as_slice(), *digest))
-            });
-        let key = TensorKey {
-            model: spec.digest,
-            layer: layer.name.clone(),
-            precision,
-            imatrix: importance.map(|(_, digest)| digest),
-        };
+        let layer = self.layer(index)?;
+        let importance = self.importance(layer, precision);
+        let key = self.key(layer, precision);
         let shape = (layer.rows as usize, layer.columns as usize);
         store.get(key, shape, || {
             let weights = self.source.layer(index)?;
@@ -211,6 +196,47 @@ impl OpenSubject {
                 importance.map(|(values, _)| values),
             )
         })
+    }
+
+    /// Bytes of memory that putting a plan together takes beside what is in the store.
+    pub(crate) fn missing_bytes(
+        &self,
+        store: &TensorStore,
+        plan: &Plan,
+    ) -> Result<u64, RuntimeError> {
+        let mut missing = 0u64;
+        for (index, &precision) in plan.precisions().iter().enumerate() {
+            let layer = self.layer(index)?;
+            if !store.holds(&self.key(layer, precision)) {
+                let bytes = resident_bytes(precision, layer.rows, layer.columns);
+                missing = missing.saturating_add(bytes);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn layer(&self, index: usize) -> Result<&Layer, RuntimeError> {
+        let layers = &self.source.spec().layers;
+        layers.get(index).ok_or(RuntimeError::OtherPlan {
+            expected: layers.len(),
+            found: index + 1,
+        })
+    }
+
+    /// What a layer is quantized by in a precision, with the imatrix that it is from.
+    fn importance(&self, layer: &Layer, precision: Precision) -> Option<(&[f32], Digest)> {
+        let (imatrix, digest) = self.imatrix.as_ref()?;
+        let entry = imatrix.entries.get(&layer.tensor_name())?;
+        uses_importance(precision).then_some((entry.mean_squares.as_slice(), *digest))
+    }
+
+    fn key(&self, layer: &Layer, precision: Precision) -> TensorKey {
+        TensorKey {
+            model: self.source.spec().digest,
+            layer: layer.name.clone(),
+            precision,
+            imatrix: self.importance(layer, precision).map(|(_, digest)| digest),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use bitfront_model::{Anchor, Latency, Workload};
 use crate::RuntimeError;
 use crate::candle::{Decoder, Matrices};
 use inputs::Prepared;
+pub(crate) use paired::nanoseconds;
 
 /// How long to warm up and to measure each workload.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,6 +73,29 @@ impl LatencySettings {
             ..self.clone()
         }
     }
+}
+
+/// Works on a workload for at least `time`; says for how long, and on how many tokens.
+///
+/// # Errors
+///
+/// What a sample fails with, and a clock that stands still.
+pub(crate) fn work(
+    decoder: &Decoder,
+    matrices: &Matrices,
+    workload: Workload,
+    text: &[u32],
+    settings: &LatencySettings,
+    time: Duration,
+) -> Result<(Duration, u64), RuntimeError> {
+    let mut prepared = Prepared::new(decoder, matrices, workload, text, settings)?;
+    let (Workload::Prefill { tokens } | Workload::Decode { tokens, .. }) = workload;
+    let (mut spent, mut samples) = (Duration::ZERO, 0);
+    while spent < time {
+        spent += paired::moved_on(prepared.sample(matrices, samples)?)?;
+        samples += 1;
+    }
+    Ok((spent, samples as u64 * u64::from(tokens)))
 }
 
 /// Times candidates under one workload, beside the anchor; `text` is what the inputs are cut from.

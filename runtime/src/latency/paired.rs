@@ -36,6 +36,9 @@ const MEDIAN_OF_NORMAL: f64 = 0.674_489_75;
 /// Turns on either side that a turn is held against.
 const NEIGHBOURS: usize = 2;
 
+/// A sample that takes longer was not timed by a clock that can be trusted: leases end before.
+const LONGEST_SAMPLE: Duration = Duration::from_secs(3600);
+
 /// Most samples in a turn, however short they are.
 const MOST_SAMPLES: f64 = 1000.0;
 
@@ -275,18 +278,27 @@ impl Member {
     }
 
     fn sample(&mut self, sample: &mut Sample<'_>) -> Result<Duration, RuntimeError> {
-        let taken = sample(self.number, self.taken)?;
+        let taken = moved_on(sample(self.number, self.taken)?)?;
         self.taken += 1;
-        if taken.is_zero() {
-            return Err(RuntimeError::Engine(
-                "a sample took no time at all: the clock of this device is broken".to_owned(),
-            ));
-        }
         Ok(taken)
     }
 }
 
-pub(super) fn nanoseconds(duration: Duration) -> u64 {
+/// A time that a clock can have measured. One that stood still, or went backwards, which the
+/// standard library turns into no time at all, or jumped ahead is an error of the device: what was
+/// timed by it is nowhere near the truth, and nothing of it is kept.
+pub(super) fn moved_on(taken: Duration) -> Result<Duration, RuntimeError> {
+    let broken = |how: String| Err(RuntimeError::Engine(format!("{how}: the clock is broken")));
+    if taken.is_zero() {
+        return broken("a sample took no time at all".to_owned());
+    }
+    if taken > LONGEST_SAMPLE {
+        return broken(format!("a sample took {} hours", taken.as_secs() / 3600));
+    }
+    Ok(taken)
+}
+
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -378,6 +390,26 @@ mod tests {
             Ok(Duration::ZERO)
         });
         assert!(error.unwrap_err().to_string().contains("took no time"));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_at_any_moment_is_an_error_and_no_figure() {
+        let centuries = Duration::from_secs(u64::MAX / 2);
+        for (jump, told) in [(Duration::ZERO, "took no time"), (centuries, "hours")] {
+            // In the warm-up, in the first block, and in a later one.
+            for at in [1, 10, 60, 120] {
+                let mut samples = 0;
+                let outcome = time(1, &LatencySettings::default(), &mut |number, _| {
+                    samples += 1;
+                    Ok(if samples == at { jump } else { steady(number) })
+                });
+                let error = outcome.unwrap_err().to_string();
+                assert!(
+                    error.contains(told) && error.contains("clock"),
+                    "{at}: {error}"
+                );
+            }
+        }
     }
 
     #[test]

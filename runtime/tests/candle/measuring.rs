@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bitfront_model::{Anchor, Digest, ImatrixSource, Plan, Precision, TaskPurpose, Workload};
+use bitfront_model::{
+    Anchor, Digest, Energy, ImatrixSource, Plan, Precision, TaskPurpose, Workload,
+};
 use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions, float_matrices};
 use bitfront_runtime::latency::LatencySettings;
 use bitfront_runtime::reference::ScoredPositions;
@@ -551,7 +553,11 @@ fn latency_keeps_its_raw_samples() {
     for (plan, measured) in plans.iter().zip(measured) {
         let measured = measured.unwrap();
         assert_eq!(measured.executed, plan.precisions());
-        for (latency, workload) in measured.value.iter().zip(workloads) {
+        assert_eq!(
+            (&measured.value.cold, &measured.value.energy),
+            (&None, &None)
+        );
+        for (latency, workload) in measured.value.latencies.iter().zip(workloads) {
             assert_eq!(latency.workload, workload);
             assert!(latency.warm_up_ns > 0);
             let paired = latency.paired.as_ref().unwrap();
@@ -580,6 +586,132 @@ fn latency_keeps_its_raw_samples() {
         message.contains("prefill@1000") && message.contains("context of 256"),
         "{message}"
     );
+}
+
+/// Files in which a platform tells of itself.
+fn platform(files: &[(&str, &str)]) -> TempDir {
+    let root = TempDir::new().unwrap();
+    for (path, content) in files {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    root
+}
+
+/// Bytes of the matrices of a plan, which are all of it but the norms.
+fn matrix_bytes(runtime: &CandleRuntime, plan: &Plan) -> u64 {
+    let layers = runtime.spec().unwrap().layers.iter();
+    let bytes = layers.zip(plan.precisions());
+    bytes
+        .map(|(layer, precision)| precision.bytes(layer.rows, layer.columns).unwrap())
+        .sum()
+}
+
+fn opened_on(platform: &TempDir, cache: &TempDir) -> CandleRuntime {
+    let settings = CandleSettings {
+        latency: LatencySettings {
+            warm_up: Duration::from_millis(1),
+            most_time: Duration::from_millis(1),
+            turn: Duration::from_micros(100),
+            ..LatencySettings::default()
+        },
+        root: platform.path().to_owned(),
+        ..CandleSettings::new(cache.path().to_owned())
+    };
+    let mut runtime = CandleRuntime::new(settings).unwrap();
+    runtime
+        .open(&demo(ImatrixSource::None), &mut |_| {})
+        .unwrap();
+    runtime
+}
+
+#[test]
+fn what_is_published_has_its_cold_start_and_energy_beside_it() {
+    let status = "VmHWM:\t 5120 kB\nVmRSS:\t 4096 kB\n";
+    let platform = platform(&[("proc/self/status", status), ("proc/self/clear_refs", "")]);
+    let cache = TempDir::new().unwrap();
+    let mut runtime = opened_on(&platform, &cache);
+    let plan = uniform(&runtime, Precision::Q8_0);
+    let anchor = Anchor {
+        plan: uniform(&runtime, Precision::Q4K),
+        times: Vec::new(),
+    };
+    let workloads = ["decode@16x4", "prefill@32"].map(|name| name.parse::<Workload>().unwrap());
+    let before = runtime.store_counts();
+    let timed = runtime
+        .latency(&anchor, &[&plan], &workloads, TaskPurpose::Confirm)
+        .unwrap();
+    let layers = plan.precisions().len() as u64;
+    let read = runtime.store_counts().from_disk - before.from_disk;
+    assert_eq!(read, layers, "a cold start reads all of the plan");
+    let timing = timed.into_iter().next().unwrap().unwrap().value;
+    let cold = timing.cold.unwrap();
+    assert!(cold.load_ns > 0 && cold.first_token_ns > 0);
+    assert_eq!(cold.prompt_tokens, 32);
+    assert_eq!(cold.weight_bytes, matrix_bytes(&runtime, &plan));
+    assert_eq!(cold.resident_before_bytes, Some(4096 << 10));
+    assert_eq!(cold.peak_resident_bytes, Some(5120 << 10));
+    let Some(Energy::NotMeasured { reason }) = timing.energy else {
+        panic!("{:?}", timing.energy)
+    };
+    assert!(reason.contains("no RAPL counter"), "{reason}");
+
+    // Where the peak cannot be counted from a moment on, it would be that of another plan.
+    std::fs::remove_file(platform.path().join("proc/self/clear_refs")).unwrap();
+    let timed = runtime.latency(&anchor, &[&plan], &workloads, TaskPurpose::Confirm);
+    let timing = timed.unwrap().remove(0).unwrap().value;
+    assert_eq!(timing.cold.unwrap().peak_resident_bytes, None);
+}
+
+#[test]
+fn a_plan_that_does_not_fit_into_memory_is_infeasible_with_both_numbers() {
+    let platform = platform(&[("proc/meminfo", "MemAvailable: 9000000 kB\n")]);
+    let available = |kibibytes: u64| {
+        let text = format!("MemAvailable: {kibibytes} kB\n");
+        std::fs::write(platform.path().join("proc/meminfo"), text).unwrap();
+    };
+    let cache = TempDir::new().unwrap();
+    let mut runtime = opened_on(&platform, &cache);
+    let small = uniform(&runtime, Precision::Q4_0);
+    let large = uniform(&runtime, Precision::F32);
+    let anchor = Anchor {
+        plan: small.clone(),
+        times: Vec::new(),
+    };
+    let bytes = matrix_bytes(&runtime, &large);
+    available(bytes / 1024 - 1);
+    let error = runtime
+        .quality(&large, TaskPurpose::Search, None)
+        .unwrap_err();
+    assert!(matches!(error, RuntimeError::Infeasible { .. }), "{error}");
+    for told in [bytes, (bytes / 1024 - 1) * 1024] {
+        assert!(error.to_string().contains(&told.to_string()), "{error}");
+    }
+    // Nobody else suffers: the smaller one is measured, also in the same timing.
+    assert!(runtime.quality(&small, TaskPurpose::Search, None).is_ok());
+    let workload = "prefill@8".parse().unwrap();
+    let timed = runtime
+        .latency(&anchor, &[&large, &small], &[workload], TaskPurpose::Search)
+        .unwrap();
+    assert!(matches!(timed[0], Err(RuntimeError::Infeasible { .. })));
+    assert!(timed[1].is_ok());
+    // What is in memory takes no more of it, until another plan needs the room.
+    available(bytes / 1024 + 1);
+    assert!(runtime.quality(&large, TaskPurpose::Search, None).is_ok());
+    available(0);
+    assert!(runtime.quality(&large, TaskPurpose::Search, None).is_ok());
+    let anchor = Anchor {
+        plan: uniform(&runtime, Precision::Q5K),
+        times: Vec::new(),
+    };
+    let timed = runtime.latency(&anchor, &[&large], &[workload], TaskPurpose::Search);
+    let error = timed.unwrap_err().to_string();
+    assert!(
+        error.contains("anchor") && error.contains("0 are available"),
+        "{error}"
+    );
+    assert!(runtime.quality(&large, TaskPurpose::Search, None).is_err());
 }
 
 #[test]

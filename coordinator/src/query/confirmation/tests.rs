@@ -20,6 +20,8 @@ fn quality(kld: f64) -> Figure<Quality> {
             executed: Vec::new(),
             imatrix_digest: Some(Digest::of("imatrix")),
             environment: Default::default(),
+            cold: None,
+            energy: None,
             duration_ns: 1,
         },
         device: "one".to_owned(),

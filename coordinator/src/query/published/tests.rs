@@ -13,6 +13,8 @@ fn figure<T>(value: T) -> Option<Figure<T>> {
             executed: Vec::new(),
             imatrix_digest: None,
             environment: Default::default(),
+            cold: None,
+            energy: None,
             duration_ns: 1,
         },
         device: "one".to_owned(),

@@ -156,6 +156,8 @@ async fn abandon(
             executed: Vec::new(),
             imatrix_digest: None,
             environment: Default::default(),
+            cold: None,
+            energy: None,
             duration_ns: 0,
         },
     };

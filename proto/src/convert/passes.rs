@@ -1,0 +1,77 @@
+//! Figures that have a pass of their own.
+
+use bitfront_model::{Cold, Energy};
+
+use super::{ConvertError, finite, present};
+use crate::v1;
+use crate::v1::energy::Energy as WireEnergy;
+
+impl From<v1::Cold> for Cold {
+    fn from(wire: v1::Cold) -> Self {
+        Self {
+            load_ns: wire.load_ns,
+            prompt_tokens: wire.prompt_tokens,
+            first_token_ns: wire.first_token_ns,
+            resident_before_bytes: wire.resident_before_bytes,
+            peak_resident_bytes: wire.peak_resident_bytes,
+            weight_bytes: wire.weight_bytes,
+        }
+    }
+}
+
+impl From<&Cold> for v1::Cold {
+    fn from(cold: &Cold) -> Self {
+        Self {
+            load_ns: cold.load_ns,
+            prompt_tokens: cold.prompt_tokens,
+            first_token_ns: cold.first_token_ns,
+            resident_before_bytes: cold.resident_before_bytes,
+            peak_resident_bytes: cold.peak_resident_bytes,
+            weight_bytes: cold.weight_bytes,
+        }
+    }
+}
+
+impl TryFrom<v1::Energy> for Energy {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Energy) -> Result<Self, Self::Error> {
+        Ok(match present("energy", wire.energy)? {
+            WireEnergy::Measured(measured) => Self::Measured {
+                source: measured.source,
+                joules_per_token: finite("joules_per_token", measured.joules_per_token)?,
+                idle_watts: finite("idle_watts", measured.idle_watts)?,
+                joules: finite("joules", measured.joules)?,
+                duration_ns: measured.duration_ns,
+                tokens: measured.tokens,
+            },
+            WireEnergy::NotMeasured(reason) => Self::NotMeasured { reason },
+        })
+    }
+}
+
+impl From<&Energy> for v1::Energy {
+    fn from(energy: &Energy) -> Self {
+        let energy = match energy {
+            Energy::Measured {
+                source,
+                joules_per_token,
+                idle_watts,
+                joules,
+                duration_ns,
+                tokens,
+            } => WireEnergy::Measured(v1::MeasuredEnergy {
+                source: source.clone(),
+                joules_per_token: *joules_per_token,
+                idle_watts: *idle_watts,
+                joules: *joules,
+                duration_ns: *duration_ns,
+                tokens: *tokens,
+            }),
+            Energy::NotMeasured { reason } => WireEnergy::NotMeasured(reason.clone()),
+        };
+        Self {
+            energy: Some(energy),
+        }
+    }
+}
