@@ -7,14 +7,14 @@ use crate::pinning::Pinning;
 
 /// Readings from before a measurement; [`Readings::finish`] adds those from after it.
 #[derive(Debug, Clone)]
-pub struct Readings {
+pub(crate) struct Readings {
     load_average: Option<f64>,
     frequency_mhz: Option<f64>,
 }
 
 impl Readings {
     /// Reads what must be known before the measurement changes it.
-    pub fn before() -> Self {
+    pub(crate) fn before() -> Self {
         Self {
             load_average: load_average(),
             frequency_mhz: frequency_mhz(),

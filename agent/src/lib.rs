@@ -12,7 +12,7 @@
 //! - `heartbeat`: keeps the lease alive while the worker measures;
 //! - `duty`: the loop that leases, measures, reports;
 //! - [`weights`]: what must be on the device before a task can be measured;
-//! - [`environment`]: what the device was like meanwhile.
+//! - `environment`: what the device was like meanwhile.
 //!
 //! What an agent promises: it measures one task at a time, a timing in turns with its companions; a measurement that was made is sent
 //! until the coordinator has acknowledged or refused it, under one idempotency key, so that it
@@ -29,7 +29,7 @@ mod config;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod cores;
 mod duty;
-pub mod environment;
+mod environment;
 mod error;
 pub mod hardware;
 mod heartbeat;

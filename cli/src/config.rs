@@ -23,10 +23,6 @@ pub(crate) struct Config {
 
 /// How an agent of this machine measures, as it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "local"),
-    expect(dead_code, reason = "a client alone measures nothing")
-)]
 pub(crate) struct Measuring {
     /// `BITFRONT_CORES`: the cores that measure.
     pub(crate) cores: Option<String>,

@@ -16,10 +16,12 @@ pub struct Cold {
     /// Time of the first token after that, in nanoseconds: the pass over the prompt with an empty
     /// cache, and what the engine does once for every matrix, such as packing it.
     pub first_token_ns: u64,
-    /// Memory of the process just before, in bytes: all that an agent holds beside the plan.
+    /// Resident memory of the process just before, in bytes: all that an agent holds beside the
+    /// plan, and what its allocator has kept of earlier ones.
     pub resident_before_bytes: Option<u64>,
     /// Peak resident memory of the process during the pass, in bytes; absent where the platform
-    /// does not count from a given moment.
+    /// does not count from a given moment. What it is more than before is not what the plan takes:
+    /// a plan that is loaded into memory which the allocator has kept adds nothing.
     pub peak_resident_bytes: Option<u64>,
     /// Bytes of the plan's matrices as they are stored, without the engine's packed copies.
     pub weight_bytes: u64,
