@@ -21,10 +21,11 @@ pub fn order(windows: usize) -> Vec<usize> {
         .collect()
 }
 
-/// The numbers of windows at which the stages of scoring end, ascending; the last one is all of
-/// them. A stage that would save less than a quarter of the windows is none.
+/// The numbers of windows at which the stages of scoring end, ascending, two to an octave; the last
+/// one is all of them. A stage that would save less than a quarter of the windows is none.
 pub fn ends(windows: usize) -> Vec<usize> {
-    let early = std::iter::successors(Some(LEAST), |end| Some(end * 2));
+    let octaves = std::iter::successors(Some(LEAST), |end| Some(end * 2));
+    let early = octaves.flat_map(|end| [end, end + end / 2]);
     early
         .take_while(|end| end * 4 <= windows * 3)
         .chain([windows])
@@ -59,11 +60,11 @@ mod tests {
     }
 
     #[test]
-    fn stages_double_and_end_with_the_text() {
+    fn stages_grow_and_end_with_the_text() {
         assert_eq!(ends(2), [2]);
         assert_eq!(ends(5), [5]);
-        assert_eq!(ends(20), [4, 8, 20]);
-        assert_eq!(ends(40), [4, 8, 16, 40]);
-        assert_eq!(ends(80), [4, 8, 16, 32, 80]);
+        assert_eq!(ends(16), [4, 6, 8, 12, 16]);
+        assert_eq!(ends(40), [4, 6, 8, 12, 16, 24, 40]);
+        assert_eq!(ends(80), [4, 6, 8, 12, 16, 24, 32, 48, 80]);
     }
 }

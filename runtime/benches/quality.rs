@@ -2,8 +2,11 @@
 //! states that they share with earlier plans, and with and without stages.
 //!
 //! ```text
-//! cargo bench -p bitfront-runtime --bench quality -- [WINDOWS] [CHILDREN]
+//! cargo bench -p bitfront-runtime --bench quality -- [WINDOWS] [CHILDREN] [FOLDER]
 //! ```
+//!
+//! With a folder, the children are written there as files for `llama-quantize --tensor-type-file`, so
+//! that others can score them (`scripts/bench-beside-llama-cpp`).
 //!
 //! Every child is scored in all ways one after another, the ways in rotating order, so that a
 //! machine that drifts slows all of them down. A ratio is that of the same child's times; shown are
@@ -28,6 +31,7 @@ use bitfront_model::{
     ImatrixSource, ModelSpec, Plan, Precision, Preset, Quality, Rival, Subject, TaskPurpose,
 };
 use bitfront_runtime::candle::{CandleRuntime, order_for_reuse};
+use bitfront_runtime::export::tensor_type_file;
 use bitfront_runtime::{CandleSettings, Runtime as _};
 
 const CONTEXT: u32 = 256;
@@ -93,6 +97,12 @@ fn main() {
         whole.assemble(plan).unwrap();
     }
     one_plan(&mut whole, &parent, tokens);
+    if let Some(folder) = std::env::args().nth(3) {
+        for (child, plan) in plans.iter().enumerate() {
+            let path = Path::new(&folder).join(format!("{child}.types"));
+            std::fs::write(path, tensor_type_file::text(&spec, plan)).unwrap();
+        }
+    }
 
     let born = (0..plans.len()).collect::<Vec<_>>();
     let ways = [
