@@ -12,6 +12,7 @@
 mod answer;
 mod comparison;
 mod measurement;
+mod probe;
 mod request;
 mod spec;
 mod task;
