@@ -2,7 +2,12 @@
 //! `protoc` on the machine.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["v1/words.proto", "v1/searches.proto", "v1/agents.proto"];
+    let files = [
+        "v1/words.proto",
+        "v1/probe.proto",
+        "v1/searches.proto",
+        "v1/agents.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bitfront_model::{Assignment, LeaseToken, Receipt, Registration, Report};
+use bitfront_model::{
+    Assignment, LeaseToken, ProbeAssignment, ProbeReport, Receipt, Registration, Report,
+};
 use bitfront_proto::v1::agents_client::AgentsClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -28,6 +30,8 @@ pub(crate) struct Registered {
 pub(crate) enum Leased {
     /// A task, and its companions after it.
     Assignments(Vec<Assignment>),
+    /// Products to time.
+    Probe(ProbeAssignment),
     NoTask,
     /// A task was handed out that this version does not understand.
     Malformed {
@@ -181,6 +185,16 @@ impl Client {
         });
         request.set_timeout(self.lease.saturating_add(self.call));
         let answer = self.agents.lease(request).await?.into_inner();
+        if let Some(wire) = answer.probe {
+            let token = wire.token.unwrap_or_default().into();
+            return Ok(match ProbeAssignment::try_from(wire) {
+                Ok(probe) => Leased::Probe(probe),
+                Err(error) => Leased::Malformed {
+                    token,
+                    reason: error.to_string(),
+                },
+            });
+        }
         let mut assignments = Vec::new();
         for wire in answer.assignment.into_iter().chain(answer.companions) {
             let token = wire.token;
@@ -219,6 +233,15 @@ impl Client {
     pub(crate) async fn report(&mut self, report: &Report) -> Result<Receipt, CallError> {
         let request = self.request(v1::ReportRequest::from(report));
         let answer = self.agents.report(request).await?.into_inner();
+        Receipt::try_from(answer).map_err(|error| CallError::Refused(error.to_string()))
+    }
+
+    pub(crate) async fn report_probe(
+        &mut self,
+        report: &ProbeReport,
+    ) -> Result<Receipt, CallError> {
+        let request = self.request(v1::ReportProbeRequest::from(report));
+        let answer = self.agents.report_probe(request).await?.into_inner();
         Receipt::try_from(answer).map_err(|error| CallError::Refused(error.to_string()))
     }
 

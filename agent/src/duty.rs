@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Assignment, Digest, Environment, Evidence, LeaseToken, Measurement, Receipt, Registration,
-    Report,
+    Assignment, Digest, Environment, Evidence, LeaseToken, Measurement, Probe, ProbeAssignment,
+    ProbeReport, Receipt, Registration, Report,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -45,25 +45,58 @@ enum Done {
     Stopped,
 }
 
+/// What was leased.
+enum Work {
+    /// A task and its companions.
+    Measure(Vec<Assignment>),
+    Probe(ProbeAssignment),
+}
+
+impl Work {
+    /// What is held, and how long without a heartbeat.
+    fn leases(&self) -> (Vec<LeaseToken>, Duration) {
+        match self {
+            Self::Measure(assignments) => {
+                let tokens = assignments.iter().map(|assignment| assignment.token);
+                let lease = assignments.iter().map(|assignment| assignment.lease_time);
+                (tokens.collect(), lease.min().unwrap_or_default())
+            }
+            Self::Probe(assignment) => (vec![assignment.token], assignment.lease_time),
+        }
+    }
+}
+
+/// What is to be reported.
+enum Finished {
+    Measurement(Report),
+    Probe(ProbeReport),
+}
+
+impl Finished {
+    fn named(&self) -> (LeaseToken, String) {
+        match self {
+            Self::Measurement(report) => (report.token, report.idempotency_key.clone()),
+            Self::Probe(report) => (report.token, report.idempotency_key.clone()),
+        }
+    }
+}
+
 impl Duty {
     /// Leases, measures and reports, one task with its companions at a time, until shutdown.
     pub(crate) async fn serve(mut self) -> Result<(), AgentError> {
         let pause = self.patience.failure_pause;
         let mut failures = Backoff::new(pause, pause.saturating_mul(30));
-        while let Some(assignments) = self.next_assignments().await? {
-            let lease = assignments.iter().map(|assignment| assignment.lease_time);
+        while let Some(work) = self.next_work().await? {
+            let (tokens, lease) = work.leases();
             self.held.send_replace(Some(Held {
                 device: self.registered.device,
-                tokens: assignments
-                    .iter()
-                    .map(|assignment| assignment.token)
-                    .collect(),
-                period: heartbeat::period(
-                    self.registered.heartbeat,
-                    lease.min().unwrap_or_default(),
-                ),
+                tokens,
+                period: heartbeat::period(self.registered.heartbeat, lease),
             }));
-            let done = self.work(assignments).await;
+            let done = match work {
+                Work::Measure(assignments) => self.work(assignments).await,
+                Work::Probe(assignment) => self.probe(assignment).await,
+            };
             self.held.send_replace(None);
             match done? {
                 Done::Reported => failures.reset(),
@@ -77,13 +110,13 @@ impl Duty {
         Ok(())
     }
 
-    /// The next task and its companions; none at shutdown. Waits for a coordinator that is away, and registers again
+    /// The next task and its companions, or a probe; none at shutdown. Waits for a coordinator that is away, and registers again
     /// with one that does not know this device.
     ///
     /// Also after a call that broke, since it may have handed out a task that nobody heard of:
     /// registering gives back whatever this device still holds, which at this point it does not
     /// know of, and the task need not wait for the end of its lease.
-    async fn next_assignments(&mut self) -> Result<Option<Vec<Assignment>>, AgentError> {
+    async fn next_work(&mut self) -> Result<Option<Work>, AgentError> {
         let mut backoff = self.backoff();
         let mut register = false;
         let shutdown = self.shutdown.clone();
@@ -94,7 +127,10 @@ impl Duty {
                 leased = self.lease(register) => leased,
             };
             let error = match leased {
-                Ok(Leased::Assignments(assignments)) => return Ok(Some(assignments)),
+                Ok(Leased::Assignments(assignments)) => {
+                    return Ok(Some(Work::Measure(assignments)));
+                }
+                Ok(Leased::Probe(assignment)) => return Ok(Some(Work::Probe(assignment))),
                 Ok(Leased::NoTask) => {
                     register = false;
                     backoff.reset();
@@ -177,6 +213,55 @@ impl Duty {
         Ok(worst)
     }
 
+    async fn probe(&mut self, assignment: ProbeAssignment) -> Result<Done, AgentError> {
+        let ProbeAssignment {
+            token, question, ..
+        } = assignment;
+        let question_digest = question.digest();
+        tracing::info!(
+            task = token.task,
+            epoch = token.epoch,
+            "timing {} products",
+            question.products().count()
+        );
+        let readings = Readings::before();
+        let probed = tokio::select! {
+            biased;
+            probed = self.worker.probe(question) => probed,
+            () = self.shutdown.cancelled() => {
+                self.release(token, Release::Stopping).await;
+                return Ok(Done::Stopped);
+            }
+        };
+        match probed {
+            Ok(Ok((products, duration))) => {
+                let probe = Probe {
+                    products,
+                    environment: readings.finish(&self.host),
+                    duration_ns: nanoseconds(duration),
+                };
+                let report = ProbeReport {
+                    token,
+                    idempotency_key: Uuid::now_v7().to_string(),
+                    question_digest,
+                    probe,
+                };
+                Ok(self.deliver(Finished::Probe(report)).await)
+            }
+            Ok(Err(failure)) => {
+                let reason = failure.to_string();
+                tracing::error!(task = token.task, "the probe failed: {reason}");
+                self.release(token, Release::Failed(reason)).await;
+                Ok(Done::GivenBack)
+            }
+            Err(reason) => {
+                let told = format!("the measuring thread ended: {reason}");
+                self.release(token, Release::Failed(told)).await;
+                Err(AgentError::WorkerEnded(reason))
+            }
+        }
+    }
+
     /// Reports what came of one assignment, or gives it back.
     async fn hand_in(
         &mut self,
@@ -208,7 +293,7 @@ impl Duty {
                     plan_digest,
                     measurement,
                 };
-                self.deliver(report).await
+                self.deliver(Finished::Measurement(report)).await
             }
             Err(TaskFailure::Busy(busy)) => {
                 let reason = busy.to_string();
@@ -236,8 +321,8 @@ impl Duty {
 
     /// Sends a report until the coordinator has said what becomes of it. The key stays the same,
     /// so it does not matter which of the calls were heard.
-    async fn deliver(&mut self, report: Report) -> Done {
-        let token = report.token;
+    async fn deliver(&mut self, finished: Finished) -> Done {
+        let (token, key) = finished.named();
         let mut backoff = self.backoff();
         let grace = self.patience.shutdown;
         let shutdown = self.shutdown.clone();
@@ -249,12 +334,11 @@ impl Duty {
         loop {
             let answer = tokio::select! {
                 biased;
-                answer = self.client.report(&report) => answer,
+                answer = self.send(&finished) => answer,
                 () = &mut too_late => break,
             };
             match answer {
                 Ok(receipt) => {
-                    let key = report.idempotency_key;
                     let receipt = match receipt {
                         Receipt::Recorded => "recorded",
                         Receipt::AlreadyReported => "already reported",
@@ -288,6 +372,13 @@ impl Duty {
              be measured again"
         );
         Done::Stopped
+    }
+
+    async fn send(&mut self, finished: &Finished) -> Result<Receipt, CallError> {
+        match finished {
+            Finished::Measurement(report) => self.client.report(report).await,
+            Finished::Probe(report) => self.client.report_probe(report).await,
+        }
     }
 
     /// Gives a lease back, with a few attempts: where none is heard, the lease's end does the same

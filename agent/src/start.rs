@@ -43,6 +43,7 @@ pub async fn run(
         numerics_class: worker.identity.numerics_class.clone(),
         precisions: worker.precisions.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        can_probe: true,
     };
     let introduced = tokio::select! {
         introduced = introduce(&config, &registration) => introduced?,

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bitfront_model::{
-    Assignment, Cold, Digest, Energy, Executed, Outcome, Precision, Subject, TaskKind,
+    Assignment, Cold, Digest, Energy, Executed, Outcome, Precision, ProbeQuestion, Product,
+    Subject, TaskKind,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 use tokio::sync::oneshot;
@@ -62,11 +63,20 @@ impl TaskFailure {
 /// What came of one assignment.
 pub(crate) type Found = Result<Finding, TaskFailure>;
 
-struct Job {
-    /// One assignment, or several timings of one subject that are taken in turns.
-    assignments: Vec<Assignment>,
-    answer: oneshot::Sender<Vec<Found>>,
+enum Job {
+    Measure {
+        /// One assignment, or several timings of one subject that are taken in turns.
+        assignments: Vec<Assignment>,
+        answer: oneshot::Sender<Vec<Found>>,
+    },
+    Probe {
+        question: ProbeQuestion,
+        answer: oneshot::Sender<Probed>,
+    },
 }
+
+/// The products of a probe and how long they took together.
+pub(crate) type Probed = Result<(Vec<Product>, Duration), RuntimeError>;
 
 /// The handle on the measuring thread. Dropping it ends the thread after its current assignment.
 pub(crate) struct Worker {
@@ -131,12 +141,21 @@ impl Worker {
     pub(crate) async fn measure(&self, assignments: Vec<Assignment>) -> Result<Vec<Found>, String> {
         let (answer, findings) = oneshot::channel();
         let ended = || last_words(&self.thread);
-        let job = Job {
+        let job = Job::Measure {
             assignments,
             answer,
         };
         self.jobs.send(job).map_err(|_| ended())?;
         findings.await.map_err(|_| ended())
+    }
+
+    /// Times the products of a question. The error is that the thread has ended.
+    pub(crate) async fn probe(&self, question: ProbeQuestion) -> Result<Probed, String> {
+        let (answer, probed) = oneshot::channel();
+        let ended = || last_words(&self.thread);
+        let job = Job::Probe { question, answer };
+        self.jobs.send(job).map_err(|_| ended())?;
+        probed.await.map_err(|_| ended())
     }
 }
 
@@ -179,13 +198,19 @@ fn start(
 
 fn serve(runtime: &mut dyn Runtime, watch: &mut Watch, queue: &mpsc::Receiver<Job>) {
     let mut resolved = None;
-    while let Ok(Job {
-        assignments,
-        answer,
-    }) = queue.recv()
-    {
+    while let Ok(job) = queue.recv() {
         // An agent that was told to end no longer waits for the answer.
-        drop(answer.send(measure(runtime, watch, &mut resolved, &assignments)));
+        match job {
+            Job::Measure {
+                assignments,
+                answer,
+            } => drop(answer.send(measure(runtime, watch, &mut resolved, &assignments))),
+            Job::Probe { question, answer } => {
+                let begun = Instant::now();
+                let products = runtime.probe(&question);
+                drop(answer.send(products.map(|products| (products, begun.elapsed()))));
+            }
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use bitfront_agent::{AgentError, Calm, Config, CoreChoice, Patience};
 use bitfront_model::{
     Anchor, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
-    LeaseToken, Mark, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision, Report,
-    Subject, TaskKind, TaskPurpose,
+    LeaseToken, Mark, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision,
+    ProbeAssignment, ProbeQuestion, ProbeReport, Report, Subject, TaskKind, TaskPurpose,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
@@ -414,6 +414,55 @@ async fn a_report_whose_answer_is_lost_is_sent_again_unchanged() {
             .all(|report| report == &state.reports[0])
     );
     assert!(state.releases.is_empty(), "{:?}", state.releases);
+}
+
+fn probe(world: &World) -> ProbeAssignment {
+    ProbeAssignment {
+        token: LeaseToken { task: 9, epoch: 2 },
+        question: ProbeQuestion::new(&world.spec, &Precision::ALL, &[]),
+        lease_time: Duration::from_secs(30),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_is_answered_whole_and_sent_again_unchanged_where_its_answer_is_lost() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    coordinator.state().report_errors = [Status::unavailable("lost")].into();
+    let assignment = probe(&world);
+    coordinator.queue_probe(&assignment);
+    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
+    coordinator
+        .wait("two reports", |state| state.probe_reports.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+
+    let state = coordinator.state();
+    assert!(state.registrations[0].can_probe);
+    assert_eq!(state.probe_reports[0], state.probe_reports[1]);
+    let report = ProbeReport::try_from(state.probe_reports[0].clone()).unwrap();
+    assert_eq!(report.token, assignment.token);
+    assert_eq!(report.question_digest, assignment.question.digest());
+    assert_eq!(report.probe.problem(&assignment.question), None);
+    assert!(!report.probe.environment.host.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_fails_is_given_back_with_the_reason() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    coordinator.queue_probe(&probe(&world));
+    world.queue(&coordinator, 1, TaskKind::Quality);
+    let mut runtime = ScriptedRuntime::obliging();
+    runtime.failing_probes = vec!["no memory".to_owned()];
+    let agent = Agent::start(&coordinator, runtime);
+    coordinator
+        .wait("a report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+
+    let state = coordinator.state();
+    assert_eq!(state.probe_reports, []);
+    assert_eq!(state.releases.len(), 1);
+    assert!(state.releases[0].failed && state.releases[0].reason.contains("no memory"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,9 +57,9 @@ pub(crate) enum Verb {
     /// List the searches
     #[command(after_help = EXIT_CODES)]
     Searches(ListingArguments),
-    /// List the devices that have served
+    /// List the devices that have served, or show how fast one multiplies
     #[command(after_help = EXIT_CODES)]
-    Devices(ListingArguments),
+    Devices(DevicesArguments),
     /// Show what a search measured: the front, and the baselines beside it
     #[command(after_help = EXIT_CODES)]
     Front(FrontArguments),
@@ -232,6 +232,16 @@ pub(crate) struct ContinueArguments {
     /// Candidates to add
     #[arg(long, value_name = "N")]
     pub(crate) evaluations: Option<u64>,
+}
+
+/// Which devices to list.
+#[derive(Debug, Args)]
+pub(crate) struct DevicesArguments {
+    /// Show the probe of this device: how long it takes for every shape in every precision, and
+    /// what is not worth searching for
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
 }
 
 /// How a listing is written.

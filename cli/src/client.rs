@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Budget, Comparison, Device, Front, Limits, SearchRequest, SearchStatus,
+    Best, Budget, Comparison, Device, Front, Limits, ProbedDevice, SearchRequest, SearchStatus,
 };
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
@@ -159,6 +159,12 @@ impl Client {
         let request = v1::CompareRequest { first, second };
         let answer = self.searches.compare(request).await;
         Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// One device with its probes.
+    pub(crate) async fn device(&mut self, name: String) -> anyhow::Result<ProbedDevice> {
+        let answer = self.searches.device(v1::DeviceRequest { name }).await;
+        Ok(ProbedDevice::try_from(self.answer(answer)?)?)
     }
 
     /// Every device that has served.

@@ -136,6 +136,7 @@ pub fn registration(name: &str) -> Registration {
         numerics_class: NumericsClass("scripted/1/cpu/avx2".to_owned()),
         precisions: Precision::ALL.to_vec(),
         agent_version: "test".to_owned(),
+        can_probe: false,
     }
 }
 
@@ -300,5 +301,53 @@ pub fn time(time: Duration) -> Budget {
     Budget {
         evaluations: None,
         time: Some(time),
+    }
+}
+
+/// What a probe of [`spec`] asks.
+pub fn probe_question() -> ProbeQuestion {
+    let request = request();
+    ProbeQuestion::new(&request.spec, &Precision::ALL, &request.workloads)
+}
+
+/// A time of a product that is known exactly.
+pub fn product_time(median_ns: f64) -> ProductTime {
+    let interval = |value: f64| Interval {
+        low: value * 0.99,
+        high: value * 1.01,
+        confidence: 0.95,
+    };
+    ProductTime {
+        median_ns,
+        interval: interval(median_ns),
+        ratio: median_ns / 1000.0,
+        ratio_interval: interval(median_ns / 1000.0),
+        samples_ns: vec![median_ns as u64; 6],
+        warm_up_ns: 1,
+        noisy: false,
+    }
+}
+
+/// A probe of a device on which `q5_0` is slow, and every other precision takes what its bytes do.
+pub fn probe(question: &ProbeQuestion) -> Probe {
+    let product = |(shape, precision): (Shape, Precision)| {
+        let bytes = precision.bytes(shape.rows, shape.columns).unwrap_or(0) as f64;
+        let slower = match precision {
+            Precision::Q5_0 => 10.0,
+            _ => 1.0,
+        };
+        Product {
+            shape,
+            precision,
+            result: ProductResult::Timed {
+                one_row: product_time(1000.0 + bytes * slower),
+                many_rows: product_time(2000.0 + 10.0 * bytes * slower),
+            },
+        }
+    };
+    Probe {
+        products: question.products().map(product).collect(),
+        environment: Environment::default(),
+        duration_ns: 1,
     }
 }

@@ -2,11 +2,14 @@
 //! guesses of what every layer adds at every precision.
 //!
 //! Only ratios matter, and a strategy corrects them by what it measures. The loss of a layer is
-//! guessed as the square root of its weights times 4 to the power of minus the bits: each bit
-//! halves the rounding error, and the divergence grows with its square. The time is guessed as the
-//! bytes that are read.
+//! guessed as the square root of its weights times the mean square of the rounding errors of its
+//! precision, which the divergence grows with. The time of a layer is that of its product in the
+//! device's probe; without one, the bytes that are read.
 
-use bitfront_model::{Layer, LayerKind, Limits, ModelSpec, Objective, Precision, SearchRequest};
+use bitfront_model::{
+    Layer, LayerKind, Limits, ModelSpec, Objective, Precision, Probe, ProductTime, SearchRequest,
+    Shape,
+};
 use bitfront_search::problem::{Law, Limited, Problem, ProblemError, Table};
 
 use crate::evaluation::{limit_of, limited, scaled};
@@ -15,10 +18,11 @@ use crate::space::SearchSpace;
 /// The share of its bytes that a looked-up embedding costs a token: a row of it is read.
 const LOOKED_UP: f64 = 1e-3;
 
-/// The problem that a request poses over a space.
+/// The problem that a request poses over a space, on a device with this probe.
 pub(crate) fn problem(
     space: &SearchSpace,
     request: &SearchRequest,
+    probe: Option<&Probe>,
 ) -> Result<Problem, ProblemError> {
     let SearchRequest {
         spec,
@@ -29,9 +33,9 @@ pub(crate) fn problem(
     let worst = objectives.iter().map(|&objective| worst(limits, objective));
     let laws = objectives
         .iter()
-        .map(|&objective| law(space, spec, objective));
+        .map(|&objective| law(space, spec, probe, objective));
     let limited = limited(objectives, limits).map(|(figure, limit)| Limited {
-        law: law(space, spec, figure),
+        law: law(space, spec, probe, figure),
         limit: scaled(figure, limit),
     });
     Problem::new(space.as_numbers().clone(), laws.collect())?
@@ -44,28 +48,152 @@ fn worst(limits: &Limits, objective: Objective) -> Option<f64> {
     Some(scaled(objective, limit_of(limits, objective)?).next_up())
 }
 
-fn law(space: &SearchSpace, spec: &ModelSpec, figure: Objective) -> Law {
-    let table = |part: fn(&Layer, Precision) -> f64| Table::new(space.sums(spec, part));
+fn law(space: &SearchSpace, spec: &ModelSpec, probe: Option<&Probe>, figure: Objective) -> Law {
+    let time = |of: Figure| {
+        let times = Times { probe, of };
+        let nanoseconds_per_byte = times.per_byte();
+        Law::Time(Table::new(space.sums(spec, |layer, precision| {
+            times.guess(layer, precision, nanoseconds_per_byte)
+        })))
+    };
     match figure {
-        Objective::Kld => Law::LogSum(table(loss)),
-        Objective::Decode | Objective::Prefill => Law::Time(table(time)),
+        Objective::Kld => Law::LogSum(Table::new(space.sums(spec, loss))),
+        Objective::Decode => time(|(one_row, _)| one_row.median_ns),
+        Objective::Prefill => time(|(_, many_rows)| many_rows.median_ns),
         Objective::Size => Law::Exact {
             constant: spec.fixed_bytes as f64,
-            table: table(bytes),
+            table: Table::new(space.sums(spec, bytes)),
         },
     }
 }
 
 fn loss(layer: &Layer, precision: Precision) -> f64 {
     let weights = layer.rows as f64 * layer.columns as f64;
-    weights.sqrt() * 0.25_f64.powf(precision.bits_per_weight())
+    weights.sqrt() * precision.rounding_error()
 }
 
-fn time(layer: &Layer, precision: Precision) -> f64 {
-    let is_looked_up = layer.kind == LayerKind::TokenEmbedding && !layer.tied;
-    bytes(layer, precision) * if is_looked_up { LOOKED_UP } else { 1.0 }
+/// One of the two times of a product.
+type Figure = fn((&ProductTime, &ProductTime)) -> f64;
+
+/// Guesses of times from a probe.
+struct Times<'a> {
+    probe: Option<&'a Probe>,
+    of: Figure,
+}
+
+impl Times<'_> {
+    /// Nanoseconds for a byte, over all products of the probe; 1 without one, which makes bytes
+    /// the unit.
+    fn per_byte(&self) -> f64 {
+        let products = self.probe.iter().flat_map(|probe| &probe.products);
+        let (mut time, mut read) = (0.0, 0.0);
+        for product in products {
+            let Some(times) = product.times() else {
+                continue;
+            };
+            let Shape { rows, columns } = product.shape;
+            time += (self.of)(times);
+            read += product.precision.bytes(rows, columns).unwrap_or(0) as f64;
+        }
+        if read > 0.0 { time / read } else { 1.0 }
+    }
+
+    fn guess(&self, layer: &Layer, precision: Precision, per_byte: f64) -> f64 {
+        let by_bytes = bytes(layer, precision) * per_byte;
+        if layer.kind == LayerKind::TokenEmbedding && !layer.tied {
+            return by_bytes * LOOKED_UP;
+        }
+        self.probed(layer, precision).unwrap_or(by_bytes)
+    }
+
+    /// The time of the layer's product. Where only some of its rows were timed, the others take as
+    /// long.
+    fn probed(&self, layer: &Layer, precision: Precision) -> Option<f64> {
+        let shape = Shape::of(layer)?;
+        let times = self.probe?.product(shape, precision)?.times()?;
+        Some((self.of)(times) * layer.rows as f64 / shape.rows as f64)
+    }
 }
 
 fn bytes(layer: &Layer, precision: Precision) -> f64 {
     precision.bytes(layer.rows, layer.columns).unwrap_or(0) as f64
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn layer(kind: LayerKind, rows: u64) -> Layer {
+        Layer {
+            kind,
+            rows,
+            ..fixtures::spec().layers.pop().unwrap()
+        }
+    }
+
+    fn guess(probe: Option<&Probe>, layer: &Layer, precision: Precision) -> [f64; 2] {
+        let figures: [Figure; 2] = [
+            |(one_row, _)| one_row.median_ns,
+            |(_, many_rows)| many_rows.median_ns,
+        ];
+        figures.map(|of| {
+            let times = Times { probe, of };
+            times.guess(layer, precision, times.per_byte())
+        })
+    }
+
+    #[test]
+    fn the_guess_of_a_time_follows_the_probe_where_there_is_one() {
+        let probe = fixtures::probe(&fixtures::probe_question());
+        let output = layer(LayerKind::Output, 320);
+        let shape = Shape::of(&output).unwrap();
+        for precision in Precision::ALL {
+            let product = probe.product(shape, precision).unwrap();
+            let (one_row, many_rows) = product.times().unwrap();
+            let expected = [one_row.median_ns, many_rows.median_ns];
+            assert_eq!(guess(Some(&probe), &output, precision), expected);
+            // Without it, bytes are all that is known.
+            let bytes = bytes(&output, precision);
+            assert_eq!(guess(None, &output, precision), [bytes; 2]);
+        }
+        // The device is slow at q5_0, which its bits do not tell.
+        let [slow, _] = guess(Some(&probe), &output, Precision::Q5_0);
+        let [fast, _] = guess(Some(&probe), &output, Precision::Q8_0);
+        assert!(slow > 5.0 * fast);
+    }
+
+    #[test]
+    fn what_was_not_probed_is_guessed_by_its_bytes_in_the_same_unit() {
+        let probe = fixtures::probe(&fixtures::probe_question());
+        let output = layer(LayerKind::Output, 320);
+        let other = layer(LayerKind::Output, 321);
+        let embedding = layer(LayerKind::TokenEmbedding, 320);
+        for precision in [Precision::F32, Precision::Q4K] {
+            let [known, _] = guess(Some(&probe), &output, precision);
+            let [unknown, _] = guess(Some(&probe), &other, precision);
+            let ratio = unknown / known;
+            assert!((0.2..5.0).contains(&ratio), "{precision}: {ratio}");
+            let [looked_up, _] = guess(Some(&probe), &embedding, precision);
+            assert!(looked_up < known / 100.0);
+        }
+    }
+
+    #[test]
+    fn a_large_matrix_takes_as_long_as_all_its_rows() {
+        let large = Layer {
+            columns: 4096,
+            ..layer(LayerKind::Output, 40_960)
+        };
+        let shape = Shape::of(&large).unwrap();
+        let question = bitfront_model::ProbeQuestion {
+            shapes: vec![shape],
+            ..fixtures::probe_question()
+        };
+        let probe = fixtures::probe(&question);
+        let product = probe.product(shape, Precision::Q4K).unwrap();
+        let [time, _] = guess(Some(&probe), &large, Precision::Q4K);
+        assert_eq!(time, 10.0 * product.times().unwrap().0.median_ns);
+    }
 }

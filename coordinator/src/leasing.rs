@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitfront_model::{
-    Assignment, Digest, LeaseToken, ModelSpec, Registration, TaskKind, TaskPurpose,
+    Assignment, Digest, LeaseToken, ModelSpec, ProbeAssignment, Registration, TaskKind, TaskPurpose,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,24 @@ pub(crate) struct HandOut {
     pub(crate) spec: ModelSpec,
     /// Hand-outs of the task that count, this one included.
     pub(crate) attempts: u32,
+}
+
+/// What an agent is handed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Handed {
+    /// A candidate to measure; boxed, since it is much the larger of the two.
+    Task(Box<HandOut>),
+    /// Products to time.
+    Probe(ProbeAssignment),
+}
+
+impl Handed {
+    fn token(&self) -> LeaseToken {
+        match self {
+            Self::Task(hand_out) => hand_out.assignment.token,
+            Self::Probe(assignment) => assignment.token,
+        }
+    }
 }
 
 /// Which agent asks for work: the device's name alone does not tell two of them apart.
@@ -113,7 +131,7 @@ impl Leasing {
         caller: &Caller,
         wait: Duration,
         shutdown: &CancellationToken,
-    ) -> Result<Option<HandOut>, ServiceError> {
+    ) -> Result<Option<Handed>, ServiceError> {
         let known = self.heard(device).await?;
         let known = self.check_caller(known, caller)?;
         // A wait is shorter than the grace of presence, so a waiting agent counts as serving.
@@ -160,8 +178,9 @@ impl Leasing {
         let beside = (first.assignment.search, first.assignment.purpose);
         while companions.len() < most {
             match self.claim(&known, Some(beside)).await {
-                Ok(Some(companion)) => companions.push(companion),
-                Ok(None) => break,
+                Ok(Some(Handed::Task(companion))) => companions.push(*companion),
+                // Nothing else is claimed beside a timing.
+                Ok(Some(Handed::Probe(_)) | None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "fewer companions are handed out");
                     break;
@@ -202,13 +221,13 @@ impl Leasing {
         self: &Arc<Self>,
         device: &Arc<KnownDevice>,
         companion_in: Option<(i64, TaskPurpose)>,
-    ) -> Result<Option<HandOut>, ServiceError> {
+    ) -> Result<Option<Handed>, ServiceError> {
         let (answer, heard) = oneshot::channel();
         let (this, device) = (self.clone(), device.clone());
         tokio::spawn(async move {
             let result = this.claim_now(&device, companion_in).await;
             let token = match &result {
-                Ok(Some(hand_out)) => Some(hand_out.assignment.token),
+                Ok(Some(handed)) => Some(handed.token()),
                 _ => None,
             };
             let unheard = answer.send(result).is_err();
@@ -229,7 +248,7 @@ impl Leasing {
         &self,
         device: &KnownDevice,
         companion_in: Option<(i64, TaskPurpose)>,
-    ) -> Result<Option<HandOut>, ServiceError> {
+    ) -> Result<Option<Handed>, ServiceError> {
         let world = &self.world;
         let claimant = Claimant {
             device: device.id,
@@ -238,6 +257,21 @@ impl Leasing {
             lease_time: world.config.lease_time,
             companion_in,
         };
+        // A probe comes first: searches wait for it, and it is over in seconds.
+        if companion_in.is_none() && device.registration.can_probe {
+            let claimed = world.store.claim_probe(&claimant, world.clock.now_ms());
+            if let Some(claimed) = claimed.await? {
+                self.hold(HeldLease {
+                    token: claimed.token,
+                    device: device.id,
+                });
+                return Ok(Some(Handed::Probe(ProbeAssignment {
+                    token: claimed.token,
+                    question: claimed.question,
+                    lease_time: world.config.lease_time,
+                })));
+            }
+        }
         let claimed = world.store.claim(&claimant, world.clock.now_ms()).await?;
         let Some(claimed) = claimed else {
             return Ok(None);
@@ -249,7 +283,7 @@ impl Leasing {
         match self.hand_out(&claimed).await {
             Ok(hand_out) => {
                 world.wakeups.search(claimed.search);
-                Ok(Some(hand_out))
+                Ok(Some(Handed::Task(Box::new(hand_out))))
             }
             Err(error) => {
                 self.give_back(claimed.token, "it could not be handed out", false)
@@ -351,6 +385,9 @@ impl Leasing {
             self.world.wakeups.work();
             if let Some(facts) = store.task(token.task).await? {
                 self.world.wakeups.search(facts.search);
+            } else {
+                // A probe: searches that wait for it look whether it was given up.
+                self.world.wakeups.devices();
             }
         }
         Ok(requeued)

@@ -30,6 +30,7 @@ pub mod config;
 mod driver;
 mod error;
 mod evaluation;
+mod exclusion;
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub)]
 mod fixtures;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bitfront_model::{Outcome, Receipt, Report, TaskKind};
+use bitfront_model::{Outcome, ProbeReport, Receipt, Report, TaskKind};
 
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
@@ -36,6 +36,40 @@ pub(crate) async fn report(
     leasing.forget(token);
     tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "report");
     world.wakeups.search(facts.search);
+    Ok(receipt)
+}
+
+/// Takes the report of a probe in, as [`report`] does: searches that wait for it look again.
+pub(crate) async fn probe(
+    world: &Arc<World>,
+    leasing: &Leasing,
+    report: &ProbeReport,
+) -> Result<Receipt, ServiceError> {
+    let token = report.token;
+    let facts = world
+        .store
+        .probe_task(token.task)
+        .await?
+        .filter(|facts| (1..=facts.epoch).contains(&token.epoch))
+        .ok_or(ServiceError::UnknownLease {
+            task: token.task,
+            epoch: token.epoch,
+        })?;
+    let problem = match report.question_digest == facts.question_digest {
+        true => report.probe.problem(&facts.question),
+        false => Some("another question was answered".to_owned()),
+    };
+    if let Some(problem) = problem {
+        return Err(ServiceError::WrongReport {
+            task: token.task,
+            problem,
+        });
+    }
+    let now = world.clock.now_ms();
+    let receipt = world.store.record_probe(report, now).await?;
+    leasing.forget(token);
+    tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "probe");
+    world.wakeups.devices();
     Ok(receipt)
 }
 

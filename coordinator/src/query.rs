@@ -11,10 +11,12 @@ mod standing;
 use std::collections::HashMap;
 
 use bitfront_model::{
-    Device, Figure, Front, FrontPoint, Outcome, Placing, SearchStatus, TaskPurpose,
+    Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbeStanding, ProbedDevice,
+    SearchStatus, TaskPurpose,
 };
 
 use crate::error::{ServiceError, unknown_device};
+use crate::exclusion::exclusions;
 use crate::store::{StoredCandidate, StoredMeasurement, StoredSearch};
 use crate::world::World;
 
@@ -78,6 +80,32 @@ pub(crate) async fn devices(world: &World) -> Result<Vec<Device>, ServiceError> 
             measurements: device.measurements,
         })
         .collect())
+}
+
+/// One device with the probes of its hardware profile.
+pub(crate) async fn device(world: &World, name: &str) -> Result<ProbedDevice, ServiceError> {
+    let known = devices(world).await?;
+    let Some(device) = known.iter().find(|it| it.registration.device == name) else {
+        return Err(ServiceError::UnknownDevice {
+            name: name.to_owned(),
+            known: known.into_iter().map(|it| it.registration.device).collect(),
+        });
+    };
+    let profile = device.registration.hardware_profile.digest();
+    let probes = world.store.probes(profile).await?.into_iter();
+    let probes = probes.map(|stored| DeviceProbe {
+        probe: stored.id,
+        excluded: match &stored.standing {
+            ProbeStanding::Done(probe) => exclusions(probe, &stored.question.precisions),
+            _ => Vec::new(),
+        },
+        question: stored.question,
+        standing: stored.standing,
+    });
+    Ok(ProbedDevice {
+        device: device.clone(),
+        probes: probes.collect(),
+    })
 }
 
 async fn find(world: &World, search: i64) -> Result<StoredSearch, ServiceError> {

@@ -2,7 +2,8 @@
 //! precisions its alleles are, and the way between genomes and plans.
 
 use bitfront_model::{
-    Grouping, Layer, LayerKind, ModelSpec, Plan, PlanError, Precision, SearchRequest,
+    Exclusion, Grouping, Layer, LayerKind, ModelSpec, Plan, PlanError, Precision, SearchRequest,
+    Shape,
 };
 use bitfront_search::space::{Genome, GenomeError, Space};
 
@@ -69,6 +70,16 @@ impl SearchSpace {
         precisions: &[Precision],
         grouping: Grouping,
     ) -> Result<Self, SpaceError> {
+        Self::without(spec, precisions, &[], grouping)
+    }
+
+    /// The space without what a probe found not worth searching.
+    fn without(
+        spec: &ModelSpec,
+        precisions: &[Precision],
+        exclusions: &[Exclusion],
+        grouping: Grouping,
+    ) -> Result<Self, SpaceError> {
         let mut genes: Vec<Gene> = Vec::new();
         for (position, layer) in spec.layers.iter().enumerate() {
             let name = gene_name(layer, grouping);
@@ -95,6 +106,14 @@ impl SearchSpace {
                 .copied()
                 .filter(|precision| precisions.contains(precision))
                 .collect();
+            let layers = gene.layers.iter().map(|&layer| &spec.layers[layer]);
+            let left: Vec<_> = gene
+                .alleles
+                .iter()
+                .copied()
+                .filter(|&allele| leaves(layers.clone(), allele, &gene.alleles, exclusions))
+                .collect();
+            gene.alleles.retain(|allele| !left.contains(allele));
             if gene.alleles.is_empty() {
                 let mut columns: Vec<_> = gene
                     .layers
@@ -122,10 +141,11 @@ impl SearchSpace {
     }
 
     /// The space of a request on a device: over the precisions that were asked for and that the
-    /// device executes.
+    /// device executes, without what its probe excludes.
     pub(crate) fn bound(
         request: &SearchRequest,
         executed: &[Precision],
+        exclusions: &[Exclusion],
     ) -> Result<Self, SpaceError> {
         let precisions: Vec<_> = request
             .precisions
@@ -133,7 +153,7 @@ impl SearchSpace {
             .copied()
             .filter(|precision| executed.contains(precision))
             .collect();
-        Self::new(&request.spec, &precisions, request.grouping)
+        Self::without(&request.spec, &precisions, exclusions, request.grouping)
     }
 
     /// The space as the strategies see it.
@@ -172,7 +192,7 @@ impl SearchSpace {
     pub(crate) fn sums(
         &self,
         spec: &ModelSpec,
-        part: fn(&Layer, Precision) -> f64,
+        part: impl Fn(&Layer, Precision) -> f64,
     ) -> Vec<Vec<f64>> {
         let of_gene = |gene: &Gene| {
             let sum = |precision: &Precision| {
@@ -208,6 +228,30 @@ impl SearchSpace {
             .sum();
         layers + spec.fixed_bytes
     }
+}
+
+/// True where an allele is not worth searching for layers that share a gene: it cannot be executed
+/// for one of their shapes, or one other allele replaces it for all of them.
+fn leaves<'a>(
+    layers: impl Iterator<Item = &'a Layer>,
+    allele: Precision,
+    alleles: &[Precision],
+    exclusions: &[Exclusion],
+) -> bool {
+    let mut replacing: Vec<_> = alleles.to_vec();
+    for layer in layers {
+        let excluded = Shape::of(layer).and_then(|shape| {
+            exclusions
+                .iter()
+                .find(|it| it.shape == shape && it.precision == allele)
+        });
+        match excluded {
+            None => replacing.clear(),
+            Some(excluded) if excluded.by.is_empty() => return true,
+            Some(excluded) => replacing.retain(|other| excluded.by.contains(other)),
+        }
+    }
+    !replacing.is_empty()
 }
 
 fn gene_name(layer: &Layer, grouping: Grouping) -> String {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{Receipt, SearchStatus};
+use bitfront_model::{ProbeAssignment, Receipt, SearchStatus};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::driver::Drivers;
 use crate::error::ServiceError;
 use crate::fixtures;
-use crate::leasing::{Caller, HandOut, Leasing};
+use crate::leasing::{Caller, HandOut, Handed, Leasing};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{NewSearch, Store};
 use crate::world::World;
@@ -103,10 +103,30 @@ impl Bench {
 
     /// Asks for a task, waiting at most until the clock is moved.
     pub(crate) async fn lease(&self, device: i64) -> Result<Option<HandOut>, ServiceError> {
+        Ok(match self.lease_anything(device).await? {
+            Some(Handed::Task(hand_out)) => Some(*hand_out),
+            Some(Handed::Probe(probe)) => panic!("a probe is handed out: {probe:?}"),
+            None => None,
+        })
+    }
+
+    /// Asks for a task or a probe, waiting at most until the clock is moved.
+    pub(crate) async fn lease_anything(&self, device: i64) -> Result<Option<Handed>, ServiceError> {
         let wait = Duration::from_secs(5);
         self.leasing
             .lease(device, &self.caller(device), wait, &self.shutdown)
             .await
+    }
+
+    /// Asks for a probe that is certain to come.
+    pub(crate) async fn lease_probe(&self, device: i64) -> ProbeAssignment {
+        let leased = self.lease_anything(device);
+        let leased = tokio::time::timeout(Duration::from_secs(20), leased).await;
+        let leased = leased.expect("a probe comes in time").expect("no error");
+        match leased {
+            Some(Handed::Probe(assignment)) => assignment,
+            other => panic!("{other:?} is no probe"),
+        }
     }
 
     /// Asks for a task that is certain to come.

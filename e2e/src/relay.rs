@@ -46,6 +46,17 @@ struct Inner {
     seen: Seen,
 }
 
+impl Inner {
+    /// Throws the dice for an answer to a report.
+    fn lose(&mut self) -> Result<(), Status> {
+        if self.lose_one_in > 0 && self.dice.usize(..self.lose_one_in) == 0 {
+            self.seen.lost_answers += 1;
+            return Err(Status::unavailable("the relay lost the answer"));
+        }
+        Ok(())
+    }
+}
+
 /// A running relay.
 pub struct Relay {
     service: Service,
@@ -184,14 +195,18 @@ impl Agents for Service {
         let answer = acknowledged
             .await
             .map_err(|error| Status::internal(error.to_string()))??;
-        let mut inner = self.lock();
-        if inner.lose_one_in > 0 && {
-            let sides = inner.lose_one_in;
-            inner.dice.usize(..sides) == 0
-        } {
-            inner.seen.lost_answers += 1;
-            return Err(Status::unavailable("the relay lost the answer"));
-        }
+        self.lock().lose()?;
+        Ok(answer)
+    }
+
+    async fn report_probe(
+        &self,
+        request: Request<v1::ReportProbeRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let mut upstream = self.upstream().await?;
+        let answer = upstream.report_probe(request.into_inner()).await;
+        let answer = answer.map_err(passed_on)?;
+        self.lock().lose()?;
         Ok(answer)
     }
 

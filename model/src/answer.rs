@@ -248,6 +248,8 @@ pub struct Registration {
     pub precisions: Vec<Precision>,
     /// Version of the agent.
     pub agent_version: String,
+    /// It understands probes; agents of earlier versions do not.
+    pub can_probe: bool,
 }
 
 /// A device that the coordinator knows. Times are milliseconds since the Unix epoch.

@@ -13,6 +13,7 @@
 //! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
 //! - [`passes`]: figures that have a pass of their own ([`Cold`], [`Energy`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
+//! - [`probe`]: what a device multiplies how fast ([`ProbeQuestion`], [`Probe`]),
 //! - [`stages`]: in which order a text is scored, and where a plan that is behind may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
@@ -29,6 +30,7 @@ pub mod plan;
 pub mod precision;
 pub mod preset;
 mod preset_rules;
+pub mod probe;
 pub mod request;
 pub mod spec;
 pub mod stages;
@@ -50,6 +52,10 @@ pub use passes::{Cold, Energy};
 pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
 pub use preset::{Baseline, Preset};
+pub use probe::{
+    DeviceProbe, Exclusion, Probe, ProbeAssignment, ProbeQuestion, ProbeReport, ProbeStanding,
+    ProbedDevice, Product, ProductResult, ProductTime, Shape,
+};
 pub use request::{
     Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective,
     SearchRequest, StrategyName, Subject, UnknownName,

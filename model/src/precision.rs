@@ -117,6 +117,27 @@ impl Precision {
         (self.block_bytes() * 8) as f64 / self.block_size() as f64
     }
 
+    /// Mean square of the rounding errors of normally distributed weights through the mean square
+    /// of the weights, as they are rounded without an imatrix: what is believed of a precision's
+    /// loss before any is measured. `runtime/tests/rounding_error.rs` computes it anew.
+    pub fn rounding_error(self) -> f64 {
+        match self {
+            Self::F32 => 1e-15,
+            Self::F16 => 4.37e-8,
+            Self::Bf16 => 2.76e-6,
+            Self::Q8_0 => 2.85e-5,
+            Self::Q6K => 3.13e-4,
+            Self::Q5_1 => 1.42e-3,
+            Self::Q5_0 => 1.82e-3,
+            Self::Q5K => 1.30e-3,
+            Self::Q4_1 => 6.10e-3,
+            Self::Q4_0 => 7.33e-3,
+            Self::Q4K => 5.05e-3,
+            Self::Q3K => 2.27e-2,
+            Self::Q2K => 8.76e-2,
+        }
+    }
+
     /// True for the unquantized types.
     pub fn is_float(self) -> bool {
         self.block_size() == 1

@@ -484,6 +484,7 @@ fn answers_arrive_as_they_were_sent() {
             numerics_class: NumericsClass("candle/cpu".to_owned()),
             precisions: Precision::ALL.to_vec(),
             agent_version: "1".to_owned(),
+            can_probe: true,
         },
         first_seen_ms: 1,
         last_seen_ms: 2,

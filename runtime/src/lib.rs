@@ -29,8 +29,8 @@ pub mod text;
 pub mod tokenizer;
 
 use bitfront_model::{
-    Anchor, Cold, Energy, Executed, Latency, NumericsClass, Plan, Precision, Quality, Rival,
-    Subject, TaskPurpose, Workload,
+    Anchor, Cold, Energy, Executed, Latency, NumericsClass, Plan, Precision, ProbeQuestion,
+    Product, Quality, Rival, Subject, TaskPurpose, Workload,
 };
 
 pub use candle::{CandleRuntime, CandleSettings};
@@ -86,6 +86,11 @@ pub trait Runtime {
         workloads: &[Workload],
         purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError>;
+
+    /// Times every product of a question in isolation; no subject need be open. The answers are in
+    /// the order of [`ProbeQuestion::products`]; what cannot be held or multiplied is among them,
+    /// with the reason.
+    fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError>;
 }
 
 /// What came of timing one plan among several.

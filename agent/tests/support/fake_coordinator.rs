@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bitfront_model::{Assignment, LeaseToken, ModelSpec};
+use bitfront_model::{Assignment, LeaseToken, ModelSpec, ProbeAssignment};
 use bitfront_proto::v1;
 use bitfront_proto::v1::agents_server::{Agents, AgentsServer};
 use tokio::net::TcpListener;
@@ -23,6 +23,8 @@ pub struct State {
     pub queue: VecDeque<Vec<v1::Assignment>>,
     /// Every report as it came, repeated ones too.
     pub reports: Vec<v1::ReportRequest>,
+    pub probes: VecDeque<v1::ProbeAssignment>,
+    pub probe_reports: Vec<v1::ReportProbeRequest>,
     pub releases: Vec<v1::ReleaseRequest>,
     pub heartbeats: Vec<v1::HeartbeatRequest>,
     /// Answered to the next reports after they were heard, as if the answer was lost.
@@ -104,6 +106,12 @@ impl FakeCoordinator {
         self.service.changed.notify_waiters();
     }
 
+    /// Queues a probe.
+    pub fn queue_probe(&self, assignment: &ProbeAssignment) {
+        self.state().probes.push_back(assignment.into());
+        self.service.changed.notify_waiters();
+    }
+
     /// Waits until the state is as wanted, and fails after ten seconds.
     pub async fn wait(&self, what: &str, reached: impl Fn(&State) -> bool) {
         let reached = async {
@@ -165,12 +173,20 @@ impl Agents for Service {
         loop {
             let changed = self.changed.notified();
             self.check_device(request.device_id)?;
+            let probe = self.state().probes.pop_front();
+            if probe.is_some() {
+                return Ok(Response::new(v1::LeaseResponse {
+                    probe,
+                    ..Default::default()
+                }));
+            }
             let together = self.state().queue.pop_front();
             if let Some(mut together) = together {
                 assert!(together.len() <= 1 + request.most_companions as usize);
                 return Ok(Response::new(v1::LeaseResponse {
                     companions: together.split_off(1),
                     assignment: together.pop(),
+                    probe: None,
                 }));
             }
             tokio::select! {
@@ -215,6 +231,20 @@ impl Agents for Service {
         };
         Ok(Response::new(v1::ReportResponse {
             receipt: receipt.into(),
+        }))
+    }
+
+    async fn report_probe(
+        &self,
+        request: Request<v1::ReportProbeRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let mut state = self.state();
+        state.probe_reports.push(request.into_inner());
+        if let Some(error) = state.report_errors.pop_front() {
+            return Err(error);
+        }
+        Ok(Response::new(v1::ReportResponse {
+            receipt: v1::report_response::Receipt::Recorded.into(),
         }))
     }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bitfront_model::{
     Anchor, AnchorTime, Cold, Energy, Interval, Latency, NumericsClass, Paired, Plan, Precision,
-    Quality, Rival, Stopped, Subject, TaskKind, TaskPurpose, Workload,
+    ProbeQuestion, Product, ProductResult, ProductTime, Quality, Rival, Shape, Stopped, Subject,
+    TaskKind, TaskPurpose, Workload,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
@@ -36,6 +37,8 @@ pub struct ScriptedRuntime {
     pub pause: Duration,
     /// What becomes of each measurement.
     pub decide: Decide,
+    /// Why the next probes fail, last one first.
+    pub failing_probes: Vec<String>,
     open: Option<Subject>,
 }
 
@@ -51,6 +54,7 @@ impl ScriptedRuntime {
             precisions: Precision::ALL.to_vec(),
             pause: Duration::ZERO,
             decide: Box::new(decide),
+            failing_probes: Vec::new(),
             open: None,
         }
     }
@@ -151,6 +155,47 @@ impl Runtime for ScriptedRuntime {
                 })
             })
             .collect())
+    }
+
+    fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError> {
+        std::thread::sleep(self.pause);
+        if let Some(reason) = self.failing_probes.pop() {
+            return Err(RuntimeError::Engine(reason));
+        }
+        let products = question.products();
+        Ok(products
+            .map(|(shape, precision)| product(question, shape, precision))
+            .collect())
+    }
+}
+
+/// The time of a product follows from its bytes and its rows of activations.
+fn product(question: &ProbeQuestion, shape: Shape, precision: Precision) -> Product {
+    let bytes = precision.bytes(shape.rows, shape.columns).unwrap_or(0) as f64;
+    let around = |value: f64| Interval {
+        low: value * 0.999,
+        high: value * 1.001,
+        confidence: 0.95,
+    };
+    let time = |rows: u32| {
+        let median_ns = 1000.0 + bytes * f64::from(rows) / 8.0;
+        ProductTime {
+            median_ns,
+            interval: around(median_ns),
+            ratio: median_ns / 1000.0,
+            ratio_interval: around(median_ns / 1000.0),
+            samples_ns: vec![median_ns.round() as u64; 6],
+            warm_up_ns: 0,
+            noisy: false,
+        }
+    };
+    Product {
+        shape,
+        precision,
+        result: ProductResult::Timed {
+            one_row: time(1),
+            many_rows: time(question.many_rows),
+        },
     }
 }
 

@@ -1,25 +1,35 @@
-//! `bitfront devices`: lists the devices that have served.
+//! `bitfront devices`: lists the devices that have served, or shows the probes of one.
 
 use bitfront_model::Device;
 
-use crate::args::ListingArguments;
+use crate::args::DevicesArguments;
 use crate::figures::moment;
 use crate::listing::{Cell, Column, Listing};
 use crate::problem::ExitStatus;
 use crate::request::names;
 use crate::view::time;
 
+use super::probes;
 use super::session::{Agent, Session};
 
-/// Lists them.
+/// Lists them, or shows one.
 pub(super) async fn devices(
-    typed: ListingArguments,
+    typed: DevicesArguments,
     session: Session,
 ) -> anyhow::Result<ExitStatus> {
     let mut connection = session.connect(Agent::NotNeeded).await?;
+    if let Some(name) = typed.name {
+        let device = connection.client.device(name).await?;
+        connection.close().await?;
+        for line in probes::talk(&device) {
+            session.printer.say(line);
+        }
+        session.list(&probes::listing(&device), typed.listing)?;
+        return Ok(ExitStatus::Success);
+    }
     let devices = connection.client.devices().await?;
     connection.close().await?;
-    session.list(&listing(&devices), typed)?;
+    session.list(&listing(&devices), typed.listing)?;
     Ok(ExitStatus::Success)
 }
 
@@ -74,6 +84,7 @@ mod tests {
                 numerics_class: NumericsClass("candle/0.11.0/cpu/avx2".into()),
                 precisions: vec![Precision::Q8_0, Precision::Q4K],
                 agent_version: "0.1.0".into(),
+                can_probe: true,
             },
             first_seen_ms: NOON_MS,
             last_seen_ms: NOON_MS + 1000,

@@ -12,6 +12,7 @@ mod devices;
 mod export;
 mod front;
 mod inspect;
+mod probes;
 mod report;
 mod run;
 mod searches;

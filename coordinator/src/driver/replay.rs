@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitfront_model::{Baseline, Digest, Plan, SearchRequest, TaskKind};
+use bitfront_model::{Baseline, Digest, Plan, Probe, SearchRequest, TaskKind};
 use bitfront_search::event::{Event, EventError};
 use bitfront_search::problem::ProblemError;
 use bitfront_search::strategy::{self, BuildError, Strategy};
@@ -59,18 +59,24 @@ pub(super) enum ReplayError {
     Proposal(#[from] DecodeError),
     #[error("the stored events contradict each other: {0}")]
     Event(#[from] EventError),
+    #[error("it was bound with probe {probe}, which has no answer")]
+    NoProbe { probe: i64 },
     #[error("measurement {measurement} belongs to the unknown candidate {candidate}")]
     UnknownCandidate { measurement: i64, candidate: i64 },
 }
 
 impl Replay {
-    /// The search before its first event.
-    pub(super) fn new(request: &SearchRequest, binding: &Binding) -> Result<Self, ReplayError> {
-        let space = SearchSpace::bound(request, &binding.precisions)?;
+    /// The search before its first event, with the probe that it is bound to.
+    pub(super) fn new(
+        request: &SearchRequest,
+        binding: &Binding,
+        probe: Option<&Probe>,
+    ) -> Result<Self, ReplayError> {
+        let space = SearchSpace::bound(request, &binding.precisions, &binding.exclusions)?;
         Ok(Self {
             strategy: Arc::new(Mutex::new(strategy::build(
                 &request.strategy.to_string(),
-                guesses::problem(&space, request)?,
+                guesses::problem(&space, request, probe)?,
                 request.seed,
             )?)),
             baselines: baselines(request, binding),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{SearchRequest, SearchState};
+use bitfront_model::{Probe, ProbeQuestion, ProbeStanding, SearchRequest, SearchState};
 use bitfront_search::stop::{Progress, StopRules, stop};
 
 use super::confirm::confirm;
 use super::meter::Meter;
 use super::replay::{Replay, ReplayError};
+use crate::exclusion::exclusions;
 use crate::presence::KnownDevice;
 use crate::space::SearchSpace;
 use crate::store::{Binding, Ending, StoreError, StoredSearch};
@@ -68,7 +69,7 @@ impl Driver {
             (SearchState::Running, Some(binding)) => {
                 let running = match running {
                     Some(running) => Ok(running),
-                    None => Running::new(&stored, binding),
+                    None => hands.start(&stored, binding).await?,
                 };
                 match running {
                     Ok(running) => {
@@ -105,9 +106,13 @@ impl Driver {
 }
 
 impl Running {
-    fn new(stored: &StoredSearch, binding: &Binding) -> Result<Self, ReplayError> {
+    fn new(
+        stored: &StoredSearch,
+        binding: &Binding,
+        probe: Option<&Probe>,
+    ) -> Result<Self, ReplayError> {
         Ok(Self {
-            replay: Replay::new(&stored.request, binding)?,
+            replay: Replay::new(&stored.request, binding, probe)?,
             meter: Meter::new(stored.active),
             confirming: false,
         })
@@ -135,12 +140,36 @@ impl Running {
 }
 
 impl Hands {
-    /// Binds a queued search to the first device that suits it, or says what it waits for.
+    /// What runs a bound search, with the probe that it was bound with.
+    async fn start(
+        &self,
+        stored: &StoredSearch,
+        binding: &Binding,
+    ) -> Result<Result<Running, ReplayError>, StoreError> {
+        let mut probe = None;
+        if let Some(number) = binding.probe {
+            let known = self.world.store.probe(number).await?;
+            match known.map(|known| known.standing) {
+                Some(ProbeStanding::Done(known)) => probe = Some(known),
+                _ => return Ok(Err(ReplayError::NoProbe { probe: number })),
+            }
+        }
+        Ok(Running::new(stored, binding, probe.as_ref()))
+    }
+
+    /// Binds a queued search to the first device that suits it once that is probed, or says what
+    /// it waits for.
     async fn bind(&self, stored: &StoredSearch) -> Result<Next, StoreError> {
         let world = &self.world;
         let serving = world.presence.serving(world.clock.elapsed());
         match choose(&stored.request, &serving) {
-            Ok(binding) => {
+            Ok((device, mut binding)) => {
+                if device.registration.can_probe
+                    && let Some(reason) = self.probe(stored, &device, &mut binding).await?
+                {
+                    self.say(stored, &reason).await?;
+                    return Ok(Next::Wait(None));
+                }
                 world.store.bind(self.search, &binding).await?;
                 tracing::info!(search = self.search, class = %binding.numerics_class, "bound");
                 world.wakeups.search(self.search);
@@ -151,6 +180,39 @@ impl Hands {
                 Ok(Next::Wait(None))
             }
         }
+    }
+
+    /// Completes a binding by the device's probe, or says that it is waited for. One that was given
+    /// up is done without.
+    async fn probe(
+        &self,
+        stored: &StoredSearch,
+        device: &KnownDevice,
+        binding: &mut Binding,
+    ) -> Result<Option<String>, StoreError> {
+        let world = &self.world;
+        let request = &stored.request;
+        let question = ProbeQuestion::new(&request.spec, &binding.precisions, &request.workloads);
+        let profile = binding.hardware_profile;
+        let now = world.clock.now_ms();
+        let probe = world.store.want_probe(profile, &question, now).await?;
+        match probe.standing {
+            ProbeStanding::Pending => {
+                world.wakeups.work();
+                let name = &device.registration.device;
+                return Ok(Some(format!("waiting for the probe of device `{name}`")));
+            }
+            ProbeStanding::Failed { reason } => {
+                tracing::warn!(search = self.search, reason, "bound without a probe");
+            }
+            ProbeStanding::Done(answer) => {
+                let searched = request.precisions.iter().copied();
+                let searched = searched.filter(|it| binding.precisions.contains(it));
+                binding.exclusions = exclusions(&answer, &searched.collect::<Vec<_>>());
+                binding.probe = Some(probe.id);
+            }
+        }
+        Ok(None)
     }
 
     /// Learns what is new, keeps candidates pending, and where the search is over has its front
@@ -351,8 +413,12 @@ fn exceeds(space: &SearchSpace, request: &SearchRequest) -> bool {
     limit.is_some_and(|limit| limit < space.smallest_bytes(&request.spec))
 }
 
-/// The binding to the first device that suits a request, or what the request waits for.
-fn choose(request: &SearchRequest, serving: &[Arc<KnownDevice>]) -> Result<Binding, String> {
+/// The first device that suits a request with the binding to it, before its probe; or what the
+/// request waits for.
+fn choose(
+    request: &SearchRequest,
+    serving: &[Arc<KnownDevice>],
+) -> Result<(Arc<KnownDevice>, Binding), String> {
     let mut reason = match &request.device {
         Some(name) => format!("waiting for device `{name}`"),
         None => "waiting for a device".to_owned(),
@@ -366,7 +432,7 @@ fn choose(request: &SearchRequest, serving: &[Arc<KnownDevice>]) -> Result<Bindi
         {
             continue;
         }
-        match SearchSpace::bound(request, &registration.precisions) {
+        match SearchSpace::bound(request, &registration.precisions, &[]) {
             // Intake checked the limit against what was asked for; a device may execute less.
             Ok(space) if exceeds(&space, request) => {
                 reason = format!(
@@ -377,11 +443,14 @@ fn choose(request: &SearchRequest, serving: &[Arc<KnownDevice>]) -> Result<Bindi
                 );
             }
             Ok(_) => {
-                return Ok(Binding {
+                let binding = Binding {
                     hardware_profile: registration.hardware_profile.digest(),
                     numerics_class: registration.numerics_class.clone(),
                     precisions: registration.precisions.clone(),
-                });
+                    probe: None,
+                    exclusions: Vec::new(),
+                };
+                return Ok((device.clone(), binding));
             }
             Err(error) => {
                 reason = format!(

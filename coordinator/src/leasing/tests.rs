@@ -5,7 +5,7 @@ use bitfront_model::{LeaseToken, Receipt, SearchRequest, TaskKind};
 use crate::clock::Clock;
 use crate::error::ServiceError;
 use crate::fixtures;
-use crate::leasing::{Caller, HandOut};
+use crate::leasing::{Caller, HandOut, Handed};
 use crate::measurements;
 use crate::query;
 use crate::testing::{Bench, folder};
@@ -24,9 +24,12 @@ async fn a_waiting_agent_is_woken_by_new_work() {
     });
     tokio::task::yield_now().await;
     let search = bench.submit(fixtures::request()).await;
+    let Some(Handed::Task(hand_out)) = waiting.await.unwrap().unwrap() else {
+        panic!("a task is handed out");
+    };
     let HandOut {
         assignment, spec, ..
-    } = waiting.await.unwrap().unwrap().unwrap();
+    } = *hand_out;
     assert_eq!(assignment.search, search);
     assert_eq!(spec, fixtures::spec());
     assert_eq!(assignment.lease_time, bench.world.config.lease_time);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{LeaseToken, Registration, Report};
+use bitfront_model::{LeaseToken, ProbeReport, Registration, Report};
 use bitfront_proto::v1::agents_server::Agents;
 use bitfront_proto::{ConvertError, v1};
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::status::malformed;
 use crate::error::ServiceError;
-use crate::leasing::{Caller, HandOut, Leasing};
+use crate::leasing::{Caller, HandOut, Handed, Leasing};
 use crate::measurements;
 use crate::world::World;
 
@@ -60,17 +60,23 @@ impl Agents for AgentsService {
             .lease(request.device_id, &caller, wait, &self.shutdown)
             .await?;
         let most = request.most_companions as usize;
-        let companions = match &leased {
-            Some(first) => {
-                let device = request.device_id;
-                self.leasing.companions(device, first, most).await
+        let first = match leased {
+            Some(Handed::Task(first)) => *first,
+            Some(Handed::Probe(probe)) => {
+                return Ok(Response::new(v1::LeaseResponse {
+                    probe: Some((&probe).into()),
+                    ..Default::default()
+                }));
             }
-            None => Vec::new(),
+            None => return Ok(Response::new(v1::LeaseResponse::default())),
         };
+        let device = request.device_id;
+        let companions = self.leasing.companions(device, &first, most).await;
         let wire = |hand_out: HandOut| v1::Assignment::of(&hand_out.assignment, &hand_out.spec);
         Ok(Response::new(v1::LeaseResponse {
-            assignment: leased.map(wire),
+            assignment: Some(wire(first)),
             companions: companions.into_iter().map(wire).collect(),
+            probe: None,
         }))
     }
 
@@ -92,6 +98,15 @@ impl Agents for AgentsService {
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let report = Report::try_from(request.into_inner()).map_err(malformed)?;
         let receipt = measurements::report(&self.world, &self.leasing, &report).await?;
+        Ok(Response::new(receipt.into()))
+    }
+
+    async fn report_probe(
+        &self,
+        request: Request<v1::ReportProbeRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let report = ProbeReport::try_from(request.into_inner()).map_err(malformed)?;
+        let receipt = measurements::probe(&self.world, &self.leasing, &report).await?;
         Ok(Response::new(receipt.into()))
     }
 

@@ -239,6 +239,14 @@ impl Searches for SearchesService {
             devices: devices.iter().map(Into::into).collect(),
         }))
     }
+
+    async fn device(
+        &self,
+        request: Request<v1::DeviceRequest>,
+    ) -> Result<Response<v1::DeviceResponse>, Status> {
+        let device = query::device(&self.world, &request.into_inner().name).await?;
+        Ok(Response::new((&device).into()))
+    }
 }
 
 /// Sends the status now and after every change, until the search has ended or nobody listens.

@@ -91,12 +91,56 @@ fn alleles_fit_every_layer_of_their_gene() {
 #[test]
 fn a_device_leaves_out_what_it_does_not_execute() {
     let request = fixtures::request();
-    let space = SearchSpace::bound(&request, &[Precision::Q6K, Precision::F32]).unwrap();
+    let space = SearchSpace::bound(&request, &[Precision::Q6K, Precision::F32], &[]).unwrap();
     assert!(
         space
             .genes
             .iter()
             .all(|gene| gene.alleles == [Precision::Q6K])
     );
-    assert!(SearchSpace::bound(&request, &[Precision::F32]).is_err());
+    assert!(SearchSpace::bound(&request, &[Precision::F32], &[]).is_err());
+}
+
+#[test]
+fn an_allele_leaves_where_one_other_replaces_it_in_all_shapes_of_its_gene() {
+    let request = SearchRequest {
+        grouping: Grouping::Block,
+        precisions: vec![Precision::Q8_0, Precision::Q5_0, Precision::Q5K],
+        ..fixtures::request()
+    };
+    let bound = |exclusions: &[Exclusion]| {
+        let space = SearchSpace::bound(&request, &Precision::ALL, exclusions).unwrap();
+        let alleles = space
+            .genes
+            .into_iter()
+            .map(|gene| (gene.name, gene.alleles));
+        alleles.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let exclusion = |rows, columns, by: &[Precision]| Exclusion {
+        shape: Shape { rows, columns },
+        precision: Precision::Q5_0,
+        by: by.to_vec(),
+        reason: "slower".to_owned(),
+    };
+    let (all, less) = (
+        vec![Precision::Q8_0, Precision::Q5_0, Precision::Q5K],
+        vec![Precision::Q8_0, Precision::Q5K],
+    );
+    // Attention has one shape, feed-forward two.
+    let by = [Precision::Q5K];
+    let found = bound(&[exclusion(256, 256, &by), exclusion(512, 256, &by)]);
+    assert_eq!(found["blk.0.attention"], less);
+    assert_eq!(found["blk.0.feed_forward"], all);
+    let found = bound(&[exclusion(256, 512, &by), exclusion(512, 256, &by)]);
+    assert_eq!(found["blk.0.feed_forward"], less);
+    // Two that each replace it in one shape do not make one that does in both.
+    let other = [Precision::Q8_0];
+    let found = bound(&[exclusion(256, 512, &by), exclusion(512, 256, &other)]);
+    assert_eq!(found["blk.0.feed_forward"], all);
+    // What cannot be executed in one shape cannot be in the gene.
+    let found = bound(&[exclusion(256, 512, &[])]);
+    assert_eq!(found["blk.1.feed_forward"], less);
+    // An embedding that is only looked up is multiplied with nothing.
+    let found = bound(&[exclusion(320, 256, &by)]);
+    assert_eq!((&found["token_embd"], &found["output"]), (&all, &less));
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod confirmations;
+mod probes;
 mod searches;
 mod tasks;
 
@@ -61,6 +62,11 @@ const CASES: &[(&str, Case)] = cases![
     confirmations::more_budget_puts_confirmations_off,
     confirmations::a_confirmation_that_fails_leaves_the_candidate_as_it_is,
     confirmations::only_a_running_search_confirms_and_only_its_own,
+    probes::a_question_is_asked_once_of_a_profile,
+    probes::a_probe_counts_once_and_reads_back_whole,
+    probes::a_stale_probe_never_ends_a_newer_lease,
+    probes::a_probe_that_fails_too_often_is_given_up_with_the_reason,
+    probes::a_binding_keeps_its_probe_and_what_left_the_space,
 ];
 
 /// Runs every case on a store of its own and reports all that fail.
@@ -94,6 +100,8 @@ fn binding() -> Binding {
         hardware_profile: device.hardware_profile.digest(),
         numerics_class: device.numerics_class,
         precisions: device.precisions,
+        probe: None,
+        exclusions: Vec::new(),
     }
 }
 

@@ -19,12 +19,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitfront_model::{Budget, Digest, HardwareProfile, LeaseToken, Receipt, Registration, Report};
+use bitfront_model::{
+    Budget, Digest, HardwareProfile, LeaseToken, ProbeQuestion, ProbeReport, Receipt, Registration,
+    Report,
+};
 
 pub(crate) use rows::{
-    Binding, Claimant, Claimed, Ending, HeldLease, LeaseEnding, NewCandidate, NewConfirmation,
-    NewSearch, Requeued, Score, ScoreOutcome, StoredCandidate, StoredConfirmation, StoredDevice,
-    StoredMeasurement, StoredSearch, TaskFacts,
+    Binding, Claimant, Claimed, ClaimedProbe, Ending, HeldLease, LeaseEnding, NewCandidate,
+    NewConfirmation, NewSearch, ProbeFacts, Requeued, Score, ScoreOutcome, StoredCandidate,
+    StoredConfirmation, StoredDevice, StoredMeasurement, StoredProbe, StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -118,6 +121,30 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// infeasible one that ends its task also cancels the candidate's queued tasks of the same
     /// purpose. The report must have been checked against [`Self::task`].
     async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError>;
+
+    /// The probe of a hardware profile; one that was never asked for is queued. A failed one stays
+    /// as it is.
+    async fn want_probe(
+        &self,
+        profile: Digest,
+        question: &ProbeQuestion,
+        now_ms: i64,
+    ) -> Result<StoredProbe, StoreError>;
+    /// A probe.
+    async fn probe(&self, probe: i64) -> Result<Option<StoredProbe>, StoreError>;
+    /// The probes of a hardware profile, by number.
+    async fn probes(&self, profile: Digest) -> Result<Vec<StoredProbe>, StoreError>;
+    /// Leases the first queued probe of the claimant's hardware profile.
+    async fn claim_probe(
+        &self,
+        claimant: &Claimant,
+        now_ms: i64,
+    ) -> Result<Option<ClaimedProbe>, StoreError>;
+    /// What a report about a probe's task is checked against; none for a task of a candidate.
+    async fn probe_task(&self, task: i64) -> Result<Option<ProbeFacts>, StoreError>;
+    /// Appends the answer to a probe, once for every idempotency key, and ends its task as
+    /// [`Self::record`] does. The report must have been checked against [`Self::probe_task`].
+    async fn record_probe(&self, report: &ProbeReport, now_ms: i64) -> Result<Receipt, StoreError>;
 }
 
 /// The store did not do as it was asked.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, Digest, LeaseToken, Measurement, ModelSpec, NumericsClass, Plan, Precision,
-    Registration, SearchRequest, SearchState, TaskKind, TaskPurpose, Workload,
+    Budget, Digest, Exclusion, LeaseToken, Measurement, ModelSpec, NumericsClass, Plan, Precision,
+    ProbeQuestion, ProbeStanding, Registration, SearchRequest, SearchState, TaskKind, TaskPurpose,
+    Workload,
 };
 use bitfront_search::space::Genome;
 
@@ -35,6 +36,10 @@ pub(crate) struct Binding {
     pub(crate) numerics_class: NumericsClass,
     /// Everything that the device executes, whatever was asked for.
     pub(crate) precisions: Vec<Precision>,
+    /// The probe that guesses of times are made from; none where it could not be had.
+    pub(crate) probe: Option<i64>,
+    /// What left the space by that probe.
+    pub(crate) exclusions: Vec<Exclusion>,
 }
 
 /// A search as it stands.
@@ -173,6 +178,30 @@ pub(crate) struct Claimed {
     pub(crate) precisions: Vec<Precision>,
     /// Hand-outs that count against the task, this one included.
     pub(crate) attempts: u32,
+}
+
+/// A probe as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredProbe {
+    pub(crate) id: i64,
+    pub(crate) question: ProbeQuestion,
+    pub(crate) standing: ProbeStanding,
+}
+
+/// A probe that was just leased.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ClaimedProbe {
+    pub(crate) token: LeaseToken,
+    pub(crate) question: ProbeQuestion,
+}
+
+/// What the report of a probe is checked against.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ProbeFacts {
+    /// Hand-outs so far.
+    pub(crate) epoch: i64,
+    pub(crate) question: ProbeQuestion,
+    pub(crate) question_digest: Digest,
 }
 
 /// A task that is leased.

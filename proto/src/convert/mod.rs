@@ -14,6 +14,7 @@ mod comparison;
 mod environment;
 mod measurement;
 mod passes;
+mod probe;
 mod request;
 mod spec;
 mod task;

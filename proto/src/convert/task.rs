@@ -40,6 +40,7 @@ impl TryFrom<v1::RegisterRequest> for Registration {
             numerics_class: NumericsClass(wire.numerics_class),
             precisions: words("precisions", &wire.precisions)?,
             agent_version: wire.agent_version,
+            can_probe: wire.can_probe,
         })
     }
 }
@@ -53,6 +54,7 @@ impl From<&Registration> for v1::RegisterRequest {
             numerics_class: registration.numerics_class.0.clone(),
             precisions: names(&registration.precisions),
             agent_version: registration.agent_version.clone(),
+            can_probe: registration.can_probe,
             instance: String::new(),
             again: false,
         }

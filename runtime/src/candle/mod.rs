@@ -24,18 +24,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitfront_model::{
-    Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, Quality, Rival, Subject,
-    TaskPurpose, Workload,
+    Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, ProbeQuestion, Product,
+    Quality, Rival, Subject, TaskPurpose, Workload,
 };
 
-use crate::latency::{self, LatencySettings};
+use crate::latency::{self, LatencySettings, products};
 use crate::memory::Memory;
 use crate::tensor_store::{StoreCounts, TensorStore};
 use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
 pub use decoder::{Decoder, Matrices, Observer, Positions};
 pub use kv_cache::KvCache;
-pub(crate) use matrix::dtype;
+pub(crate) use matrix::{Activations, dtype};
 pub use matrix::{Arithmetic, Matrix};
 use opened::Need;
 pub use opened::OpenSubject;
@@ -421,6 +421,10 @@ impl Runtime for CandleRuntime {
             }
         }
         Ok(timed)
+    }
+
+    fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError> {
+        products::time(question, &self.settings.latency.for_probe())
     }
 }
 

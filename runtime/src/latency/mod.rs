@@ -5,6 +5,7 @@
 
 mod inputs;
 pub mod paired;
+pub(crate) mod products;
 mod stopping;
 mod summary;
 
@@ -70,6 +71,21 @@ impl LatencySettings {
         Self {
             target: 2.0 * self.target,
             most_time: self.most_time / 2,
+            ..self.clone()
+        }
+    }
+
+    /// What a probe is timed by: a fifth of the exactness of what is published, at a fraction
+    /// of the time, since it times every shape in every precision and is to tell apart what differs by
+    /// much.
+    pub fn for_probe(&self) -> Self {
+        Self {
+            warm_up: self.warm_up / 25,
+            warm_up_runs: self.warm_up_runs.min(3),
+            most_warm_up: self.most_warm_up / 50,
+            turn: self.turn / 5,
+            target: 5.0 * self.target,
+            most_time: self.most_time / 25,
             ..self.clone()
         }
     }

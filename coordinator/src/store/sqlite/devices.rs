@@ -21,13 +21,14 @@ pub(super) async fn register(
     .await?;
     Ok(sqlx::query_scalar(
         "INSERT INTO devices (name, profile, numerics_class, precisions, agent_version,
-                              first_seen_at, last_seen_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
+                              first_seen_at, last_seen_at, can_probe)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
          ON CONFLICT (name) DO UPDATE SET
              profile = excluded.profile,
              numerics_class = excluded.numerics_class,
              precisions = excluded.precisions,
              agent_version = excluded.agent_version,
+             can_probe = excluded.can_probe,
              last_seen_at = excluded.last_seen_at
          RETURNING id",
     )
@@ -37,6 +38,7 @@ pub(super) async fn register(
     .bind(joined(&device.precisions))
     .bind(&device.agent_version)
     .bind(now_ms)
+    .bind(device.can_probe)
     .fetch_one(connection)
     .await?)
 }
@@ -62,6 +64,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredD
                     numerics_class: NumericsClass(row.try_get("numerics_class")?),
                     precisions: split("devices.precisions", row.try_get("precisions")?)?,
                     agent_version: row.try_get("agent_version")?,
+                    can_probe: row.try_get("can_probe")?,
                 },
                 first_seen_ms: row.try_get("first_seen_at")?,
                 last_seen_ms: row.try_get("last_seen_at")?,

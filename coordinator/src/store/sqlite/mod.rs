@@ -12,6 +12,7 @@ mod decode;
 mod devices;
 mod measurements;
 mod open;
+mod probes;
 mod searches;
 mod tasks;
 #[cfg(test)]
@@ -23,7 +24,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitfront_model::{Budget, Digest, HardwareProfile, LeaseToken, Receipt, Registration, Report};
+use bitfront_model::{
+    Budget, Digest, HardwareProfile, LeaseToken, ProbeQuestion, ProbeReport, Receipt, Registration,
+    Report,
+};
 use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
 
 use super::*;
@@ -303,5 +307,47 @@ impl Store for SqliteStore {
         write!(self, "record a measurement", |connection| {
             measurements::record(connection, &report, now_ms)
         })
+    }
+
+    async fn want_probe(
+        &self,
+        profile: Digest,
+        question: &ProbeQuestion,
+        now_ms: i64,
+    ) -> Result<StoredProbe, StoreError> {
+        let question = question.clone();
+        write!(self, "queue a probe", |connection| probes::want(
+            connection, profile, &question, now_ms
+        ))
+    }
+
+    async fn probe(&self, probe: i64) -> Result<Option<StoredProbe>, StoreError> {
+        read!(self, "find a probe", probes::one, probe)
+    }
+
+    async fn probes(&self, profile: Digest) -> Result<Vec<StoredProbe>, StoreError> {
+        read!(self, "list probes", probes::of_profile, profile)
+    }
+
+    async fn claim_probe(
+        &self,
+        claimant: &Claimant,
+        now_ms: i64,
+    ) -> Result<Option<ClaimedProbe>, StoreError> {
+        let claimant = claimant.clone();
+        write!(self, "lease a probe", |connection| probes::claim(
+            connection, &claimant, now_ms
+        ))
+    }
+
+    async fn probe_task(&self, task: i64) -> Result<Option<ProbeFacts>, StoreError> {
+        read!(self, "find the task of a probe", probes::facts, task)
+    }
+
+    async fn record_probe(&self, report: &ProbeReport, now_ms: i64) -> Result<Receipt, StoreError> {
+        let report = report.clone();
+        write!(self, "record a probe", |connection| probes::record(
+            connection, &report, now_ms
+        ))
     }
 }

@@ -120,6 +120,11 @@ fn stored(row: &SqliteRow) -> Result<StoredSearch, Failure> {
                 "searches.bound_precisions",
                 row.try_get("bound_precisions")?,
             )?,
+            probe: row.try_get("bound_probe")?,
+            exclusions: match row.try_get::<Option<String>, _>("bound_exclusions")? {
+                Some(text) => parsed("searches.bound_exclusions", &text)?,
+                None => Vec::new(),
+            },
         }),
     };
     let reference_point: Option<String> = row.try_get("reference_point")?;
@@ -156,15 +161,21 @@ pub(super) async fn bind(
     search: i64,
     binding: &Binding,
 ) -> Result<bool, Failure> {
+    let exclusions = match binding.probe {
+        Some(_) => Some(json("the exclusions", &binding.exclusions)?),
+        None => None,
+    };
     let bound = sqlx::query(
         "UPDATE searches
          SET state = 'running', reason = '', bound_profile = ?, bound_class = ?,
-             bound_precisions = ?
+             bound_precisions = ?, bound_probe = ?, bound_exclusions = ?
          WHERE id = ? AND state = 'queued' AND bound_profile IS NULL",
     )
     .bind(binding.hardware_profile.to_string())
     .bind(&binding.numerics_class.0)
     .bind(joined(&binding.precisions))
+    .bind(binding.probe)
+    .bind(exclusions)
     .bind(search)
     .execute(connection)
     .await?;

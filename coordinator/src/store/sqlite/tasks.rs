@@ -132,11 +132,27 @@ pub(super) async fn requeue(
         .await?;
         return Ok(Requeued::Queued);
     }
+    let probe: Option<i64> = sqlx::query_scalar("SELECT probe FROM tasks WHERE id = ?")
+        .bind(token.task)
+        .fetch_one(&mut *connection)
+        .await?;
+    if probe.is_some() {
+        fail(connection, token).await?;
+        return Ok(Requeued::Failed);
+    }
     abandon(connection, token, attempts, &ending.reason, now_ms).await?;
     Ok(Requeued::Failed)
 }
 
-/// Gives a task up. The strategy learns of it as it learns of everything, by a measurement.
+async fn fail(connection: &mut SqliteConnection, token: LeaseToken) -> Result<(), Failure> {
+    sqlx::query("UPDATE tasks SET state = 'failed' WHERE id = ?")
+        .bind(token.task)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Gives a candidate's task up. The strategy learns of it as it learns of everything, by a measurement.
 async fn abandon(
     connection: &mut SqliteConnection,
     token: LeaseToken,
@@ -144,10 +160,7 @@ async fn abandon(
     reason: &str,
     now_ms: i64,
 ) -> Result<(), Failure> {
-    sqlx::query("UPDATE tasks SET state = 'failed' WHERE id = ?")
-        .bind(token.task)
-        .execute(&mut *connection)
-        .await?;
+    fail(connection, token).await?;
     let measurement = Measurement {
         outcome: Outcome::Infeasible {
             reason: format!("given up after {attempts} attempts, the last one: {reason}"),

@@ -1,0 +1,270 @@
+//! What `bitfront devices NAME` shows: how long every product takes, and what is not worth
+//! searching for.
+
+use bitfront_model::{
+    DeviceProbe, Interval, Precision, Probe, ProbeStanding, ProbedDevice, ProductTime, Shape,
+};
+
+use crate::figures::{self, three_digits};
+use crate::listing::{Cell, Column, Listing};
+
+/// What is said beside the table: what is missing from it, and why precisions left.
+pub(super) fn talk(device: &ProbedDevice) -> Vec<String> {
+    let registration = &device.device.registration;
+    let name = &registration.device;
+    if device.probes.is_empty() {
+        return vec![match registration.can_probe {
+            true => format!(
+                "device `{name}` was never probed: the next search that is bound to it does that \
+                 first, so start one with `bitfront run` or `bitfront submit`"
+            ),
+            false => format!(
+                "device `{name}` was never probed, since its agent ({}) does not understand \
+                 probes: start it with this version of bitfront",
+                registration.agent_version
+            ),
+        }];
+    }
+    let mut lines = Vec::new();
+    for probe in &device.probes {
+        let number = probe.probe;
+        match &probe.standing {
+            ProbeStanding::Pending => lines.push(format!("probe {number} is not done yet")),
+            ProbeStanding::Failed { reason } => lines.push(format!(
+                "probe {number} was given up, and searches go on without it: {reason}"
+            )),
+            ProbeStanding::Done(answer) => lines.push(about(probe, answer)),
+        }
+    }
+    lines
+}
+
+fn about(probe: &DeviceProbe, answer: &Probe) -> String {
+    format!(
+        "probe {}: products with 1 and {} rows of activations, timed in {}; {} of {} leave the \
+         space of a search over all precisions",
+        probe.probe,
+        probe.question.many_rows,
+        figures::nanoseconds(answer.duration_ns as f64),
+        probe.excluded.len(),
+        answer.products.len(),
+    )
+}
+
+/// A row for every product.
+pub(super) fn listing(device: &ProbedDevice) -> Listing {
+    let mut listing = Listing::new(&[
+        Column::for_programs("probe"),
+        Column::text("shape", "shape").for_people(),
+        Column::for_programs("rows"),
+        Column::for_programs("columns"),
+        Column::text("precision", "precision"),
+        Column::number("bytes", "size"),
+        Column::number("one_row", "one row").for_people(),
+        Column::for_programs("one_row_ns"),
+        Column::for_programs("one_row_low_ns"),
+        Column::for_programs("one_row_high_ns"),
+        Column::number("many_rows", "many rows").for_people(),
+        Column::for_programs("activation_rows"),
+        Column::for_programs("many_rows_ns"),
+        Column::for_programs("many_rows_low_ns"),
+        Column::for_programs("many_rows_high_ns"),
+        Column::for_programs("noisy"),
+        Column::for_programs("replaced_by"),
+        Column::text("left_the_space", "left the space"),
+    ]);
+    for probe in &device.probes {
+        if let ProbeStanding::Done(answer) = &probe.standing {
+            for product in &answer.products {
+                let row = row(probe, product.shape, product.precision, product.times());
+                listing.row(row);
+            }
+        }
+    }
+    listing
+}
+
+fn row(
+    probe: &DeviceProbe,
+    shape: Shape,
+    precision: Precision,
+    times: Option<(&ProductTime, &ProductTime)>,
+) -> Vec<Cell> {
+    let bytes = precision.bytes(shape.rows, shape.columns);
+    let excluded = probe
+        .excluded
+        .iter()
+        .find(|it| it.shape == shape && it.precision == precision);
+    let (one_row, many_rows) = times.unzip();
+    let noisy = times.map(|(one_row, many_rows)| one_row.noisy || many_rows.noisy);
+    let by = excluded.map(|it| {
+        let names = it.by.iter().map(|precision| precision.name());
+        names.collect::<Vec<_>>().join(" ")
+    });
+    let mut cells = vec![
+        Cell::plain(probe.probe),
+        Cell::people(shape.to_string()),
+        Cell::plain(shape.rows),
+        Cell::plain(shape.columns),
+        Cell::plain(precision.name()),
+        bytes.map_or_else(Cell::empty, |bytes| Cell::new(figures::bytes(bytes), bytes)),
+    ];
+    cells.extend(time(one_row));
+    let [text, figures @ ..] = time(many_rows);
+    cells.extend([text, Cell::plain(probe.question.many_rows)]);
+    cells.extend(figures);
+    cells.push(noisy.into());
+    cells.push(by.into());
+    cells.push(match excluded {
+        Some(excluded) => Cell::plain(excluded.reason.as_str()),
+        None => Cell::new("", serde_json::Value::Null),
+    });
+    cells
+}
+
+/// A time for people, and as figure, lower and upper end for programs.
+fn time(time: Option<&ProductTime>) -> [Cell; 4] {
+    let Some(time) = time else {
+        return [(); 4].map(|()| Cell::empty());
+    };
+    let Interval { low, high, .. } = time.interval;
+    let half = (high - low) / 2.0 / time.median_ns * 100.0;
+    let noisy = if time.noisy { ", noisy" } else { "" };
+    let text = format!(
+        "{} ±{} %{noisy}",
+        figures::nanoseconds(time.median_ns),
+        three_digits(half)
+    );
+    let [median, low, high] = [time.median_ns, low, high].map(Cell::plain);
+    [Cell::people(text), median, low, high]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bitfront_model::{
+        Device, Environment, Exclusion, NumericsClass, ProbeQuestion, Product, ProductResult,
+        Registration,
+    };
+
+    use super::*;
+    use crate::args::Format;
+    use crate::testing::{NOON_MS, hardware};
+
+    fn device(probes: Vec<DeviceProbe>, can_probe: bool) -> ProbedDevice {
+        ProbedDevice {
+            device: Device {
+                device_id: 1,
+                registration: Registration {
+                    device: "laptop".into(),
+                    hardware_profile: hardware(),
+                    numerics_class: NumericsClass("candle/0.11.0/cpu/avx2".into()),
+                    precisions: vec![Precision::Q8_0, Precision::Q4K],
+                    agent_version: "0.1.0".into(),
+                    can_probe,
+                },
+                first_seen_ms: NOON_MS,
+                last_seen_ms: NOON_MS,
+                measurements: 0,
+                serving: true,
+            },
+            probes,
+        }
+    }
+
+    fn product(precision: Precision, one_row: f64, noisy: bool) -> Product {
+        let time = |median_ns: f64| {
+            let around = |value: f64| Interval {
+                low: value * 0.98,
+                high: value * 1.02,
+                confidence: 0.95,
+            };
+            ProductTime {
+                median_ns,
+                interval: around(median_ns),
+                ratio: 1.0,
+                ratio_interval: around(1.0),
+                samples_ns: vec![median_ns as u64],
+                warm_up_ns: 1,
+                noisy,
+            }
+        };
+        Product {
+            shape: shape(),
+            precision,
+            result: ProductResult::Timed {
+                one_row: time(one_row),
+                many_rows: time(100.0 * one_row),
+            },
+        }
+    }
+
+    fn shape() -> Shape {
+        Shape {
+            rows: 512,
+            columns: 256,
+        }
+    }
+
+    fn probe(standing: ProbeStanding) -> DeviceProbe {
+        DeviceProbe {
+            probe: 3,
+            question: ProbeQuestion {
+                shapes: vec![shape()],
+                precisions: vec![Precision::Q8_0, Precision::Q5_0, Precision::Q4K],
+                many_rows: 128,
+            },
+            standing,
+            excluded: vec![Exclusion {
+                shape: shape(),
+                precision: Precision::Q5_0,
+                by: vec![Precision::Q5K],
+                reason: "q5_k is no larger, no less accurate, and no slower".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_product_is_a_row_and_what_left_says_why() {
+        let mut products = vec![
+            product(Precision::Q8_0, 20_500.0, false),
+            product(Precision::Q5_0, 91_000.0, true),
+        ];
+        products.push(Product {
+            result: ProductResult::Infeasible {
+                reason: "no kernel".into(),
+            },
+            ..product(Precision::Q4K, 1.0, false)
+        });
+        let probed = device(
+            vec![probe(ProbeStanding::Done(Probe {
+                products,
+                environment: Environment::default(),
+                duration_ns: 2_100_000_000,
+            }))],
+            true,
+        );
+        insta::assert_snapshot!(listing(&probed).render(Format::Table, 140).unwrap());
+        insta::assert_snapshot!(listing(&probed).render(Format::Csv, 140).unwrap());
+        insta::assert_snapshot!(talk(&probed).join("\n"));
+    }
+
+    #[test]
+    fn a_device_without_a_probe_says_so_and_what_to_do() {
+        let never = talk(&device(Vec::new(), true)).join("");
+        assert!(never.contains("`laptop` was never probed") && never.contains("bitfront run"));
+        let old = talk(&device(Vec::new(), false)).join("");
+        assert!(
+            old.contains("0.1.0") && old.contains("this version"),
+            "{old}"
+        );
+        let waiting = talk(&device(vec![probe(ProbeStanding::Pending)], true)).join("");
+        assert!(waiting.contains("probe 3 is not done yet"), "{waiting}");
+        let reason = "no memory".into();
+        let failed = talk(&device(vec![probe(ProbeStanding::Failed { reason })], true)).join("");
+        assert!(
+            failed.contains("given up") && failed.contains("no memory"),
+            "{failed}"
+        );
+    }
+}
