@@ -67,12 +67,12 @@ impl Work {
 }
 
 /// What is to be reported.
-enum Finished {
-    Measurement(Report),
-    Probe(ProbeReport),
+enum Finished<'a> {
+    Measurement(&'a Report),
+    Probe(&'a ProbeReport),
 }
 
-impl Finished {
+impl Finished<'_> {
     fn named(&self) -> (LeaseToken, String) {
         match self {
             Self::Measurement(report) => (report.token, report.idempotency_key.clone()),
@@ -237,7 +237,7 @@ impl Duty {
             Ok(Ok((products, duration))) => {
                 let probe = Probe {
                     products,
-                    environment: readings.finish(&self.host),
+                    environment: readings.finish(&self.host, &self.worker.pinning),
                     duration_ns: nanoseconds(duration),
                 };
                 let report = ProbeReport {
@@ -246,7 +246,7 @@ impl Duty {
                     question_digest,
                     probe,
                 };
-                Ok(self.deliver(Finished::Probe(report)).await)
+                Ok(self.deliver(Finished::Probe(&report)).await)
             }
             Ok(Err(failure)) => {
                 let reason = failure.to_string();
@@ -293,7 +293,7 @@ impl Duty {
                     plan_digest,
                     measurement,
                 };
-                self.deliver(Finished::Measurement(report)).await
+                self.deliver(Finished::Measurement(&report)).await
             }
             Err(TaskFailure::Busy(busy)) => {
                 let reason = busy.to_string();
@@ -321,7 +321,7 @@ impl Duty {
 
     /// Sends a report until the coordinator has said what becomes of it. The key stays the same,
     /// so it does not matter which of the calls were heard.
-    async fn deliver(&mut self, finished: Finished) -> Done {
+    async fn deliver(&mut self, finished: Finished<'_>) -> Done {
         let (token, key) = finished.named();
         let mut backoff = self.backoff();
         let grace = self.patience.shutdown;
@@ -374,7 +374,7 @@ impl Duty {
         Done::Stopped
     }
 
-    async fn send(&mut self, finished: &Finished) -> Result<Receipt, CallError> {
+    async fn send(&mut self, finished: &Finished<'_>) -> Result<Receipt, CallError> {
         match finished {
             Finished::Measurement(report) => self.client.report(report).await,
             Finished::Probe(report) => self.client.report_probe(report).await,

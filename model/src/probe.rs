@@ -284,7 +284,7 @@ pub enum ProbeStanding {
     /// A device makes it, or will.
     Pending,
     /// It is known.
-    Done(Probe),
+    Done(Box<Probe>),
     /// It was given up after too many attempts; searches go on without it.
     Failed {
         /// How the last attempt ended.

@@ -74,7 +74,7 @@ fn probe() -> Probe {
 fn device() -> ProbedDevice {
     let standings = [
         ProbeStanding::Pending,
-        ProbeStanding::Done(probe()),
+        ProbeStanding::Done(Box::new(probe())),
         ProbeStanding::Failed {
             reason: "gone".to_owned(),
         },
@@ -89,6 +89,7 @@ fn device() -> ProbedDevice {
                     cpu_architecture: "x86_64".to_owned(),
                     isa_features: Vec::new(),
                     cores: 1,
+                    placement: None,
                     gpu: None,
                     driver: None,
                     runtime: "candle".to_owned(),

@@ -237,11 +237,11 @@ mod tests {
             ..product(Precision::Q4K, 1.0, false)
         });
         let probed = device(
-            vec![probe(ProbeStanding::Done(Probe {
+            vec![probe(ProbeStanding::Done(Box::new(Probe {
                 products,
                 environment: Environment::default(),
                 duration_ns: 2_100_000_000,
-            }))],
+            })))],
             true,
         );
         insta::assert_snapshot!(listing(&probed).render(Format::Table, 140).unwrap());

@@ -154,7 +154,7 @@ impl Hands {
                 _ => return Ok(Err(ReplayError::NoProbe { probe: number })),
             }
         }
-        Ok(Running::new(stored, binding, probe.as_ref()))
+        Ok(Running::new(stored, binding, probe.as_deref()))
     }
 
     /// Binds a queued search to the first device that suits it once that is probed, or says what

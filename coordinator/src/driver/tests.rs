@@ -751,7 +751,10 @@ async fn a_second_search_over_the_same_shapes_waits_for_no_probe() {
     until(&bench, second, |stored| stored.binding.is_some()).await;
     let device = query::device(&bench.world, "one").await.unwrap();
     assert_eq!(device.probes.len(), 1);
-    assert_eq!(device.probes[0].standing, ProbeStanding::Done(report.probe));
+    assert_eq!(
+        device.probes[0].standing,
+        ProbeStanding::Done(Box::new(report.probe))
+    );
     assert!(!device.probes[0].excluded.is_empty());
     let unknown = query::device(&bench.world, "two")
         .await

@@ -139,7 +139,7 @@ impl TryFrom<v1::Probe> for Probe {
     fn try_from(wire: v1::Probe) -> Result<Self, Self::Error> {
         Ok(Self {
             products: messages("products", wire.products)?,
-            environment: present("environment", wire.environment)?.into(),
+            environment: message("environment", wire.environment)?,
             duration_ns: wire.duration_ns,
         })
     }
@@ -237,7 +237,9 @@ impl TryFrom<v1::DeviceProbe> for DeviceProbe {
     fn try_from(wire: v1::DeviceProbe) -> Result<Self, Self::Error> {
         let standing = match present("standing", wire.standing)? {
             WireStanding::Pending(v1::ProbePending {}) => ProbeStanding::Pending,
-            WireStanding::Done(probe) => ProbeStanding::Done(message("done", Some(probe))?),
+            WireStanding::Done(probe) => {
+                ProbeStanding::Done(Box::new(message("done", Some(probe))?))
+            }
             WireStanding::Failed(failed) => ProbeStanding::Failed {
                 reason: failed.reason,
             },
@@ -255,7 +257,7 @@ impl From<&DeviceProbe> for v1::DeviceProbe {
     fn from(probe: &DeviceProbe) -> Self {
         let standing = match &probe.standing {
             ProbeStanding::Pending => WireStanding::Pending(v1::ProbePending {}),
-            ProbeStanding::Done(probe) => WireStanding::Done(probe.into()),
+            ProbeStanding::Done(probe) => WireStanding::Done(probe.as_ref().into()),
             ProbeStanding::Failed { reason } => WireStanding::Failed(v1::ProbeFailed {
                 reason: reason.clone(),
             }),

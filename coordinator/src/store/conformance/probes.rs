@@ -70,7 +70,10 @@ pub(super) async fn a_probe_counts_once_and_reads_back_whole(store: Arc<dyn Stor
     assert_eq!(record().await, Receipt::AlreadyReported);
     let known = want(&store).await;
     assert_eq!(known.id, wanted.id);
-    assert_eq!(known.standing, ProbeStanding::Done(report.probe.clone()));
+    assert_eq!(
+        known.standing,
+        ProbeStanding::Done(Box::new(report.probe.clone()))
+    );
     assert_eq!(claim_probe(&store, device).await, None);
     assert_eq!(store.leased().await.unwrap(), []);
     // The key of one probe is no key of another.

@@ -79,7 +79,7 @@ fn stored(row: &SqliteRow) -> Result<StoredProbe, Failure> {
     let payload: Option<String> = row.try_get("payload")?;
     let standing = match (state.as_str(), payload) {
         ("queued" | "leased", _) => ProbeStanding::Pending,
-        ("done", Some(payload)) => ProbeStanding::Done(parsed(&what, &payload)?),
+        ("done", Some(payload)) => ProbeStanding::Done(Box::new(parsed(&what, &payload)?)),
         ("failed", _) => ProbeStanding::Failed {
             reason: row
                 .try_get::<Option<String>, _>("ending")?
