@@ -5,9 +5,7 @@
 //! [`Precision::rounding_error`]). The other one stays itself, so nothing that leaves is without a
 //! replacement, and the smallest plan is no larger than before.
 
-use bitfront_model::{
-    Exclusion, Interval, Precision, Probe, Product, ProductResult, ProductTime, Shape,
-};
+use bitfront_model::{Exclusion, Precision, Probe, Product, ProductResult, ProductTime, Shape};
 
 /// What leaves the space of a search over some precisions, by shape and precision as in the probe.
 pub(crate) fn exclusions(probe: &Probe, precisions: &[Precision]) -> Vec<Exclusion> {
@@ -77,11 +75,15 @@ fn replaces(rival: &Product, product: &Product) -> bool {
         && no_slower(theirs.1, ours.1)
 }
 
-/// True where the times show no sign of the first being slower. One whose interval stayed wide
-/// shows nothing either way, so it replaces nothing and is not replaced.
+/// True where the times show no sign of the first being slower: its interval reaches down to the
+/// second's. A wide interval reaches far and shows little, so where one is noisy the first must lie
+/// wholly below.
 fn no_slower(first: &ProductTime, second: &ProductTime) -> bool {
-    let overlap = |first: Interval, second: Interval| first.low <= second.high;
-    !first.noisy && !second.noisy && overlap(first.ratio_interval, second.ratio_interval)
+    let (theirs, ours) = (first.ratio_interval, second.ratio_interval);
+    match first.noisy || second.noisy {
+        true => theirs.high <= ours.low,
+        false => theirs.low <= ours.high,
+    }
 }
 
 fn bytes(shape: Shape, precision: Precision) -> u64 {
@@ -171,15 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_noisy_time_excludes_nothing() {
-        assert_eq!(
-            replacing_q5_0(|product| timed(product).0.noisy = true),
-            None
-        );
-        assert_eq!(
-            replacing_q5_0(|product| timed(product).1.noisy = true),
-            None
-        );
+    fn a_noisy_time_counts_only_where_it_lies_apart() {
+        let noisy = |time: &mut ProductTime| time.noisy = true;
+        assert!(replacing_q5_0(|product| noisy(timed(product).0)).is_some());
+        // As fast as q5_k, which has as many bytes.
+        let alike = |product: &mut Product| {
+            let bytes = bytes(product.shape, product.precision) as f64;
+            *timed(product).0 = fixtures::product_time(1000.0 + bytes);
+        };
+        assert!(replacing_q5_0(alike).is_some());
+        let alike_and_noisy = |product: &mut Product| {
+            alike(product);
+            noisy(timed(product).0);
+        };
+        assert_eq!(replacing_q5_0(alike_and_noisy), None);
     }
 
     #[test]

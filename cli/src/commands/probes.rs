@@ -69,6 +69,12 @@ pub(super) fn listing(device: &ProbedDevice) -> Listing {
         Column::for_programs("many_rows_ns"),
         Column::for_programs("many_rows_low_ns"),
         Column::for_programs("many_rows_high_ns"),
+        Column::for_programs("one_row_ratio"),
+        Column::for_programs("one_row_ratio_low"),
+        Column::for_programs("one_row_ratio_high"),
+        Column::for_programs("many_rows_ratio"),
+        Column::for_programs("many_rows_ratio_low"),
+        Column::for_programs("many_rows_ratio_high"),
         Column::for_programs("noisy"),
         Column::for_programs("replaced_by"),
         Column::text("left_the_space", "left the space"),
@@ -113,6 +119,8 @@ fn row(
     let [text, figures @ ..] = time(many_rows);
     cells.extend([text, Cell::plain(probe.question.many_rows)]);
     cells.extend(figures);
+    cells.extend(ratio(one_row));
+    cells.extend(ratio(many_rows));
     cells.push(noisy.into());
     cells.push(by.into());
     cells.push(match excluded {
@@ -122,13 +130,14 @@ fn row(
     cells
 }
 
-/// A time for people, and as figure, lower and upper end for programs.
+/// A time for people with the error of its ratio to the anchor, and as figure, lower and upper end for programs.
 fn time(time: Option<&ProductTime>) -> [Cell; 4] {
     let Some(time) = time else {
         return [(); 4].map(|()| Cell::empty());
     };
     let Interval { low, high, .. } = time.interval;
-    let half = (high - low) / 2.0 / time.median_ns * 100.0;
+    // The anchor's own error is common to all products of a shape, which are compared without it.
+    let half = (time.ratio_interval.high - time.ratio_interval.low) / 2.0 / time.ratio * 100.0;
     let noisy = if time.noisy { ", noisy" } else { "" };
     let text = format!(
         "{} ±{} %{noisy}",
@@ -137,6 +146,21 @@ fn time(time: Option<&ProductTime>) -> [Cell; 4] {
     );
     let [median, low, high] = [time.median_ns, low, high].map(Cell::plain);
     [Cell::people(text), median, low, high]
+}
+
+/// A time through the anchor's: figure, lower and upper end.
+fn ratio(time: Option<&ProductTime>) -> [Cell; 3] {
+    let figures = time.map(|time| {
+        (
+            time.ratio,
+            time.ratio_interval.low,
+            time.ratio_interval.high,
+        )
+    });
+    match figures {
+        Some((ratio, low, high)) => [ratio, low, high].map(Cell::plain),
+        None => [(); 3].map(|()| Cell::empty()),
+    }
 }
 
 #[cfg(test)]
