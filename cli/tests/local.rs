@@ -219,6 +219,21 @@ fn a_search_runs_over_the_network() {
     let watched = ask(&["watch", &search]);
     assert!(watched.stderr.contains("is done"), "{}", watched.stderr);
     assert!(ask(&["devices"]).stdout.contains("bench"));
+    // The search was bound once its device was probed.
+    let probed = ask(&["devices", "bench", "--format", "json"]);
+    let products: serde_json::Value = serde_json::from_str(&probed.stdout).unwrap();
+    let products = products.as_array().unwrap();
+    assert!(products.len() > 13, "{}", probed.stdout);
+    let times = products.iter().map(|product| &product["one_row_ns"]);
+    assert!(times.into_iter().all(|time| time.as_f64().unwrap() > 0.0));
+    assert!(probed.stderr.contains("probe 1:"), "{}", probed.stderr);
+    let unknown = bitfront(["devices", "nobody", "--coordinator", &url]).finish();
+    assert_ne!(unknown.code, Some(0));
+    assert!(
+        unknown.stderr.contains("`nobody`") && unknown.stderr.contains("known are bench"),
+        "{}",
+        unknown.stderr
+    );
     let front = ask(&["front", &search, "--device", "bench", "--format", "csv"]).stdout;
     assert!(
         front.contains("Q4_K_M") && front.contains(",bench,"),
