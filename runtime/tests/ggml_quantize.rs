@@ -5,12 +5,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::borrow::Cow;
+mod dequantized;
 
 use bitfront_model::Precision;
 use bitfront_runtime::ggml_quantize::{QuantizeError, quantize};
-use candle_core::Device;
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use dequantized::dequantize;
 
 const ROWS: usize = 16;
 const COLUMNS: usize = 512;
@@ -162,28 +161,6 @@ fn bytes_are_those_of_llama_cpp() {
     );
 }
 
-fn dequantize(precision: Precision, bytes: &[u8], columns: usize) -> Vec<f32> {
-    let dtype = match precision {
-        Precision::F32 => GgmlDType::F32,
-        Precision::F16 => GgmlDType::F16,
-        Precision::Bf16 => GgmlDType::BF16,
-        Precision::Q8_0 => GgmlDType::Q8_0,
-        Precision::Q6K => GgmlDType::Q6K,
-        Precision::Q5_1 => GgmlDType::Q5_1,
-        Precision::Q5_0 => GgmlDType::Q5_0,
-        Precision::Q5K => GgmlDType::Q5K,
-        Precision::Q4_1 => GgmlDType::Q4_1,
-        Precision::Q4_0 => GgmlDType::Q4_0,
-        Precision::Q4K => GgmlDType::Q4K,
-        Precision::Q3K => GgmlDType::Q3K,
-        Precision::Q2K => GgmlDType::Q2K,
-    };
-    let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype).unwrap();
-    let tensor = QTensor::new(storage, (ROWS, columns)).unwrap();
-    let values = tensor.dequantize(&Device::Cpu).unwrap();
-    values.flatten_all().unwrap().to_vec1().unwrap()
-}
-
 /// `√(Σ w·error² / Σ w·weight²)`, with equal `w` where there is no imatrix.
 fn relative_error(case: &Case, entries: Option<&[f32]>, values: &[f32]) -> f64 {
     let (mut error, mut norm) = (0.0, 0.0);
@@ -220,7 +197,7 @@ fn errors_stay_within_each_precisions_bound() {
     for (precision, bound, factor) in bounds {
         let values = |importance| {
             let bytes = quantize(precision, &case.weights, COLUMNS, importance).unwrap();
-            dequantize(precision, &bytes, COLUMNS)
+            dequantize(precision, &bytes, (ROWS, COLUMNS))
         };
         let (plain, weighted) = (values(None), values(entries));
         let error = relative_error(&case, None, &plain);

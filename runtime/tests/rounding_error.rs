@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::borrow::Cow;
+mod dequantized;
 
 use bitfront_model::Precision;
 use bitfront_runtime::ggml_quantize::quantize;
-use candle_core::Device;
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use half::{bf16, f16};
+use dequantized::dequantize;
 
 const ROWS: usize = 64;
 const COLUMNS: usize = 1024;
@@ -18,7 +16,8 @@ fn rounding_errors_are_those_of_the_quantizers() {
     let weights = normal(ROWS * COLUMNS);
     let mut failures = Vec::new();
     for precision in Precision::ALL {
-        let rounded = round(precision, &weights);
+        let bytes = quantize(precision, &weights, COLUMNS, None).unwrap();
+        let rounded = dequantize(precision, &bytes, (ROWS, COLUMNS));
         let errors = weights.iter().zip(&rounded);
         let errors: f64 = errors
             .map(|(exact, rounded)| f64::from(exact - rounded).powi(2))
@@ -45,38 +44,4 @@ fn normal(count: usize) -> Vec<f32> {
         (radius * (std::f64::consts::TAU * random.f64()).cos()) as f32
     };
     (0..count).map(|_| draw()).collect()
-}
-
-/// The weights as they are read back.
-fn round(precision: Precision, weights: &[f32]) -> Vec<f32> {
-    let dtype = match precision {
-        Precision::F32 => return weights.to_vec(),
-        Precision::F16 => {
-            return weights
-                .iter()
-                .map(|&it| f16::from_f32(it).to_f32())
-                .collect();
-        }
-        Precision::Bf16 => {
-            return weights
-                .iter()
-                .map(|&it| bf16::from_f32(it).to_f32())
-                .collect();
-        }
-        Precision::Q8_0 => GgmlDType::Q8_0,
-        Precision::Q6K => GgmlDType::Q6K,
-        Precision::Q5_1 => GgmlDType::Q5_1,
-        Precision::Q5_0 => GgmlDType::Q5_0,
-        Precision::Q5K => GgmlDType::Q5K,
-        Precision::Q4_1 => GgmlDType::Q4_1,
-        Precision::Q4_0 => GgmlDType::Q4_0,
-        Precision::Q4K => GgmlDType::Q4K,
-        Precision::Q3K => GgmlDType::Q3K,
-        Precision::Q2K => GgmlDType::Q2K,
-    };
-    let bytes = quantize(precision, weights, COLUMNS, None).unwrap();
-    let storage = QStorage::from_data(Cow::Owned(bytes), &Device::Cpu, dtype).unwrap();
-    let tensor = QTensor::new(storage, (ROWS, COLUMNS)).unwrap();
-    let read = tensor.dequantize(&Device::Cpu).unwrap();
-    read.flatten_all().unwrap().to_vec1().unwrap()
 }
