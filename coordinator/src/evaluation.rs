@@ -1,5 +1,7 @@
 //! From measurements to what a strategy is told and a front is made of.
 
+use std::collections::HashMap;
+
 use bitfront_model::{Limits, Objective};
 use bitfront_search::event::Evaluation;
 
@@ -56,6 +58,23 @@ pub(crate) struct Figures {
     /// The divergence is what some windows let expect of all: scoring stopped, since the candidate
     /// is dominated.
     pub(crate) stopped: bool,
+}
+
+/// What is known of candidates by their scores, in the order of the candidates. Scores of others are
+/// passed over.
+pub(crate) fn figures(candidates: &[StoredCandidate], scores: &[Score]) -> Vec<Figures> {
+    let mut figures: Vec<_> = candidates.iter().map(Figures::of).collect();
+    let positions: HashMap<_, _> = candidates
+        .iter()
+        .enumerate()
+        .map(|(position, candidate)| (candidate.id, position))
+        .collect();
+    for score in scores {
+        if let Some(&position) = positions.get(&score.candidate) {
+            figures[position].add(score);
+        }
+    }
+    figures
 }
 
 impl Figures {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bitfront_model::{Objective, Outcome, Rival, SearchRequest, TaskPurpose};
 
-use crate::evaluation::{Figures, limited};
+use crate::evaluation::{self, Figures, limited};
 use crate::store::{Claimed, Store, StoreError, StoredSearch};
 
 /// The rival of a candidate whose quality is about to be measured: of the measured ones that are no
@@ -34,15 +34,8 @@ pub(crate) async fn of(
     if is_baseline {
         return Ok(None);
     }
-    let mut figures: HashMap<_, _> = candidates
-        .iter()
-        .map(|candidate| (candidate.id, Figures::of(candidate)))
-        .collect();
-    for score in &scores {
-        if let Some(figures) = figures.get_mut(&score.candidate) {
-            figures.add(score);
-        }
-    }
+    let figures = evaluation::figures(&candidates, &scores);
+    let figures = candidates.iter().map(|it| it.id).zip(figures).collect();
     let Some(rival) = choose(request, &figures, claimed.candidate) else {
         return Ok(None);
     };

@@ -1,14 +1,12 @@
 //! The candidates of one search beside each other: front, knee, hypervolume.
 
-use std::collections::HashMap;
-
 use bitfront_model::{Limits, Objective, SearchState};
 use bitfront_search::front::{knee, non_dominated};
 use bitfront_search::hypervolume::hypervolume;
 
 use super::confirmation::Confirmed;
 use crate::error::ServiceError;
-use crate::evaluation::Figures;
+use crate::evaluation::{self, Figures};
 use crate::store::{StoredCandidate, StoredSearch};
 use crate::world::World;
 
@@ -32,17 +30,7 @@ impl Standing {
         // Measurements first: one whose candidate is not known would be a contradiction.
         let scores = world.store.scores(search.id, 0).await?;
         let candidates = world.store.candidates(search.id, 0).await?;
-        let mut figures: Vec<_> = candidates.iter().map(Figures::of).collect();
-        let positions: HashMap<_, _> = candidates
-            .iter()
-            .enumerate()
-            .map(|(position, candidate)| (candidate.id, position))
-            .collect();
-        for score in &scores {
-            if let Some(&position) = positions.get(&score.candidate) {
-                figures[position].add(score);
-            }
-        }
+        let figures = evaluation::figures(&candidates, &scores);
         let mut standing = Self::from(search, candidates, figures);
         if search.state == SearchState::Done {
             let confirmations = world.store.confirmations(search.id).await?;
