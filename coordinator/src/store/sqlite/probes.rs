@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::decode::{corrupt, json, milliseconds, parsed, word};
-use super::{Claimant, ClaimedProbe, Failure, ProbeFacts, StoreError, StoredProbe, devices};
+use super::{Claimant, ClaimedProbe, Failure, ProbeFacts, StoreError, StoredProbe, devices, tasks};
 
 /// The columns of [`stored`].
 const STORED: &str = "SELECT p.id, p.profile, p.question, t.state, a.payload,
@@ -114,20 +114,14 @@ pub(super) async fn claim(
     let Some((task, epoch, probe)) = claimed else {
         return Ok(None);
     };
-    sqlx::query("INSERT INTO leases (task, epoch, device, leased_at) VALUES (?, ?, ?, ?)")
-        .bind(task)
-        .bind(epoch)
-        .bind(claimant.device)
-        .bind(now_ms)
-        .execute(&mut *connection)
-        .await?;
-    devices::seen(connection, claimant.device, now_ms).await?;
+    let token = LeaseToken { task, epoch };
+    tasks::hand_out(connection, token, claimant.device, now_ms).await?;
     let question: String = sqlx::query_scalar("SELECT question FROM probes WHERE id = ?")
         .bind(probe)
         .fetch_one(connection)
         .await?;
     Ok(Some(ClaimedProbe {
-        token: LeaseToken { task, epoch },
+        token,
         question: parsed(&format!("probe {probe}"), &question)?,
     }))
 }

@@ -52,14 +52,8 @@ pub(super) async fn claim(
     let Some((task, epoch)) = claimed else {
         return Ok(None);
     };
-    sqlx::query("INSERT INTO leases (task, epoch, device, leased_at) VALUES (?, ?, ?, ?)")
-        .bind(task)
-        .bind(epoch)
-        .bind(claimant.device)
-        .bind(now_ms)
-        .execute(&mut *connection)
-        .await?;
-    devices::seen(connection, claimant.device, now_ms).await?;
+    let token = LeaseToken { task, epoch };
+    hand_out(connection, token, claimant.device, now_ms).await?;
     let row = sqlx::query(
         "SELECT c.search, c.id AS candidate, c.plan, t.kind, t.purpose, t.attempts
          FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = ?",
@@ -68,7 +62,7 @@ pub(super) async fn claim(
     .fetch_one(connection)
     .await?;
     Ok(Some(Claimed {
-        token: LeaseToken { task, epoch },
+        token,
         search: row.try_get("search")?,
         candidate: row.try_get("candidate")?,
         kind: word(&row, "kind")?,
@@ -76,6 +70,23 @@ pub(super) async fn claim(
         precisions: split("candidates.plan", row.try_get("plan")?)?,
         attempts: row.try_get("attempts")?,
     }))
+}
+
+/// Writes down that a device holds a task.
+pub(super) async fn hand_out(
+    connection: &mut SqliteConnection,
+    token: LeaseToken,
+    device: i64,
+    now_ms: i64,
+) -> Result<(), Failure> {
+    sqlx::query("INSERT INTO leases (task, epoch, device, leased_at) VALUES (?, ?, ?, ?)")
+        .bind(token.task)
+        .bind(token.epoch)
+        .bind(device)
+        .bind(now_ms)
+        .execute(&mut *connection)
+        .await?;
+    devices::seen(connection, device, now_ms).await
 }
 
 pub(super) async fn leased(connection: &mut SqliteConnection) -> Result<Vec<HeldLease>, Failure> {
