@@ -396,9 +396,10 @@ fn stages(front: &Front) -> Option<String> {
     let scored: usize = qualities().map(|quality| quality.kld_windows.len()).sum();
     let all = front.status.request.subject.data.evaluation_windows as usize * qualities().count();
     Some(format!(
-        "{stopped} of {} candidates were given up early, losing more than another that is no \
+        "{stopped} of {} candidates {} given up early, losing more than another that is no \
          larger and no slower: {} of all windows were scored",
         qualities().count(),
+        if stopped == 1 { "was" } else { "were" },
         percent(scored as f64 / all as f64)
     ))
 }
@@ -550,6 +551,42 @@ mod tests {
         let change =
             confirmed["kld"].as_f64().unwrap() / confirmed["searched_kld"].as_f64().unwrap();
         assert!((change - 1.02).abs() < 1e-9, "{change}");
+    }
+
+    #[test]
+    fn a_plan_that_was_given_up_says_after_how_many_windows_and_behind_whom() {
+        let mut front = front();
+        assert!(!conclusion(&front, 0.01).contains("given up"));
+        let behind = front.points[0].candidate;
+        let point = front.points.last_mut().unwrap();
+        let candidate = point.candidate;
+        (point.on_front, point.is_knee) = (false, false);
+        let quality = &mut point.quality.as_mut().unwrap().value;
+        quality.kld_windows.truncate(4);
+        quality.stopped = Some(bitfront_model::Stopped {
+            windows: 16,
+            behind,
+        });
+        let table = listing(&front, Which::All, true);
+        let people = table.render(Format::Table, 140).unwrap();
+        assert!(people.contains("(4 of 16 windows)"), "{people}");
+        let rows = table.render(Format::Json, 140).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&rows).unwrap();
+        let row = rows.iter().find(|row| row["candidate"] == candidate);
+        let row = row.unwrap();
+        assert_eq!(
+            (&row["scored_windows"], &row["stopped_behind"]),
+            (&4.into(), &behind.into())
+        );
+        let why = row["why"].as_str().unwrap();
+        assert!(why.starts_with("given up after 4 of 16 windows"), "{why}");
+        assert!(why.contains(&format!("#{behind}")), "{why}");
+        let told = conclusion(&front, 0.01);
+        let candidates = front.points.len();
+        assert!(
+            told.contains(&format!("1 of {candidates} candidates was given up")),
+            "{told}"
+        );
     }
 
     #[test]
