@@ -175,7 +175,7 @@ pub(crate) struct SearchArguments {
     pub(crate) calibration_windows: u32,
 
     /// Score every candidate on all windows; without this one that is no smaller and no faster than
-    /// another is given up as soon as it is seen to lose more
+    /// another is given up as soon as it will not come out better beyond the noise
     #[arg(long)]
     pub(crate) no_stages: bool,
 

@@ -126,8 +126,8 @@ fn unranked(front: &Front, point: &FrontPoint) -> String {
     let quality = point.quality.as_ref().map(|figure| &figure.value);
     if let Some((quality, stopped)) = quality.and_then(|it| Some((it, it.stopped?))) {
         return format!(
-            "given up after {} of {} windows: it loses more than {}, which is no larger and no \
-             slower",
+            "given up after {} of {} windows: beyond their noise it would not have come out better \
+             than {}, which is no larger and no slower",
             quality.kld_windows.len(),
             stopped.windows,
             name_of(front, stopped.behind)

@@ -10,7 +10,7 @@
 //! - `guesses`: what is believed of plans before anything is measured;
 //! - `evaluation`: from measurements to what a strategy is told;
 //! - `anchor`: the plan that a search's candidates are timed beside;
-//! - `rival`: the candidate that another one must not lose more than;
+//! - `rival`: the candidate that another one must lose less than;
 //! - `leasing`: who measures what, under which token, until when;
 //! - `measurements`: reports, checked and appended;
 //! - `query`: where searches stand and what they found, from the database alone;

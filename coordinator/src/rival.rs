@@ -1,4 +1,4 @@
-//! Whom a candidate must not lose more than: why scoring may stop before the last window.
+//! Whom a candidate must lose less than: why scoring may stop before the last window.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use crate::store::{Claimed, Store, StoreError, StoredSearch};
 /// The rival of a candidate whose quality is about to be measured: of the measured ones that are no
 /// worse in every figure that counts but the divergence, the one that loses least.
 ///
-/// Where the candidate loses more, it is dominated: it can enter no front of its search, whose
-/// figures are all of one hardware profile. None where the search does not want stages, where such
+/// Where the candidate does not lose less, it is dominated or no other plan than its rival as far as
+/// can be told: it can enter no front of its search, whose figures are all of one hardware profile. None where the search does not want stages, where such
 /// a figure is not known yet, and for baselines and confirmations, which are published whole.
 pub(crate) async fn of(
     store: &dyn Store,

@@ -14,7 +14,7 @@
 //! - [`passes`]: figures that have a pass of their own ([`Cold`], [`Energy`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`probe`]: what a device multiplies how fast ([`ProbeQuestion`], [`Probe`]),
-//! - [`stages`]: in which order a text is scored, and where a plan that is behind may stop,
+//! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).

@@ -45,7 +45,8 @@ pub struct Quality {
     pub stopped: Option<Stopped>,
 }
 
-/// A plan was given up before the last window, since it lost more than a rival beyond the noise.
+/// A plan was given up before the last window, since it would not have been told to lose
+/// less than a rival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     /// The windows of the whole text.

@@ -1,4 +1,4 @@
-//! In which order the windows of a text are scored, and after how many a plan that is behind may
+//! In which order the windows of a text are scored, and after how many a plan that cannot win may
 //! be given up: the first few windows stand for all.
 
 /// Fewest windows that anything is concluded from.

@@ -123,14 +123,14 @@ pub struct Assignment {
     pub workloads: Vec<Workload>,
     /// The plan to time it beside; none for a quality task.
     pub anchor: Option<Anchor>,
-    /// The candidate that it must not lose more than; none where all windows are to be scored.
+    /// The candidate that it must lose less than; none where all windows are to be scored.
     pub rival: Option<Rival>,
     /// How long the lease lasts without a heartbeat.
     pub lease_time: Duration,
 }
 
 /// A measured candidate that is no worse than another in everything but the divergence, which is
-/// not known yet: where the other one loses more, it can enter no front.
+/// not known yet: where the other one does not lose less, it can enter no front.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rival {
     /// Its number.

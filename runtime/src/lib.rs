@@ -64,8 +64,9 @@ pub trait Runtime {
     /// Scores a plan of the open subject: for a search on the scored windows, to confirm on the
     /// held-back ones, which are prepared when they are asked for first.
     ///
-    /// With a rival, scoring stops at the first stage at which the plan loses more than it beyond
-    /// the noise ([`stages`](bitfront_model::stages)); its windows must be those that are scored.
+    /// With a rival, scoring stops at the first stage ([`stages`](bitfront_model::stages)) at which the
+    /// plan will not come out better than it beyond the noise; its windows must be those that are
+    /// scored.
     fn quality(
         &mut self,
         plan: &Plan,

@@ -396,7 +396,7 @@ fn stages(front: &Front) -> Option<String> {
     let scored: usize = qualities().map(|quality| quality.kld_windows.len()).sum();
     let all = front.status.request.subject.data.evaluation_windows as usize * qualities().count();
     Some(format!(
-        "{stopped} of {} candidates {} given up early, losing more than another that is no \
+        "{stopped} of {} candidates {} given up early, no better than another that is no \
          larger and no slower: {} of all windows were scored",
         qualities().count(),
         if stopped == 1 { "was" } else { "were" },

@@ -123,7 +123,7 @@ async fn a_timing_brings_companions_and_one_scale_for_all() {
 }
 
 #[tokio::test]
-async fn a_quality_comes_with_the_rival_that_it_must_not_lose_more_than() {
+async fn a_quality_comes_with_the_rival_that_it_must_lose_less_than() {
     let folder = folder();
     let bench = Bench::in_folder(folder.path()).await;
     let device = bench.register("one").await;

@@ -21,7 +21,7 @@ pub(super) struct Scoring<'a> {
 }
 
 impl Scoring<'_> {
-    /// Scores stage after stage, all of them or until the plan is behind its rival.
+    /// Scores stage after stage, all of them or until it is decided that the plan comes out no better than its rival.
     pub(super) fn score(
         &self,
         rival: Option<&Rival>,
@@ -38,7 +38,7 @@ impl Scoring<'_> {
             begin = end;
             if end < windows.len()
                 && let Some(race) = &race
-                && let Some(expected) = race.lost(&scorer.kld_windows())
+                && let Some(expected) = race.decided(&scorer.kld_windows())
             {
                 return Ok(scorer.stop(expected));
             }
