@@ -26,6 +26,9 @@ pub enum Arithmetic {
     /// `q8_0` kernels round them more coarsely; this shows by how much, and is never measured as
     /// candle.
     LlamaCpp,
+    /// Weights turned back into `f32`, activations as they are: what a plan loses by its weights
+    /// alone. No kernel of the plan computes this; it may stand in for them in early stages.
+    Dequantized,
 }
 
 /// Activations: `rows × columns` values that matrices are multiplied with.
@@ -216,15 +219,20 @@ impl Matrix {
         let output = match &self.values {
             Values::Floats(weights) => self.multiply_floats(input, weights)?,
             Values::Blocks(tensor) => {
-                let rounding = match arithmetic {
-                    Arithmetic::Kernels => None,
-                    Arithmetic::Scoring => Rounding::of_slow_kernel(tensor.dtype()),
-                    Arithmetic::LlamaCpp => Rounding::of_llama_cpp(tensor.dtype()),
-                };
-                match rounding {
-                    None => tensor.cpu_fwd(&input.storage, &input.layout)?.0,
-                    Some(rounding) => {
-                        widened::multiply(tensor, input.rounded(rounding), input.rows, rounding)?
+                let rows = input.rows;
+                let kernel = || Ok(tensor.cpu_fwd(&input.storage, &input.layout)?.0);
+                let widened =
+                    |rounding| widened::multiply(tensor, input.rounded(rounding), rows, rounding);
+                match arithmetic {
+                    Arithmetic::Kernels => kernel()?,
+                    Arithmetic::Scoring => {
+                        Rounding::of_slow_kernel(tensor.dtype()).map_or_else(kernel, widened)?
+                    }
+                    Arithmetic::LlamaCpp => {
+                        Rounding::of_llama_cpp(tensor.dtype()).map_or_else(kernel, widened)?
+                    }
+                    Arithmetic::Dequantized => {
+                        widened::multiply_exactly(tensor, &input.storage, rows)?
                     }
                 }
             }

@@ -73,17 +73,36 @@ pub(crate) fn multiply(
     rounding: Rounding,
 ) -> Result<CpuStorage, RuntimeError> {
     let (outputs, columns) = weights.shape().dims2()?;
-    let width = rounding.width(columns);
     let widened = match rounding {
         Rounding::Blocks32WithSums => widen_with_minima(weights, columns)?,
-        Rounding::Blocks32 | Rounding::Blocks256 => {
-            weights.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?
-        }
+        Rounding::Blocks32 | Rounding::Blocks256 => widen(weights)?,
     };
-    let right = CpuStorage::F32(widened);
+    product(rounded, widened, (rows, outputs, rounding.width(columns)))
+}
+
+/// `input · weightsᵀ` for activations that were not rounded, in `f32`.
+pub(crate) fn multiply_exactly(
+    weights: &QTensor,
+    input: &CpuStorage,
+    rows: usize,
+) -> Result<CpuStorage, RuntimeError> {
+    let (outputs, columns) = weights.shape().dims2()?;
+    product(input, widen(weights)?, (rows, outputs, columns))
+}
+
+fn widen(weights: &QTensor) -> Result<Vec<f32>, RuntimeError> {
+    Ok(weights.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?)
+}
+
+/// `left · rightᵀ` of `rows × width` and `outputs × width` values.
+fn product(
+    left: &CpuStorage,
+    right: Vec<f32>,
+    (rows, outputs, width): (usize, usize, usize),
+) -> Result<CpuStorage, RuntimeError> {
     let transposed = Layout::contiguous((outputs, width)).transpose(0, 1)?;
-    Ok(rounded.matmul(
-        &right,
+    Ok(left.matmul(
+        &CpuStorage::F32(right),
         (1, rows, outputs, width),
         &Layout::contiguous((rows, width)),
         &transposed,
