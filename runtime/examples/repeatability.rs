@@ -4,7 +4,7 @@
 //!
 //!     CANDLE_NUM_THREADS=1 cargo run --release -p bitfront-runtime --example repeatability
 //!
-//! The load is one loop that never rests and one that copies 64 MiB now and then. Printed are, for
+//! Each process is held to the first core (`taskset`), as an agent holds its measuring threads. The load is one loop that never rests and one that copies 64 MiB now and then. Printed are, for
 //! each plan, its ratio to the anchor and the spread of that ratio over the five processes:
 //! (largest − smallest) / median.
 
@@ -167,6 +167,10 @@ fn compare() {
     let this = std::env::current_exe().unwrap();
     let child = |task: &str| -> Child {
         let mut command = Command::new(&this);
+        if task == "once" {
+            command = Command::new("taskset");
+            command.args(["-c", "0"]).arg(&this);
+        }
         command.arg(task).stdout(Stdio::piped()).spawn().unwrap()
     };
     // The first process quantizes; its figures do not count.
