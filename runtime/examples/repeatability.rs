@@ -7,6 +7,9 @@
 //! Each process is held to the first core (`taskset`), as an agent holds its measuring threads. The load is one loop that never rests and one that copies 64 MiB now and then. Printed are, for
 //! each plan, its ratio to the anchor and the spread of that ratio over the five processes:
 //! (largest − smallest) / median.
+//!
+//! With a file of plans, lines of a name and the precision of every layer with commas between, those
+//! are timed in place of the ten; `scripts/time-front-again` writes one of a search's front.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
@@ -37,16 +40,33 @@ const WORKLOADS: [Workload; 2] = [
 ];
 
 fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("once") => once(),
+    let mut arguments = std::env::args().skip(1);
+    let (first, second) = (arguments.next(), arguments.next());
+    match first.as_deref() {
+        Some("once") => once(second.as_deref()),
         Some("busy") => busy(),
         Some("copy") => copy(),
-        _ => compare(),
+        file => compare(file),
     }
 }
 
-/// The ten plans: five uniform ones, and five mixed ones drawn with a fixed seed.
-fn plans(spec: &ModelSpec) -> Vec<(String, Plan)> {
+/// The plans of a file.
+fn plans_of(file: &str, spec: &ModelSpec) -> Vec<(String, Plan)> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let plan = |line: &str| {
+        let (name, precisions) = line.split_once(' ').unwrap();
+        let precisions = precisions.split(',').map(|it| it.parse().unwrap());
+        let plan = Plan::new(spec, precisions.collect()).unwrap();
+        (name.to_owned(), plan)
+    };
+    text.lines().map(plan).collect()
+}
+
+/// The plans of a file, or else ten: five uniform ones, and five mixed ones drawn with a fixed seed.
+fn plans(file: Option<&str>, spec: &ModelSpec) -> Vec<(String, Plan)> {
+    if let Some(file) = file {
+        return plans_of(file, spec);
+    }
     let kinds = [
         Precision::Q8_0,
         Precision::Q6K,
@@ -69,7 +89,7 @@ fn plans(spec: &ModelSpec) -> Vec<(String, Plan)> {
 
 /// One process: a line for every workload and plan with the ratio, its interval and the ratio of
 /// the usual way.
-fn once() {
+fn once(file: Option<&str>) {
     let windows = support::Windows {
         context: 256,
         evaluation: 8,
@@ -85,7 +105,7 @@ fn once() {
         plan: Plan::uniform(&spec, Precision::Q4K).unwrap(),
         times: Vec::new(),
     };
-    let plans = plans(&spec);
+    let plans = plans(file, &spec);
     let mut paired = Vec::new();
     for together in plans.chunks(TOGETHER) {
         let together: Vec<_> = together.iter().map(|(_, plan)| plan).collect();
@@ -163,7 +183,7 @@ struct Row {
     alone: f64,
 }
 
-fn compare() {
+fn compare(file: Option<&str>) {
     let this = std::env::current_exe().unwrap();
     let child = |task: &str| -> Child {
         let mut command = Command::new(&this);
@@ -171,8 +191,15 @@ fn compare() {
             command = Command::new("taskset");
             command.args(["-c", "0"]).arg(&this);
         }
-        command.arg(task).stdout(Stdio::piped()).spawn().unwrap()
+        let file = file.filter(|_| task == "once");
+        command
+            .arg(task)
+            .args(file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
     };
+    let names = names(file);
     // The first process quantizes; its figures do not count.
     child("once").wait_with_output().unwrap();
     for loaded in [false, true] {
@@ -191,7 +218,7 @@ fn compare() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        print(if loaded { "loaded" } else { "as it is" }, &runs);
+        print(&names, if loaded { "loaded" } else { "as it is" }, &runs);
     }
 }
 
@@ -209,8 +236,7 @@ fn rows(text: &str) -> Vec<Row> {
     text.lines().map(row).collect()
 }
 
-fn print(machine: &str, runs: &[Vec<Row>]) {
-    let names = names();
+fn print(names: &[String], machine: &str, runs: &[Vec<Row>]) {
     for (index, workload) in WORKLOADS.into_iter().enumerate() {
         println!("\n{workload}, machine {machine}");
         println!(
@@ -242,7 +268,7 @@ fn print(machine: &str, runs: &[Vec<Row>]) {
                 100.0 * spread(&alone),
             );
         }
-        let (compared, swapped) = swaps(&names, of);
+        let (compared, swapped) = swaps(names, of);
         println!(
             "widest spread {:.2} %, of the usual way {:.2} %; of {compared} pairs whose intervals \
              are apart in two runs, {swapped} have swapped their order",
@@ -280,12 +306,15 @@ fn spread(values: &[f64]) -> f64 {
     (high - low) / median(values).unwrap()
 }
 
-fn names() -> Vec<String> {
+fn names(file: Option<&str>) -> Vec<String> {
     let spec = bitfront_runtime::source::open(&support::demo_model())
         .unwrap()
         .spec()
         .clone();
-    plans(&spec).into_iter().map(|(name, _)| name).collect()
+    plans(file, &spec)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// A loop on one core that never rests.
