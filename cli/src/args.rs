@@ -179,8 +179,8 @@ pub(crate) struct SearchArguments {
     #[arg(long)]
     pub(crate) no_stages: bool,
 
-    /// What is timed: one prefill and one decode (default: prefill@128,decode@64x16, cut down to
-    /// the context)
+    /// What is timed: one prefill and one decode; with b4 at the end for 4 sequences at once, as
+    /// in prefill@128b4,decode@64x16b4 (default: prefill@128,decode@64x16, cut down to the context)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) workloads: Option<Vec<String>>,
 

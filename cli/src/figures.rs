@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use bitfront_model::{Latency, Quality};
+use bitfront_model::{Latency, Quality, Workload};
 
 /// Bytes with three digits: `3.57 MB`.
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -52,6 +52,19 @@ pub(crate) fn kld(quality: &Quality) -> String {
     }
     let decimals = (-error.log10().floor()).clamp(0.0, 12.0) as usize;
     format!("{value:.decimals$} ± {error:.decimals$}")
+}
+
+/// What a time of a batch is the time of; none for a single sequence, whose time says that itself.
+pub(crate) fn batch(workload: Workload) -> Option<String> {
+    let batch = workload.batch();
+    (batch > 1).then(|| match workload.is_decode() {
+        true => format!(
+            "{workload} is the time of one step, which gives each of {batch} sequences a token"
+        ),
+        false => {
+            format!("{workload} is the time of one pass over the prompts of {batch} sequences")
+        }
+    })
 }
 
 /// Of how many windows a divergence is, where scoring stopped early: `(8 of 16 windows)`.
@@ -166,5 +179,15 @@ mod tests {
         assert_eq!(kld(&quality(0.006_263, 0.000_041)), "0.00626 ± 0.00004");
         assert_eq!(kld(&quality(0.079_81, 0.000_52)), "0.0798 ± 0.0005");
         assert_eq!(kld(&quality(0.0, 0.0)), "0");
+    }
+
+    #[test]
+    fn a_batch_says_what_its_time_is_of() {
+        let told = |name: &str| batch(name.parse().unwrap());
+        assert_eq!(told("decode@64x16"), None);
+        let decode = told("decode@64x16b4").unwrap();
+        assert!(decode.contains("each of 4 sequences"), "{decode}");
+        let prefill = told("prefill@64b2").unwrap();
+        assert!(prefill.contains("the prompts of 2"), "{prefill}");
     }
 }

@@ -120,10 +120,12 @@ fn usual_workloads(context: u32) -> Vec<Workload> {
     vec![
         Workload::Prefill {
             tokens: context.min(128),
+            batch: 1,
         },
         Workload::Decode {
             context: (context / 2).clamp(1, 64),
             tokens: (context / 4).clamp(1, 16),
+            batch: 1,
         },
     ]
 }

@@ -99,10 +99,14 @@ pub(crate) fn request() -> SearchRequest {
         grouping: Grouping::Tensor,
         strategy: StrategyName::Nsga2,
         workloads: vec![
-            Workload::Prefill { tokens: 128 },
+            Workload::Prefill {
+                tokens: 128,
+                batch: 1,
+            },
             Workload::Decode {
                 context: 64,
                 tokens: 16,
+                batch: 1,
             },
         ],
         seed: 0,
@@ -189,11 +193,18 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
     };
     let decode_ns = 900_000.0 + size_bytes as f64 * 0.21 + (candidate % 7) as f64 * 9_000.0;
     let latencies = vec![
-        latency(Workload::Prefill { tokens: 128 }, decode_ns * 21.0),
+        latency(
+            Workload::Prefill {
+                tokens: 128,
+                batch: 1,
+            },
+            decode_ns * 21.0,
+        ),
         latency(
             Workload::Decode {
                 context: 64,
                 tokens: 16,
+                batch: 1,
             },
             decode_ns,
         ),

@@ -1,6 +1,6 @@
 //! Which precisions are not worth searching for a shape on a device, by its probe.
 //!
-//! A precision leaves where another is no larger, no slower (beyond the intervals, with one row of
+//! A precision leaves where another is no larger, no slower (beyond the intervals, with few rows of
 //! activations and with many) and no less accurate (by
 //! [`Precision::rounding_error`]). The other one stays itself, so nothing that leaves is without a
 //! replacement, and the smallest plan is no larger than before.
@@ -41,16 +41,19 @@ fn exclusion(product: &Product, rivals: &[&Product]) -> Option<Exclusion> {
     } = product;
     let reason = match result {
         ProductResult::Infeasible { reason } => format!("it cannot be executed here: {reason}"),
-        ProductResult::Timed { one_row, many_rows } => {
+        ProductResult::Timed {
+            few_rows,
+            many_rows,
+        } => {
             let rival = rivals.first()?;
-            let (rival_one, rival_many) = rival.times()?;
+            let (rival_few, rival_many) = rival.times()?;
             format!(
                 "{} is no larger ({} bytes for {}), no less accurate, and no slower: it takes {} \
-                 of the time with one row and {} with many",
+                 of the time with few rows and {} with many",
                 rival.precision,
                 bytes(*shape, rival.precision),
                 bytes(*shape, *precision),
-                percent(rival_one.ratio / one_row.ratio),
+                percent(rival_few.ratio / few_rows.ratio),
                 percent(rival_many.ratio / many_rows.ratio),
             )
         }
@@ -108,7 +111,10 @@ mod tests {
 
     fn timed(product: &mut Product) -> (&mut ProductTime, &mut ProductTime) {
         match &mut product.result {
-            ProductResult::Timed { one_row, many_rows } => (one_row, many_rows),
+            ProductResult::Timed {
+                few_rows,
+                many_rows,
+            } => (few_rows, many_rows),
             ProductResult::Infeasible { reason } => panic!("{reason}"),
         }
     }

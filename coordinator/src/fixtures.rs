@@ -104,10 +104,14 @@ pub fn request() -> SearchRequest {
         grouping: Grouping::Tensor,
         strategy: StrategyName::Nsga2,
         workloads: vec![
-            Workload::Prefill { tokens: 64 },
+            Workload::Prefill {
+                tokens: 64,
+                batch: 1,
+            },
             Workload::Decode {
                 context: 64,
                 tokens: 16,
+                batch: 1,
             },
         ],
         seed: 7,
@@ -340,7 +344,7 @@ pub fn probe(question: &ProbeQuestion) -> Probe {
             shape,
             precision,
             result: ProductResult::Timed {
-                one_row: product_time(1000.0 + bytes * slower),
+                few_rows: product_time(1000.0 + bytes * slower),
                 many_rows: product_time(2000.0 + 10.0 * bytes * slower),
             },
         }

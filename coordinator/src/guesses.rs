@@ -58,7 +58,7 @@ fn law(space: &SearchSpace, spec: &ModelSpec, probe: Option<&Probe>, figure: Obj
     };
     match figure {
         Objective::Kld => Law::LogSum(Table::new(space.sums(spec, loss))),
-        Objective::Decode => time(|(one_row, _)| one_row.median_ns),
+        Objective::Decode => time(|(few_rows, _)| few_rows.median_ns),
         Objective::Prefill => time(|(_, many_rows)| many_rows.median_ns),
         Objective::Size => Law::Exact {
             constant: spec.fixed_bytes as f64,
@@ -135,7 +135,7 @@ mod tests {
 
     fn guess(probe: Option<&Probe>, layer: &Layer, precision: Precision) -> [f64; 2] {
         let figures: [Figure; 2] = [
-            |(one_row, _)| one_row.median_ns,
+            |(few_rows, _)| few_rows.median_ns,
             |(_, many_rows)| many_rows.median_ns,
         ];
         figures.map(|of| {
@@ -151,8 +151,8 @@ mod tests {
         let shape = Shape::of(&output).unwrap();
         for precision in Precision::ALL {
             let product = probe.product(shape, precision).unwrap();
-            let (one_row, many_rows) = product.times().unwrap();
-            let expected = [one_row.median_ns, many_rows.median_ns];
+            let (few_rows, many_rows) = product.times().unwrap();
+            let expected = [few_rows.median_ns, many_rows.median_ns];
             assert_eq!(guess(Some(&probe), &output, precision), expected);
             // Without it, bytes are all that is known.
             let bytes = bytes(&output, precision);

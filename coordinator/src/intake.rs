@@ -188,16 +188,37 @@ fn check_workloads(request: &SearchRequest) -> Result<(), IntakeError> {
         ));
     }
     for workload in &request.workloads {
-        let tokens = match *workload {
-            Workload::Prefill { tokens } => u64::from(tokens),
-            Workload::Decode { context, tokens } => u64::from(context) + u64::from(tokens),
-        };
+        let (tokens, batch) = (workload.positions(), workload.batch());
+        if !(1..=Workload::MOST_BATCH).contains(&batch) {
+            return Err(wrong(
+                "workloads",
+                format!(
+                    "`{workload}` has a batch of {batch}; 1 to {} sequences are possible",
+                    Workload::MOST_BATCH
+                ),
+            ));
+        }
         if tokens == 0 || tokens > request.spec.context_length {
             return Err(wrong(
                 "workloads",
                 format!(
                     "`{workload}` needs {tokens} tokens of context, the model was made for 1 to {}",
                     request.spec.context_length
+                ),
+            ));
+        }
+        // Every sequence of a batch reads another part of the text.
+        let data = &request.subject.data;
+        let (needed, text) = (
+            tokens + u64::from(batch) - 1,
+            u64::from(data.evaluation_windows) * u64::from(data.context),
+        );
+        if needed > text {
+            return Err(wrong(
+                "workloads",
+                format!(
+                    "`{workload}` needs an evaluation text of {needed} tokens, the windows have \
+                     {text}"
                 ),
             ));
         }

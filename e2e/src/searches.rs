@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bitfront_model::{Best, Budget, Device, Front, Limits, SearchRequest, SearchStatus};
+use bitfront_model::{
+    Best, Budget, Device, Front, Limits, ProbedDevice, SearchRequest, SearchStatus,
+};
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tonic::Status;
@@ -102,6 +104,15 @@ impl Searches {
         let answer = self.0.clone().devices(v1::DevicesRequest {}).await?;
         let devices = answer.into_inner().devices.into_iter();
         Ok(devices.map(|device| device.try_into().unwrap()).collect())
+    }
+
+    /// One device with its probes.
+    pub async fn device(&self, name: &str) -> Result<ProbedDevice, Status> {
+        let request = v1::DeviceRequest {
+            name: name.to_owned(),
+        };
+        let answer = self.0.clone().device(request).await?;
+        Ok(answer.into_inner().try_into().unwrap())
     }
 
     /// Waits until a search stands as wanted; fails after a minute with where it stands.

@@ -236,6 +236,40 @@ async fn a_search_spends_its_budget_and_keeps_what_nothing_dominates() {
 
 /// Scripted figures have no noise, so stages must change nothing at all.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_search_is_about_the_batch_that_was_asked_for() {
+    let world = World::new().await;
+    let mut request = request(world.folder.path(), 20);
+    request.workloads = ["prefill@64b2", "decode@32x16b4"]
+        .map(|name| name.parse().unwrap())
+        .to_vec();
+    let search = world.searches.submit(&request).await.unwrap();
+    let agent = world.agent("first", ScriptedRuntime::obliging());
+    let status = world.ended(search).await;
+    assert_eq!(status.state, SearchState::Done, "{}", status.reason);
+    let front = world.searches.front(search).await.unwrap();
+    assert!(front.points.iter().any(|point| point.on_front));
+    for point in &front.points {
+        let decode_ns = point.decode_ns().unwrap();
+        let alone_ns = scripted::decode_ns(&point.plan);
+        let expected = alone_ns * scripted::batch_factor(4);
+        assert_eq!(decode_ns, expected, "the time of a step of four");
+        let timed = &point.latency.as_ref().unwrap().value;
+        let workloads: Vec<_> = timed.iter().map(|latency| latency.workload).collect();
+        assert_eq!(workloads, request.workloads);
+    }
+    // The device was asked about as many rows as a step has.
+    let probed = world.searches.device("first").await.unwrap();
+    let [probe] = &probed.probes[..] else {
+        panic!("{:?}", probed.probes)
+    };
+    assert_eq!(
+        (probe.question.few_rows, probe.question.many_rows),
+        (4, 128)
+    );
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stages_give_up_what_is_dominated_and_change_no_front() {
     let mut fronts = Vec::new();
     for staged in [true, false] {

@@ -181,12 +181,12 @@ pub struct FrontPoint {
 }
 
 impl FrontPoint {
-    /// Median time of one decoded token in nanoseconds, once measured.
+    /// Median time of one decode step in nanoseconds, once measured.
     pub fn decode_ns(&self) -> Option<f64> {
         self.median(Workload::is_decode)
     }
 
-    /// Median time of one prompt in nanoseconds, once measured.
+    /// Median time of one prefill in nanoseconds, once measured.
     pub fn prefill_ns(&self) -> Option<f64> {
         self.median(|workload| !workload.is_decode())
     }

@@ -12,6 +12,7 @@
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
 //! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
 //! - [`passes`]: figures that have a pass of their own ([`Cold`], [`Energy`]),
+//! - [`workload`]: what is timed ([`Workload`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`probe`]: what a device multiplies how fast ([`ProbeQuestion`], [`Probe`]),
 //! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
@@ -35,6 +36,7 @@ pub mod request;
 pub mod spec;
 pub mod stages;
 pub mod task;
+pub mod workload;
 
 pub use answer::{
     Best, Confirmation, Device, Figure, Front, FrontPoint, Receipt, Registration, SearchState,
@@ -46,7 +48,7 @@ pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
-    Paired, Percentile, Quality, Stopped, Workload,
+    Paired, Percentile, Quality, Stopped,
 };
 pub use passes::{Cold, Energy};
 pub use plan::{Plan, PlanError};
@@ -62,3 +64,4 @@ pub use request::{
 };
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
 pub use task::{Assignment, LeaseToken, Report, Rival, TaskKind, TaskPurpose};
+pub use workload::Workload;

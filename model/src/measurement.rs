@@ -1,11 +1,8 @@
 //! What came back. No number without its evidence.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, UnknownName};
+use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, Workload};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,88 +52,15 @@ pub struct Stopped {
     pub behind: i64,
 }
 
-/// What is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Workload {
-    /// One pass over a prompt with an empty cache; the figure is the time of the pass.
-    Prefill {
-        /// Tokens in the prompt.
-        tokens: u32,
-    },
-    /// One token after another with a filled cache; the figure is the time of one token.
-    Decode {
-        /// Tokens in the cache before the first one is decoded.
-        context: u32,
-        /// Tokens decoded in one sample.
-        tokens: u32,
-    },
-}
-
-impl Workload {
-    /// True for a decode.
-    pub fn is_decode(self) -> bool {
-        matches!(self, Self::Decode { .. })
-    }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Prefill { tokens } => formatter.pad(&format!("prefill@{tokens}")),
-            Self::Decode { context, tokens } => {
-                formatter.pad(&format!("decode@{context}x{tokens}"))
-            }
-        }
-    }
-}
-
-impl FromStr for Workload {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = |text: &str| text.parse::<u32>().ok().filter(|&number| number > 0);
-        let parsed = match text.split_once('@') {
-            Some(("prefill", tokens)) => number(tokens).map(|tokens| Self::Prefill { tokens }),
-            Some(("decode", rest)) => rest.split_once('x').and_then(|(context, tokens)| {
-                Some(Self::Decode {
-                    context: number(context)?,
-                    tokens: number(tokens)?,
-                })
-            }),
-            _ => None,
-        };
-        parsed.ok_or_else(|| UnknownName {
-            what: "workload",
-            name: text.to_owned(),
-            known: "prefill@TOKENS, decode@CONTEXTxTOKENS".to_owned(),
-        })
-    }
-}
-
-impl From<Workload> for String {
-    fn from(workload: Workload) -> Self {
-        workload.to_string()
-    }
-}
-
-impl TryFrom<String> for Workload {
-    type Error = UnknownName;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
 /// The time of one workload under a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// What was timed.
     pub workload: Workload,
     /// Raw samples in the order in which they were taken, in nanoseconds: of one pass for a
-    /// prefill, of all of a sample's tokens for a decode.
+    /// prefill, of all of a sample's steps for a decode.
     pub samples_ns: Vec<u64>,
-    /// Time of one pass, or of one decoded token, in nanoseconds: the anchor's time multiplied
+    /// Time of one pass, or of one decode step, in nanoseconds: the anchor's time multiplied
     /// with [`Paired::ratio`]. The median of the samples where the plan was timed alone.
     pub median_ns: f64,
     /// Interval of that time, in nanoseconds; it holds the errors of both factors.
@@ -158,7 +82,7 @@ impl Latency {
     }
 }
 
-/// A percentile of the raw samples, by pass or by token.
+/// A percentile of the raw samples, by pass or by step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Percentile {
     /// Which one, such as 99.
@@ -203,7 +127,7 @@ pub struct Paired {
 pub struct AnchorTime {
     /// What was timed.
     pub workload: Workload,
-    /// Time of one pass, or of one decoded token, in nanoseconds.
+    /// Time of one pass, or of one decode step, in nanoseconds.
     pub median_ns: f64,
     /// Distribution-free interval of it, in nanoseconds.
     pub interval: Interval,
@@ -310,31 +234,4 @@ pub struct Measurement {
     pub outcome: Outcome,
     /// How it was made.
     pub evidence: Evidence,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn workload_names_read_back() {
-        for workload in [
-            Workload::Prefill { tokens: 128 },
-            Workload::Decode {
-                context: 64,
-                tokens: 16,
-            },
-        ] {
-            assert_eq!(workload.to_string().parse(), Ok(workload));
-        }
-        for wrong in [
-            "prefill",
-            "prefill@0",
-            "decode@4",
-            "decode@x4",
-            "encode@4x4",
-        ] {
-            assert!(wrong.parse::<Workload>().is_err(), "{wrong}");
-        }
-    }
 }

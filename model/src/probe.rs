@@ -18,6 +18,10 @@ const MOST_WEIGHTS: u64 = 1 << 24;
 /// Rows of activations of a prefill where a request has none to say how many.
 const USUAL_ROWS: u32 = 128;
 
+/// Most rows of activations that a batch of prompts is probed with, unless a single prompt has more:
+/// with so many rows each takes as long as in a product of more, which only costs time and memory.
+const MOST_BATCH_ROWS: u32 = 1024;
+
 /// The shape of a weight matrix: `rows` outputs, `columns` inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Shape {
@@ -48,26 +52,40 @@ impl fmt::Display for Shape {
     }
 }
 
-/// What a probe times: the product of every shape in every precision, with one row of activations
-/// (as a decoded token has) and with many (as a prompt has).
+/// What a probe times: the product of every shape in every precision, with few rows of activations
+/// (as a decode step has, one for each sequence) and with many (as prompts have).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeQuestion {
     /// Distinct, in order.
     pub shapes: Vec<Shape>,
     /// What the device says that it executes.
     pub precisions: Vec<Precision>,
+    /// Rows of activations in the product with few. Questions that were stored without it asked
+    /// for one.
+    #[serde(default = "one")]
+    pub few_rows: u32,
     /// Rows of activations in the product with many.
     pub many_rows: u32,
 }
 
+fn one() -> u32 {
+    1
+}
+
 impl ProbeQuestion {
     /// The question that a model poses to a device: its shapes in all that the device executes,
-    /// with as many rows as the prefill workload has tokens.
+    /// with as many rows as the decode workload has sequences, and as the prompts of the prefill
+    /// workload have tokens together.
     pub fn new(spec: &ModelSpec, executed: &[Precision], workloads: &[Workload]) -> Self {
         let shapes: BTreeSet<_> = spec.layers.iter().filter_map(Shape::of).collect();
-        let many_rows = workloads.iter().find_map(|workload| match workload {
-            Workload::Prefill { tokens } => Some(*tokens),
-            Workload::Decode { .. } => None,
+        let (decodes, prefills): (Vec<Workload>, Vec<_>) = workloads
+            .iter()
+            .copied()
+            .partition(|workload| workload.is_decode());
+        let few_rows = decodes.first().map(|decode| decode.batch());
+        let many_rows = prefills.first().map(|prefill| {
+            let (tokens, batch) = (prefill.tokens(), prefill.batch());
+            tokens.max(tokens.saturating_mul(batch).min(MOST_BATCH_ROWS))
         });
         Self {
             shapes: shapes.into_iter().collect(),
@@ -75,6 +93,7 @@ impl ProbeQuestion {
                 .into_iter()
                 .filter(|precision| executed.contains(precision))
                 .collect(),
+            few_rows: few_rows.unwrap_or(1),
             many_rows: many_rows.unwrap_or(USUAL_ROWS),
         }
     }
@@ -100,6 +119,12 @@ impl ProbeQuestion {
             digest.add(precision.name());
         }
         digest.add(self.many_rows.to_string());
+        // One row has no part, as in the names of workloads: answers are stored under names that
+        // were made when every question asked for one.
+        if self.few_rows != 1 {
+            digest.add("few rows");
+            digest.add(self.few_rows.to_string());
+        }
         digest.finish()
     }
 }
@@ -130,8 +155,10 @@ pub struct ProductTime {
 pub enum ProductResult {
     /// It was timed.
     Timed {
-        /// With one row of activations.
-        one_row: ProductTime,
+        /// With [`ProbeQuestion::few_rows`] rows of activations; stored as `one_row` where that was
+        /// the only possible number.
+        #[serde(alias = "one_row")]
+        few_rows: ProductTime,
         /// With [`ProbeQuestion::many_rows`] of them.
         many_rows: ProductTime,
     },
@@ -154,10 +181,13 @@ pub struct Product {
 }
 
 impl Product {
-    /// Its times with one row and with many, where it was timed.
+    /// Its times with few rows and with many, where it was timed.
     pub fn times(&self) -> Option<(&ProductTime, &ProductTime)> {
         match &self.result {
-            ProductResult::Timed { one_row, many_rows } => Some((one_row, many_rows)),
+            ProductResult::Timed {
+                few_rows,
+                many_rows,
+            } => Some((few_rows, many_rows)),
             ProductResult::Infeasible { .. } => None,
         }
     }
@@ -203,7 +233,7 @@ impl Probe {
                 return Some(format!("{name} is infeasible without a reason"));
             }
             let times = product.times().into_iter();
-            for time in times.flat_map(|(one, many)| [one, many]) {
+            for time in times.flat_map(|(few, many)| [few, many]) {
                 if let Some(problem) = time.problem() {
                     return Some(format!("{name}: {problem}"));
                 }
@@ -354,6 +384,7 @@ mod tests {
                 },
             ],
             precisions: vec![Precision::Q8_0, Precision::Q4K],
+            few_rows: 1,
             many_rows: 128,
         }
     }
@@ -386,7 +417,7 @@ mod tests {
                 shape,
                 precision,
                 result: ProductResult::Timed {
-                    one_row: time(times),
+                    few_rows: time(times),
                     many_rows: time(100.0),
                 },
             })
@@ -438,9 +469,45 @@ mod tests {
     }
 
     #[test]
+    fn the_rows_are_those_of_the_workloads() {
+        let spec = crate::ModelSpec {
+            layers: Vec::new(),
+            ..crate::spec::tests::spec()
+        };
+        let rows = |names: &[&str]| {
+            let workloads: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+            let question = ProbeQuestion::new(&spec, &[], &workloads);
+            (question.few_rows, question.many_rows)
+        };
+        assert_eq!(rows(&["prefill@64", "decode@8x8"]), (1, 64));
+        assert_eq!(rows(&["prefill@64b8", "decode@8x8b4"]), (4, 512));
+        assert_eq!(rows(&["decode@8x8b4", "prefill@64b64"]), (4, 1024));
+        assert_eq!(rows(&["prefill@2048b2"]), (1, 2048));
+        assert_eq!(rows(&[]), (1, 128));
+    }
+
+    #[test]
+    fn what_was_stored_when_one_row_was_the_only_number_reads_as_such() {
+        let mut stored = serde_json::to_value(question()).unwrap();
+        stored.as_object_mut().unwrap().remove("few_rows").unwrap();
+        let read: ProbeQuestion = serde_json::from_value(stored).unwrap();
+        assert_eq!(read, question());
+
+        let stored = serde_json::to_string(&answer(100.0)).unwrap();
+        let stored = stored.replace("few_rows", "one_row");
+        assert_eq!(
+            serde_json::from_str::<Probe>(&stored).unwrap(),
+            answer(100.0)
+        );
+    }
+
+    #[test]
     fn another_question_has_another_digest() {
         let mut other = question();
         other.many_rows = 64;
+        assert_ne!(other.digest(), question().digest());
+        other = question();
+        other.few_rows = 4;
         assert_ne!(other.digest(), question().digest());
         other = question();
         other.shapes.pop();

@@ -124,9 +124,10 @@ impl Subject {
 pub enum Objective {
     /// Mean KL divergence to the unquantized model, in nats.
     Kld,
-    /// Median time for one decoded token, in nanoseconds.
+    /// Median time of one decode step, in which every sequence of the batch gets a token, in
+    /// nanoseconds.
     Decode,
-    /// Median time for one prompt, in nanoseconds.
+    /// Median time of one pass over the prompts of the batch, in nanoseconds.
     Prefill,
     /// Bytes of all weights.
     Size,
@@ -176,7 +177,7 @@ pub struct Limits {
     pub max_kld: Option<f64>,
     /// Largest weights, in bytes.
     pub max_size_bytes: Option<u64>,
-    /// Longest median time for one decoded token.
+    /// Longest median time of one decode step.
     pub max_decode: Option<Duration>,
 }
 

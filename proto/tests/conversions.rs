@@ -82,10 +82,14 @@ fn request() -> SearchRequest {
         grouping: Grouping::Block,
         strategy: StrategyName::Random,
         workloads: vec![
-            Workload::Prefill { tokens: 64 },
+            Workload::Prefill {
+                tokens: 64,
+                batch: 1,
+            },
             Workload::Decode {
                 context: 64,
                 tokens: 16,
+                batch: 1,
             },
         ],
         seed: u64::MAX,

@@ -23,6 +23,7 @@ fn question() -> ProbeQuestion {
     ProbeQuestion {
         shapes: vec![shape()],
         precisions: vec![Precision::Q8_0, Precision::Q4K],
+        few_rows: 4,
         many_rows: 128,
     }
 }
@@ -51,7 +52,7 @@ fn probe() -> Probe {
                 shape: shape(),
                 precision: Precision::Q8_0,
                 result: ProductResult::Timed {
-                    one_row: time(110.0),
+                    few_rows: time(110.0),
                     many_rows: time(900.0),
                 },
             },
@@ -161,10 +162,10 @@ fn a_malformed_probe_is_named_by_its_path() {
         let Some(v1::product::Result::Timed(timed)) = &mut products[0].result else {
             panic!("it is timed");
         };
-        timed.one_row.as_mut().unwrap().median_ns = f64::NAN;
+        timed.few_rows.as_mut().unwrap().median_ns = f64::NAN;
     });
     assert!(
-        message.contains("probe.products[0].one_row.median_ns"),
+        message.contains("probe.products[0].few_rows.median_ns"),
         "{message}"
     );
     let message = refused(|wire| wire.probe.as_mut().unwrap().products[1].result = None);

@@ -35,8 +35,12 @@ const WORKLOADS: [Workload; 2] = [
     Workload::Decode {
         context: 64,
         tokens: 16,
+        batch: 1,
     },
-    Workload::Prefill { tokens: 64 },
+    Workload::Prefill {
+        tokens: 64,
+        batch: 1,
+    },
 ];
 
 fn main() {
@@ -135,10 +139,7 @@ fn once(file: Option<&str>) {
 
 /// The median of some runs of one plan alone.
 fn alone(runtime: &mut CandleRuntime, plan: &Plan, workload: Workload) -> f64 {
-    let (context, tokens) = match workload {
-        Workload::Prefill { tokens } => (0, tokens as usize),
-        Workload::Decode { context, tokens } => (context as usize, tokens as usize),
-    };
+    let (context, tokens) = (workload.context() as usize, workload.tokens() as usize);
     let matrices = runtime.assemble(plan).unwrap().matrices;
     let opened = runtime.opened().unwrap();
     let text = opened.windows().evaluation.concat();

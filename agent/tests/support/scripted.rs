@@ -193,7 +193,7 @@ fn product(question: &ProbeQuestion, shape: Shape, precision: Precision) -> Prod
         shape,
         precision,
         result: ProductResult::Timed {
-            one_row: time(1),
+            few_rows: time(question.few_rows),
             many_rows: time(question.many_rows),
         },
     }
@@ -286,15 +286,20 @@ fn whole(plan: &Plan, purpose: TaskPurpose) -> Quality {
     }
 }
 
+/// How much longer a batch takes than one sequence: a tenth for each sequence more.
+pub fn batch_factor(batch: u32) -> f64 {
+    0.9 + 0.1 * f64::from(batch)
+}
+
 fn latency(anchor: &Anchor, plan: &Plan, workload: Workload) -> Latency {
-    let time = |plan: &Plan| match workload {
-        Workload::Prefill { .. } => prefill_ns(plan),
-        Workload::Decode { .. } => decode_ns(plan),
+    let time = |plan: &Plan| {
+        let alone = match workload {
+            Workload::Prefill { .. } => prefill_ns(plan),
+            Workload::Decode { .. } => decode_ns(plan),
+        };
+        alone * batch_factor(workload.batch())
     };
-    let passes = match workload {
-        Workload::Prefill { .. } => 1.0,
-        Workload::Decode { tokens, .. } => f64::from(tokens),
-    };
+    let passes = f64::from(workload.steps());
     let (median_ns, anchor_ns) = (time(plan), time(&anchor.plan));
     let around = |value: f64| Interval {
         low: value * 0.98,

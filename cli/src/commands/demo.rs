@@ -66,10 +66,14 @@ const CALIBRATION_WINDOWS: u32 = 60;
 /// What is timed. The prompt is short because a prefill is the longest thing to time and no
 /// objective of the demo.
 const WORKLOADS: [Workload; 2] = [
-    Workload::Prefill { tokens: 64 },
+    Workload::Prefill {
+        tokens: 64,
+        batch: 1,
+    },
     Workload::Decode {
         context: 64,
         tokens: 16,
+        batch: 1,
     },
 ];
 

@@ -375,6 +375,10 @@ fn legend(front: &Front) -> String {
                    (--all-classes lists them)\n○ cannot be told apart from one on the front that \
                    is no larger";
     }
+    let workloads = front.status.request.workloads.iter();
+    for line in workloads.filter_map(|&workload| figures::batch(workload)) {
+        legend += &format!("\n{line}");
+    }
     legend + "\n" + &Disturbances::of(front).legend()
 }
 

@@ -41,9 +41,10 @@ pub(super) fn talk(device: &ProbedDevice) -> Vec<String> {
 
 fn about(probe: &DeviceProbe, answer: &Probe) -> String {
     format!(
-        "probe {}: products with 1 and {} rows of activations, timed in {}; {} of {} leave the \
+        "probe {}: products with {} and {} rows of activations, timed in {}; {} of {} leave the \
          space of a search over all precisions",
         probe.probe,
+        probe.question.few_rows,
         probe.question.many_rows,
         figures::nanoseconds(answer.duration_ns as f64),
         probe.excluded.len(),
@@ -60,18 +61,19 @@ pub(super) fn listing(device: &ProbedDevice) -> Listing {
         Column::for_programs("columns"),
         Column::text("precision", "precision"),
         Column::number("bytes", "size"),
-        Column::number("one_row", "one row").for_people(),
-        Column::for_programs("one_row_ns"),
-        Column::for_programs("one_row_low_ns"),
-        Column::for_programs("one_row_high_ns"),
+        Column::number("few_rows", "few rows").for_people(),
+        Column::for_programs("few_activation_rows"),
+        Column::for_programs("few_rows_ns"),
+        Column::for_programs("few_rows_low_ns"),
+        Column::for_programs("few_rows_high_ns"),
         Column::number("many_rows", "many rows").for_people(),
-        Column::for_programs("activation_rows"),
+        Column::for_programs("many_activation_rows"),
         Column::for_programs("many_rows_ns"),
         Column::for_programs("many_rows_low_ns"),
         Column::for_programs("many_rows_high_ns"),
-        Column::for_programs("one_row_ratio"),
-        Column::for_programs("one_row_ratio_low"),
-        Column::for_programs("one_row_ratio_high"),
+        Column::for_programs("few_rows_ratio"),
+        Column::for_programs("few_rows_ratio_low"),
+        Column::for_programs("few_rows_ratio_high"),
         Column::for_programs("many_rows_ratio"),
         Column::for_programs("many_rows_ratio_low"),
         Column::for_programs("many_rows_ratio_high"),
@@ -101,8 +103,8 @@ fn row(
         .excluded
         .iter()
         .find(|it| it.shape == shape && it.precision == precision);
-    let (one_row, many_rows) = times.unzip();
-    let noisy = times.map(|(one_row, many_rows)| one_row.noisy || many_rows.noisy);
+    let (few_rows, many_rows) = times.unzip();
+    let noisy = times.map(|(few_rows, many_rows)| few_rows.noisy || many_rows.noisy);
     let by = excluded.map(|it| {
         let names = it.by.iter().map(|precision| precision.name());
         names.collect::<Vec<_>>().join(" ")
@@ -115,11 +117,16 @@ fn row(
         Cell::plain(precision.name()),
         bytes.map_or_else(Cell::empty, |bytes| Cell::new(figures::bytes(bytes), bytes)),
     ];
-    cells.extend(time(one_row));
-    let [text, figures @ ..] = time(many_rows);
-    cells.extend([text, Cell::plain(probe.question.many_rows)]);
-    cells.extend(figures);
-    cells.extend(ratio(one_row));
+    let question = &probe.question;
+    for (rows, product) in [
+        (question.few_rows, few_rows),
+        (question.many_rows, many_rows),
+    ] {
+        let [text, figures @ ..] = time(product);
+        cells.extend([text, Cell::plain(rows)]);
+        cells.extend(figures);
+    }
+    cells.extend(ratio(few_rows));
     cells.extend(ratio(many_rows));
     cells.push(noisy.into());
     cells.push(by.into());
@@ -196,7 +203,7 @@ mod tests {
         }
     }
 
-    fn product(precision: Precision, one_row: f64, noisy: bool) -> Product {
+    fn product(precision: Precision, few_rows: f64, noisy: bool) -> Product {
         let time = |median_ns: f64| {
             let around = |value: f64| Interval {
                 low: value * 0.98,
@@ -217,8 +224,8 @@ mod tests {
             shape: shape(),
             precision,
             result: ProductResult::Timed {
-                one_row: time(one_row),
-                many_rows: time(100.0 * one_row),
+                few_rows: time(few_rows),
+                many_rows: time(100.0 * few_rows),
             },
         }
     }
@@ -236,6 +243,7 @@ mod tests {
             question: ProbeQuestion {
                 shapes: vec![shape()],
                 precisions: vec![Precision::Q8_0, Precision::Q5_0, Precision::Q4K],
+                few_rows: 1,
                 many_rows: 128,
             },
             standing,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bitfront_model::{Front, ImatrixSource, Latency, Workload};
 
 use super::page::{escape, facts, section};
-use crate::figures::{moment, nanoseconds, percent};
+use crate::figures::{batch, moment, nanoseconds, percent};
 use crate::view::{FrontView as _, time};
 
 /// On what and how the figures were measured.
@@ -120,8 +120,9 @@ fn timing(front: &Front, workload: Workload) -> Option<String> {
     let warm_up = timings.iter().map(|it| it.warm_up_ns).min()?;
     let confidence = timings.iter().map(|it| it.interval.confidence);
     let confidence = confidence.fold(1.0, f64::min);
+    let of = batch(workload).unwrap_or_else(|| workload.to_string());
     Some(format!(
-        "{workload}: median of {samples} samples or more after a warm-up of {} or more, with a \
+        "{of}: median of {samples} samples or more after a warm-up of {} or more, with a \
          distribution-free interval that holds it with a probability of {} or more",
         nanoseconds(warm_up as f64),
         percent(confidence)

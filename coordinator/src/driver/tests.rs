@@ -690,8 +690,8 @@ async fn a_search_is_bound_once_its_device_is_probed_to_a_space_that_a_restart_k
         },
         {
             let mut report = probed(&assignment);
-            if let ProductResult::Timed { one_row, .. } = &mut report.probe.products[0].result {
-                one_row.median_ns = 0.0;
+            if let ProductResult::Timed { few_rows, .. } = &mut report.probe.products[0].result {
+                few_rows.median_ns = 0.0;
             }
             report
         },

@@ -99,7 +99,12 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
         ),
         (
             "a prompt beyond the context",
-            |r| r.workloads[0] = Workload::Prefill { tokens: 257 },
+            |r| {
+                r.workloads[0] = Workload::Prefill {
+                    tokens: 257,
+                    batch: 1,
+                }
+            },
             &["request.workloads", "prefill@257", "1 to 256"],
         ),
         (
@@ -108,9 +113,42 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
                 r.workloads[1] = Workload::Decode {
                     context: u32::MAX,
                     tokens: u32::MAX,
+                    batch: 1,
                 }
             },
             &["request.workloads", "1 to 256"],
+        ),
+        (
+            "a batch without end",
+            |r| r.workloads[1] = "decode@64x16b257".parse().unwrap(),
+            &[
+                "request.workloads",
+                "decode@64x16b257",
+                "1 to 256 sequences",
+            ],
+        ),
+        (
+            "a batch of nothing",
+            |r| {
+                r.workloads[0] = Workload::Prefill {
+                    tokens: 8,
+                    batch: 0,
+                }
+            },
+            &["request.workloads", "a batch of 0"],
+        ),
+        (
+            "more sequences than the text has beginnings",
+            |r| {
+                r.subject.data.evaluation_windows = 2;
+                r.workloads[0] = "prefill@250b8".parse().unwrap();
+            },
+            &[
+                "request.workloads",
+                "prefill@250b8",
+                "text of 257",
+                "have 256",
+            ],
         ),
         (
             "no budget",

@@ -48,6 +48,7 @@ impl TryFrom<v1::ProbeQuestion> for ProbeQuestion {
         Ok(Self {
             shapes,
             precisions: words("precisions", &wire.precisions)?,
+            few_rows: wire.few_rows.max(1),
             many_rows: wire.many_rows,
         })
     }
@@ -58,6 +59,7 @@ impl From<&ProbeQuestion> for v1::ProbeQuestion {
         Self {
             shapes: question.shapes.iter().copied().map(Into::into).collect(),
             precisions: names(&question.precisions),
+            few_rows: question.few_rows,
             many_rows: question.many_rows,
         }
     }
@@ -99,7 +101,7 @@ impl TryFrom<v1::Product> for Product {
     fn try_from(wire: v1::Product) -> Result<Self, Self::Error> {
         let result = match present("result", wire.result)? {
             WireResult::Timed(timed) => ProductResult::Timed {
-                one_row: message("one_row", timed.one_row)?,
+                few_rows: message("few_rows", timed.few_rows)?,
                 many_rows: message("many_rows", timed.many_rows)?,
             },
             WireResult::Infeasible(infeasible) => ProductResult::Infeasible {
@@ -117,8 +119,11 @@ impl TryFrom<v1::Product> for Product {
 impl From<&Product> for v1::Product {
     fn from(product: &Product) -> Self {
         let result = match &product.result {
-            ProductResult::Timed { one_row, many_rows } => WireResult::Timed(v1::TimedProduct {
-                one_row: Some(one_row.into()),
+            ProductResult::Timed {
+                few_rows,
+                many_rows,
+            } => WireResult::Timed(v1::TimedProduct {
+                few_rows: Some(few_rows.into()),
                 many_rows: Some(many_rows.into()),
             }),
             ProductResult::Infeasible { reason } => WireResult::Infeasible(v1::Infeasible {

@@ -188,6 +188,12 @@ impl Decoder {
         )
     }
 
+    /// Bytes that such a cache occupies.
+    pub(crate) fn cache_bytes(&self, sequences: usize, capacity: usize) -> u64 {
+        let (heads, head_size) = (self.key_value_heads, self.head_size);
+        KvCache::bytes_of(self.blocks.len(), sequences, capacity, heads, head_size)
+    }
+
     /// Reads `tokens` (`sequences × n`, sequence after sequence) after what `cache` holds, and
     /// returns the logits of `positions`: `sequences · positions × vocabulary` values.
     pub fn forward(

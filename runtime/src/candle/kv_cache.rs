@@ -58,6 +58,22 @@ impl KvCache {
         }
     }
 
+    /// [`KvCache::bytes`] of a cache that is not there yet.
+    pub(crate) fn bytes_of(
+        blocks: usize,
+        sequences: usize,
+        capacity: usize,
+        heads: usize,
+        head_size: usize,
+    ) -> u64 {
+        let positions = capacity.next_multiple_of(KEYS_PER_TILE) as u64 + capacity as u64;
+        [blocks, sequences, heads, head_size]
+            .into_iter()
+            .fold(4 * positions, |bytes, factor| {
+                bytes.saturating_mul(factor as u64)
+            })
+    }
+
     /// Sequences that it holds.
     pub fn sequences(&self) -> usize {
         self.sequences

@@ -189,6 +189,11 @@ impl CandleRuntime {
     ///
     /// A plan that needs more memory than there is, is infeasible.
     pub fn assemble(&mut self, plan: &Plan) -> Result<Assembly, RuntimeError> {
+        self.assemble_beside(plan, 0)
+    }
+
+    /// Puts a plan together that is to be used with caches of this size.
+    fn assemble_beside(&mut self, plan: &Plan, cache_bytes: u64) -> Result<Assembly, RuntimeError> {
         let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
         let layers = opened.source().spec().layers.len();
         if plan.precisions().len() != layers {
@@ -197,7 +202,7 @@ impl CandleRuntime {
                 found: plan.precisions().len(),
             });
         }
-        self.check_memory(plan)?;
+        self.check_memory(plan, cache_bytes)?;
         let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
         let matrices = plan
             .precisions()
@@ -210,28 +215,48 @@ impl CandleRuntime {
     }
 
     /// Refuses a plan that does not fit into memory before any of it is loaded: the system would
-    /// end the process, and with it all other plans. What is only kept for later leaves first.
-    fn check_memory(&mut self, plan: &Plan) -> Result<(), RuntimeError> {
+    /// end the process, and with it all other plans.
+    fn check_memory(&mut self, plan: &Plan, cache_bytes: u64) -> Result<(), RuntimeError> {
+        let needed = |runtime: &Self| {
+            let missing = runtime.opened()?.missing_bytes(&runtime.store, plan)?;
+            Ok(missing.saturating_add(cache_bytes))
+        };
+        let Some((needed, available)) = self.lacking(needed)? else {
+            return Ok(());
+        };
+        let caches = match cache_bytes {
+            0 => String::new(),
+            bytes => format!(", {bytes} of them for the caches of the workload"),
+        };
+        Err(RuntimeError::Infeasible {
+            reason: format!(
+                "loading the plan takes {needed} bytes of memory{caches}, {available} are \
+                 available"
+            ),
+        })
+    }
+
+    /// The bytes that are needed and those that are available, where they do not suffice even
+    /// after what is only kept for later has left.
+    fn lacking(
+        &mut self,
+        needed: impl Fn(&Self) -> Result<u64, RuntimeError>,
+    ) -> Result<Option<(u64, u64)>, RuntimeError> {
         for last_try in [false, true] {
             let Some(available) = self.memory.available_bytes() else {
-                return Ok(());
+                return Ok(None);
             };
-            let needed = self.opened()?.missing_bytes(&self.store, plan)?;
+            let needed = needed(self)?;
             if needed <= available {
-                return Ok(());
+                return Ok(None);
             }
             if last_try {
-                return Err(RuntimeError::Infeasible {
-                    reason: format!(
-                        "loading the plan takes {needed} bytes of memory, {available} are \
-                         available"
-                    ),
-                });
+                return Ok(Some((needed, available)));
             }
             self.store.forget_unused();
             self.prefixes.clear();
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Scores a plan of the open subject with the products computed in one of several ways;
@@ -288,7 +313,11 @@ impl CandleRuntime {
         workloads: &[Workload],
         purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
-        let assemblies: Vec<_> = plans.iter().map(|plan| self.assemble(plan)).collect();
+        let caches = self.cache_bytes(workloads)?;
+        let assemblies: Vec<_> = plans
+            .iter()
+            .map(|plan| self.assemble_beside(plan, caches))
+            .collect();
         let ready: Vec<_> = assemblies
             .iter()
             .filter_map(|assembly| Some(&assembly.as_ref().ok()?.matrices))
@@ -329,24 +358,47 @@ impl CandleRuntime {
             .collect())
     }
 
-    /// Refuses what is longer than the context that the model was made for.
-    fn check_workloads(&self, workloads: &[Workload]) -> Result<(), RuntimeError> {
+    /// Refuses what is longer than the context that the model was made for, what serves more
+    /// sequences than can be meant, and what no plan leaves enough memory for.
+    fn check_workloads(&mut self, workloads: &[Workload]) -> Result<(), RuntimeError> {
         let longest = self.spec()?.context_length;
         for workload in workloads {
-            let tokens = match *workload {
-                Workload::Prefill { tokens } => u64::from(tokens),
-                Workload::Decode { context, tokens } => u64::from(context) + u64::from(tokens),
-            };
-            if tokens > longest {
-                return Err(RuntimeError::Workload {
+            let refused = |reason: String| {
+                Err(RuntimeError::Workload {
                     workload: workload.to_string(),
-                    reason: format!(
-                        "needs {tokens} positions, the model was made for a context of {longest}"
-                    ),
-                });
+                    reason,
+                })
+            };
+            let (positions, batch) = (workload.positions(), workload.batch());
+            if positions > longest {
+                return refused(format!(
+                    "needs {positions} positions, the model was made for a context of {longest}"
+                ));
+            }
+            if batch > Workload::MOST_BATCH {
+                return refused(format!(
+                    "serves {batch} sequences at once, {} are possible",
+                    Workload::MOST_BATCH
+                ));
+            }
+            let needed = |runtime: &Self| runtime.cache_bytes(&[*workload]);
+            if let Some((needed, available)) = self.lacking(needed)? {
+                return refused(format!(
+                    "its caches take {needed} bytes of memory, {available} are available"
+                ));
             }
         }
         Ok(())
+    }
+
+    /// Bytes of the caches that workloads are timed with.
+    fn cache_bytes(&self, workloads: &[Workload]) -> Result<u64, RuntimeError> {
+        let decoder = self.opened()?.decoder();
+        Ok(latency::cache_bytes(
+            decoder,
+            workloads,
+            &self.settings.latency,
+        ))
     }
 
     fn measured<T>(&self, value: T, executed: Executed) -> Measured<T> {
@@ -398,8 +450,9 @@ impl Runtime for CandleRuntime {
         purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
         self.check_workloads(workloads)?;
+        let caches = self.cache_bytes(workloads)?;
         let anchored = self
-            .assemble(&anchor.plan)
+            .assemble_beside(&anchor.plan, caches)
             .map_err(|error| RuntimeError::Anchor {
                 plan: anchor.plan.digest(),
                 reason: error.to_string(),

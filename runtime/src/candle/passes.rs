@@ -92,9 +92,6 @@ impl CandleRuntime {
 
 /// Tokens of the prompt that the first token follows: of the first prefill, or a single one.
 fn prompt_tokens(workloads: &[Workload]) -> usize {
-    let prompts = workloads.iter().filter_map(|workload| match workload {
-        Workload::Prefill { tokens } => Some(*tokens as usize),
-        Workload::Decode { .. } => None,
-    });
-    prompts.into_iter().next().unwrap_or(1)
+    let prefill = workloads.iter().find(|workload| !workload.is_decode());
+    prefill.map_or(1, |prefill| prefill.tokens() as usize)
 }

@@ -12,14 +12,19 @@ use crate::candle::{Arithmetic, Decoder, KvCache, Matrices, Positions};
 /// One workload ready to be timed, for plans of one model.
 pub(super) struct Prepared<'a> {
     decoder: &'a Decoder,
-    /// Tokens in the caches before a sample begins.
+    /// Tokens of every sequence in the caches before a sample begins.
     context: usize,
-    /// Tokens that are read in one pass.
-    step: usize,
-    /// The tokens of each input that a sample reads, and the cache that it reads them into. Inputs
-    /// of a prefill share the one cache that they begin empty.
-    inputs: Vec<(&'a [u32], usize)>,
+    inputs: Vec<Input>,
     caches: Vec<KvCache>,
+}
+
+/// What one sample reads.
+struct Input {
+    /// The tokens of each pass, sequence after sequence.
+    passes: Vec<Vec<u32>>,
+    /// The cache that they are read into. Inputs of a prefill share the one cache that they begin
+    /// empty.
+    cache: usize,
 }
 
 impl<'a> Prepared<'a> {
@@ -29,59 +34,55 @@ impl<'a> Prepared<'a> {
         decoder: &'a Decoder,
         anchor: &Matrices,
         workload: Workload,
-        text: &'a [u32],
+        text: &[u32],
         settings: &LatencySettings,
     ) -> Result<Self, RuntimeError> {
-        let (context, tokens) = match workload {
-            Workload::Prefill { tokens } => (0, tokens as usize),
-            Workload::Decode { context, tokens } => (context as usize, tokens as usize),
-        };
         let refused = |reason: String| RuntimeError::Workload {
             workload: workload.to_string(),
             reason,
         };
-        if tokens == 0 {
+        let (context, tokens) = (workload.context() as usize, workload.tokens() as usize);
+        let (length, batch) = (context + tokens, workload.batch() as usize);
+        if tokens == 0 || batch == 0 {
             return Err(refused("has no tokens to time".to_owned()));
         }
-        let length = context + tokens;
-        let mut inputs = cut(text, length, settings.inputs).ok_or_else(|| {
+        let batches = cut(text, length, batch, inputs(decoder, workload, settings));
+        let batches = batches.ok_or_else(|| {
             refused(format!(
-                "needs {length} tokens, the evaluation windows have {}",
+                "needs {} tokens, the evaluation windows have {}",
+                length + batch - 1,
                 text.len()
             ))
         })?;
+        let per_pass = tokens / workload.steps() as usize;
+        let steps = (context..length).step_by(per_pass);
+        let steps: Vec<_> = steps.map(|at| at..at + per_pass).collect();
         let mut caches = Vec::new();
-        match workload {
-            Workload::Prefill { .. } => caches.push(decoder.cache(1, tokens)),
-            Workload::Decode { .. } => {
-                let one = decoder.cache(1, length).bytes().max(1);
-                let affordable = usize::try_from(settings.cache_bytes / one).unwrap_or(usize::MAX);
-                inputs.truncate(affordable.max(1));
-                for input in &inputs {
-                    let mut cache = decoder.cache(1, length);
-                    if context > 0 {
-                        decoder.forward(
-                            anchor,
-                            &input[..context],
-                            &mut cache,
-                            Positions::Last,
-                            Arithmetic::Kernels,
-                        )?;
-                    }
-                    caches.push(cache);
+        let mut inputs = Vec::with_capacity(batches.len());
+        for batch in &batches {
+            if workload.is_decode() || caches.is_empty() {
+                let mut cache = decoder.cache(batch.len(), length);
+                if context > 0 {
+                    decoder.forward(
+                        anchor,
+                        &side_by_side(batch, 0..context),
+                        &mut cache,
+                        Positions::Last,
+                        Arithmetic::Kernels,
+                    )?;
                 }
+                caches.push(cache);
             }
+            let passes = steps.iter().map(|step| side_by_side(batch, step.clone()));
+            inputs.push(Input {
+                passes: passes.collect(),
+                cache: caches.len() - 1,
+            });
         }
-        let caches_used = caches.len();
         Ok(Self {
             decoder,
             context,
-            step: if workload.is_decode() { 1 } else { tokens },
-            inputs: inputs
-                .into_iter()
-                .enumerate()
-                .map(|(index, input)| (&input[context..], index % caches_used))
-                .collect(),
+            inputs,
             caches,
         })
     }
@@ -92,14 +93,14 @@ impl<'a> Prepared<'a> {
         matrices: &Matrices,
         turn: usize,
     ) -> Result<Duration, RuntimeError> {
-        let (tokens, cache) = self.inputs[turn % self.inputs.len()];
-        let cache = &mut self.caches[cache];
+        let input = &self.inputs[turn % self.inputs.len()];
+        let cache = &mut self.caches[input.cache];
         cache.truncate(self.context);
         let start = Instant::now();
-        for step in tokens.chunks(self.step) {
+        for pass in &input.passes {
             black_box(self.decoder.forward(
                 matrices,
-                step,
+                pass,
                 cache,
                 Positions::Last,
                 Arithmetic::Kernels,
@@ -109,20 +110,64 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// `count` inputs of `length` tokens, evenly spread over the text; fewer where it is too short for
-/// that many distinct ones, none where it is too short for one.
-fn cut(text: &[u32], length: usize, count: usize) -> Option<Vec<&[u32]>> {
-    let last = text.len().checked_sub(length)?;
-    let count = count.clamp(1, last + 1);
-    let start = |index: usize| match count {
-        1 => 0,
-        _ => index * last / (count - 1),
+/// Bytes of the caches that a workload is timed with.
+pub(super) fn cache_bytes(
+    decoder: &Decoder,
+    workload: Workload,
+    settings: &LatencySettings,
+) -> u64 {
+    let caches = match workload {
+        Workload::Prefill { .. } => 1,
+        Workload::Decode { .. } => inputs(decoder, workload, settings),
     };
-    Some(
-        (0..count)
-            .map(|index| &text[start(index)..][..length])
-            .collect(),
-    )
+    one_cache_bytes(decoder, workload).saturating_mul(caches as u64)
+}
+
+fn one_cache_bytes(decoder: &Decoder, workload: Workload) -> u64 {
+    let positions = usize::try_from(workload.positions()).unwrap_or(usize::MAX);
+    decoder.cache_bytes(workload.batch() as usize, positions)
+}
+
+/// Inputs that are taken in turn: fewer where each has a cache of its own and they would take too
+/// much memory.
+fn inputs(decoder: &Decoder, workload: Workload, settings: &LatencySettings) -> usize {
+    let affordable = match workload {
+        Workload::Prefill { .. } => usize::MAX,
+        Workload::Decode { .. } => {
+            let one = one_cache_bytes(decoder, workload).max(1);
+            usize::try_from(settings.cache_bytes / one).unwrap_or(usize::MAX)
+        }
+    };
+    settings.inputs.min(affordable).max(1)
+}
+
+/// The same positions of every sequence, sequence after sequence.
+fn side_by_side(batch: &[&[u32]], positions: std::ops::Range<usize>) -> Vec<u32> {
+    let sequences = batch
+        .iter()
+        .flat_map(|sequence| &sequence[positions.clone()]);
+    sequences.copied().collect()
+}
+
+/// `count` batches of `batch` sequences of `length` tokens, no two of which begin at the same
+/// place; their beginnings are evenly spread over the text, and those of one batch lie far apart.
+/// Fewer batches where the text is too short for that many, none where it is too short for one.
+fn cut(text: &[u32], length: usize, batch: usize, count: usize) -> Option<Vec<Vec<&[u32]>>> {
+    let last = text.len().checked_sub(length)?;
+    let count = count.min((last + 1) / batch).max(1);
+    let sequences = count * batch;
+    if sequences > last + 1 {
+        return None;
+    }
+    let sequence = |index: usize| {
+        let start = match sequences {
+            1 => 0,
+            _ => index * last / (sequences - 1),
+        };
+        &text[start..][..length]
+    };
+    let of_batch = |first: usize| (0..batch).map(|at| sequence(first + at * count)).collect();
+    Some((0..count).map(of_batch).collect())
 }
 
 #[cfg(test)]
@@ -133,16 +178,30 @@ mod tests {
     #[test]
     fn inputs_are_distinct_and_of_the_length_asked_for() {
         let text = (0..1000).collect::<Vec<u32>>();
-        let found = cut(&text, 100, 16).unwrap();
-        assert_eq!(found.len(), 16);
-        let starts = found
-            .iter()
-            .map(|input| input[0])
-            .collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(starts.len(), 16);
-        assert!(found.iter().all(|input| input.len() == 100));
-        assert_eq!((found[0][0], found[15][99]), (0, 999));
-        assert_eq!(cut(&text, 999, 16).unwrap().len(), 2);
-        assert!(cut(&text, 1001, 16).is_none());
+        for batch in [1, 4, 7] {
+            let found = cut(&text, 100, batch, 16).unwrap();
+            assert_eq!(found.len(), 16);
+            assert!(found.iter().all(|sequences| sequences.len() == batch));
+            let sequences = found.concat();
+            let starts = sequences
+                .iter()
+                .map(|sequence| sequence[0])
+                .collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(starts.len(), 16 * batch);
+            assert!(sequences.iter().all(|sequence| sequence.len() == 100));
+            assert_eq!(found[0][0][0], 0);
+            assert_eq!(found[15][batch - 1][99], 999);
+        }
+        // A short text has fewer batches, and too short a one none.
+        assert_eq!(cut(&text, 999, 1, 16).unwrap().len(), 2);
+        assert_eq!(cut(&text, 999, 2, 16).unwrap().len(), 1);
+        assert!(cut(&text, 999, 3, 16).is_none());
+        assert!(cut(&text, 1001, 1, 16).is_none());
+    }
+
+    #[test]
+    fn a_pass_has_the_same_positions_of_every_sequence() {
+        let (first, second) = ([1, 2, 3], [4, 5, 6]);
+        assert_eq!(side_by_side(&[&first, &second], 1..3), [2, 3, 5, 6]);
     }
 }

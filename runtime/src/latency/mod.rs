@@ -38,7 +38,8 @@ pub struct LatencySettings {
     pub most_time: Duration,
     /// The probability with which intervals should hold their figures.
     pub confidence: f64,
-    /// Distinct inputs that are taken in turn, so that no cache or branch predictor learns one.
+    /// Distinct inputs that are taken in turn, so that no cache or branch predictor learns one; each
+    /// has the sequences of a whole batch.
     pub inputs: usize,
     /// Bytes that the filled caches of the decode inputs may take together; a model whose cache
     /// is larger decodes fewer distinct inputs.
@@ -91,6 +92,18 @@ impl LatencySettings {
     }
 }
 
+/// Bytes of the caches that workloads, one after the other, are timed with at most.
+pub(crate) fn cache_bytes(
+    decoder: &Decoder,
+    workloads: &[Workload],
+    settings: &LatencySettings,
+) -> u64 {
+    let bytes = workloads
+        .iter()
+        .map(|&workload| inputs::cache_bytes(decoder, workload, settings));
+    bytes.max().unwrap_or(0)
+}
+
 /// Works on a workload for at least `time`; says for how long, and on how many tokens.
 ///
 /// # Errors
@@ -105,13 +118,13 @@ pub(crate) fn work(
     time: Duration,
 ) -> Result<(Duration, u64), RuntimeError> {
     let mut prepared = Prepared::new(decoder, matrices, workload, text, settings)?;
-    let (Workload::Prefill { tokens } | Workload::Decode { tokens, .. }) = workload;
+    let tokens = u64::from(workload.tokens()) * u64::from(workload.batch());
     let (mut spent, mut samples) = (Duration::ZERO, 0);
     while spent < time {
         spent += paired::moved_on(prepared.sample(matrices, samples)?)?;
         samples += 1;
     }
-    Ok((spent, samples as u64 * u64::from(tokens)))
+    Ok((spent, samples as u64 * tokens))
 }
 
 /// Times candidates under one workload, beside the anchor; `text` is what the inputs are cut from.

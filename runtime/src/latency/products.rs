@@ -48,17 +48,20 @@ pub(crate) fn time(
             .iter()
             .filter_map(|(_, matrix)| matrix.as_ref().ok())
             .collect();
-        let one_row = time_shape(&ready, shape, 1, settings)?;
+        let few_rows = time_shape(&ready, shape, question.few_rows, settings)?;
         let many_rows = time_shape(&ready, shape, question.many_rows, settings)?;
-        let mut times = one_row.into_iter().zip(many_rows);
+        let mut times = few_rows.into_iter().zip(many_rows);
         for (precision, matrix) in held {
             let result = match matrix {
                 Err(error) => ProductResult::Infeasible {
                     reason: error.to_string(),
                 },
                 Ok(_) => {
-                    let (one_row, many_rows) = times.next().ok_or_else(no_blocks)?;
-                    ProductResult::Timed { one_row, many_rows }
+                    let (few_rows, many_rows) = times.next().ok_or_else(no_blocks)?;
+                    ProductResult::Timed {
+                        few_rows,
+                        many_rows,
+                    }
                 }
             };
             products.push(Product {
@@ -187,6 +190,7 @@ mod tests {
                 .map(|&(rows, columns)| Shape { rows, columns })
                 .collect(),
             precisions: Precision::ALL.to_vec(),
+            few_rows: 1,
             many_rows: 16,
         }
     }

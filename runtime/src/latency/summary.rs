@@ -22,10 +22,7 @@ pub(super) fn latency(
     confidence: f64,
 ) -> Result<Latency, RuntimeError> {
     let nothing = || RuntimeError::Engine(format!("{workload} was timed without any block"));
-    let per_figure = match workload {
-        Workload::Prefill { .. } => 1.0,
-        Workload::Decode { tokens, .. } => f64::from(tokens),
-    };
+    let per_figure = f64::from(workload.steps());
     let factor_confidence = 1.0 - (1.0 - confidence) / 2.0;
     let reference = match known {
         Some(known) => known,
@@ -117,6 +114,7 @@ mod tests {
     const DECODE: Workload = Workload::Decode {
         context: 4,
         tokens: 2,
+        batch: 1,
     };
 
     /// A candidate that takes twice the anchor's time, while the device wavers by two percent.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod batch;
 mod golden_logits;
 mod measuring;
 mod prefixes;

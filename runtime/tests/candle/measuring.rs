@@ -13,7 +13,7 @@ use bitfront_runtime::tensor_store::StoreCounts;
 use bitfront_runtime::{CandleSettings, Runtime, RuntimeError};
 use tempfile::TempDir;
 
-use crate::support::{self, demo, opened, runtime};
+use crate::support::{self, demo, opened, platform, runtime};
 
 fn uniform(runtime: &CandleRuntime, precision: Precision) -> Plan {
     Plan::uniform(runtime.spec().unwrap(), precision).unwrap()
@@ -575,9 +575,13 @@ fn latency_keeps_its_raw_samples() {
     let from_nothing = Workload::Decode {
         context: 0,
         tokens: 2,
+        batch: 1,
     };
     assert!(time(from_nothing).unwrap()[0].is_ok());
-    let nothing = Workload::Prefill { tokens: 0 };
+    let nothing = Workload::Prefill {
+        tokens: 0,
+        batch: 1,
+    };
     let error = time(nothing).unwrap_err();
     assert!(matches!(error, RuntimeError::Workload { .. }), "{error}");
     let too_long = time("prefill@1000".parse().unwrap()).unwrap_err();
@@ -586,17 +590,6 @@ fn latency_keeps_its_raw_samples() {
         message.contains("prefill@1000") && message.contains("context of 256"),
         "{message}"
     );
-}
-
-/// Files in which a platform tells of itself.
-fn platform(files: &[(&str, &str)]) -> TempDir {
-    let root = TempDir::new().unwrap();
-    for (path, content) in files {
-        let path = root.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-    root
 }
 
 /// Bytes of the matrices of a plan, which are all of it but the norms.
@@ -705,10 +698,12 @@ fn a_plan_that_does_not_fit_into_memory_is_infeasible_with_both_numbers() {
         plan: uniform(&runtime, Precision::Q5K),
         times: Vec::new(),
     };
+    // Enough for the cache of eight tokens, and for nothing else.
+    available(100);
     let timed = runtime.latency(&anchor, &[&large], &[workload], TaskPurpose::Search);
     let error = timed.unwrap_err().to_string();
     assert!(
-        error.contains("anchor") && error.contains("0 are available"),
+        error.contains("anchor") && error.contains("102400 are available"),
         "{error}"
     );
     assert!(runtime.quality(&large, TaskPurpose::Search, None).is_err());
@@ -725,7 +720,10 @@ fn an_anchor_that_cannot_be_executed_is_one_error_about_the_anchor() {
         plan: Plan::uniform(&other, Precision::Q4K).unwrap(),
         times: Vec::new(),
     };
-    let workload = Workload::Prefill { tokens: 8 };
+    let workload = Workload::Prefill {
+        tokens: 8,
+        batch: 1,
+    };
     let error = runtime
         .latency(&anchor, &[&plan], &[workload], TaskPurpose::Search)
         .unwrap_err()

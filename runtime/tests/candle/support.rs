@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bitfront_model::{DataSpec, ImatrixSource, ModelSource, Subject};
 use bitfront_runtime::candle::CandleRuntime;
 use bitfront_runtime::{CandleSettings, Runtime as _, source, text, tokenizer};
+use tempfile::TempDir;
 
 /// The project's root.
 fn root() -> PathBuf {
@@ -87,4 +88,15 @@ pub(crate) fn opened(directory: &Path, subject: &Subject) -> CandleRuntime {
     let mut runtime = runtime(directory);
     runtime.open(subject, &mut |_| {}).unwrap();
     runtime
+}
+
+/// Files in which a platform tells of itself.
+pub(crate) fn platform(files: &[(&str, &str)]) -> TempDir {
+    let root = TempDir::new().unwrap();
+    for (path, content) in files {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    root
 }

@@ -108,6 +108,7 @@ async fn of_texts_and_workloads_the_latest_that_was_measured_counts() {
     timed_otherwise.workloads[1] = Workload::Decode {
         context: 32,
         tokens: 8,
+        batch: 1,
     };
     let latest = bench.submit(timed_otherwise).await;
     // Nothing of it is measured, so the one before it still is the latest.

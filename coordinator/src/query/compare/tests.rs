@@ -65,7 +65,10 @@ async fn what_cannot_be_compared_is_refused_with_what_differs() {
     other_text.subject.data.evaluation_digest = Digest::of("another text");
     let text = measured(&bench, device, other_text).await[0];
     let mut other_times = request();
-    other_times.workloads[0] = Workload::Prefill { tokens: 32 };
+    other_times.workloads[0] = Workload::Prefill {
+        tokens: 32,
+        batch: 1,
+    };
     let times = measured(&bench, device, other_times).await[0];
     let mut registration = fixtures::registration("two");
     registration.numerics_class.0 = "scripted/2".to_owned();

@@ -19,7 +19,10 @@ fn quality(windows: &[f64]) -> Quality {
 
 fn latency(low: f64, median_ns: f64, high: f64, confidence: f64) -> Latency {
     Latency {
-        workload: Workload::Prefill { tokens: 64 },
+        workload: Workload::Prefill {
+            tokens: 64,
+            batch: 1,
+        },
         samples_ns: vec![1, 2, 3],
         median_ns,
         interval: Interval {
