@@ -11,7 +11,7 @@ use crate::{Anchor, Digest, Measurement, Plan, Subject, UnknownName, Workload};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskKind {
-    /// Quality, for one numerics class.
+    /// Quality, for one numerics class; to confirm, for one hardware profile.
     Quality,
     /// Latency, for one hardware profile.
     Latency,

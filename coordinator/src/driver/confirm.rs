@@ -36,10 +36,13 @@ pub(super) async fn confirm(
     let known = world.store.confirmations(stored.id).await?;
     let begun = known.iter().map(|one| one.candidate).collect();
     let chosen = choose(&replay.found(), &begun, world.config.most_confirmed);
-    let mut targets = vec![(TaskKind::Latency, binding.hardware_profile.to_string())];
+    let mut kinds = vec![TaskKind::Latency];
     if stored.request.subject.data.held_back.is_some() {
-        targets.push((TaskKind::Quality, binding.numerics_class.0.clone()));
+        kinds.push(TaskKind::Quality);
     }
+    // What is published of a device was confirmed on it, quality too, which another device of its
+    // numerics class may have measured.
+    let target = binding.hardware_profile.to_string();
     let mut missing = Vec::new();
     let mut settled = 0;
     for &candidate in &chosen.candidates {
@@ -51,18 +54,19 @@ pub(super) async fn confirm(
         };
         // What came to nothing once will not come out otherwise.
         let failed = known.iter().any(|one| has_failed(one));
-        let open: Vec<_> = targets
+        let open: Vec<_> = kinds
             .iter()
-            .filter(|(kind, _)| !failed && !has_come(*kind))
+            .copied()
+            .filter(|&kind| !failed && !has_come(kind))
             .collect();
         if open.is_empty() {
             settled += 1;
         }
-        for (kind, target) in open {
-            if !known.iter().any(|one| one.kind == *kind && one.pending) {
+        for kind in open {
+            if !known.iter().any(|one| one.kind == kind && one.pending) {
                 missing.push(NewConfirmation {
                     candidate,
-                    kind: *kind,
+                    kind,
                     target: target.clone(),
                 });
             }

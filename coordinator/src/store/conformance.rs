@@ -62,6 +62,8 @@ const CASES: &[(&str, Case)] = cases![
     confirmations::more_budget_puts_confirmations_off,
     confirmations::a_confirmation_that_fails_leaves_the_candidate_as_it_is,
     confirmations::only_a_running_search_confirms_and_only_its_own,
+    confirmations::quality_is_confirmed_by_devices_of_the_profile_alone,
+    confirmations::a_confirmation_for_a_class_ends_as_one_for_a_profile,
     probes::a_question_is_asked_once_of_a_profile,
     probes::a_probe_counts_once_and_reads_back_whole,
     probes::a_stale_probe_never_ends_a_newer_lease,

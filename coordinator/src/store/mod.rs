@@ -81,8 +81,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The candidates of a search with a number above `after`, in order.
     async fn candidates(&self, search: i64, after: i64)
     -> Result<Vec<StoredCandidate>, StoreError>;
-    /// Queues confirmations of a running search, those that were cancelled too; ones that are
-    /// there already stay as they are. The search's own queued tasks are cancelled, since it is
+    /// Queues confirmations of a running search, those that were cancelled too, for whom they are
+    /// wanted of now; ones that are there already stay as they are. The search's own queued tasks are cancelled, since it is
     /// over. False where the search does not run.
     async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError>;
     /// The confirmations of a search, by candidate and kind.
@@ -101,8 +101,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The first accepted timing of a search, whole: it fixes the scale for those that follow.
     async fn first_timing(&self, search: i64) -> Result<Option<StoredMeasurement>, StoreError>;
 
-    /// Leases the first queued task that fits the claimant: by candidate, latency first, since a
-    /// plan whose times are known may be found to be dominated while it is scored.
+    /// Leases the first queued task whose target is the claimant's hardware profile, or, of
+    /// quality, its numerics class: by candidate, latency first, since a plan whose times are known
+    /// may be found to be dominated while it is scored.
     async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError>;
     /// Every task that is leased now.
     async fn leased(&self) -> Result<Vec<HeldLease>, StoreError>;

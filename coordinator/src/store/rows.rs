@@ -127,7 +127,7 @@ pub(crate) enum ScoreOutcome {
 pub(crate) struct NewConfirmation {
     pub(crate) candidate: i64,
     pub(crate) kind: TaskKind,
-    /// As for [`NewCandidate::tasks`].
+    /// The digest of the hardware profile that the figure is to hold for.
     pub(crate) target: String,
 }
 

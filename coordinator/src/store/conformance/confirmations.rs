@@ -8,7 +8,7 @@ fn wanted(candidate: i64) -> Vec<NewConfirmation> {
         NewConfirmation {
             candidate,
             kind: TaskKind::Quality,
-            target: binding.numerics_class.0,
+            target: binding.hardware_profile.to_string(),
         },
         NewConfirmation {
             candidate,
@@ -168,4 +168,53 @@ pub(super) async fn only_a_running_search_confirms_and_only_its_own(store: Arc<d
     assert_eq!(*reused, scores[1].outcome);
     store.cancel(search, NOW).await.unwrap();
     assert!(!store.confirm(search, &wanted(candidate)).await.unwrap());
+}
+
+pub(super) async fn quality_is_confirmed_by_devices_of_the_profile_alone(store: Arc<dyn Store>) {
+    let (device, search, candidate) = measured(&store).await;
+    let quality = wanted(candidate).remove(0);
+    store.confirm(search, &[quality]).await.unwrap();
+    let of_the_class = Claimant {
+        hardware_profile: Digest::of("other"),
+        ..claimant(device)
+    };
+    assert_eq!(store.claim(&of_the_class, NOW).await.unwrap(), None);
+    let claimed = claim(&store, device).await;
+    assert_eq!(
+        (claimed.kind, claimed.purpose),
+        (TaskKind::Quality, TaskPurpose::Confirm)
+    );
+}
+
+/// As earlier versions queued it: any device of the class may take it, and what was cancelled
+/// meanwhile is wanted of the profile.
+pub(super) async fn a_confirmation_for_a_class_ends_as_one_for_a_profile(store: Arc<dyn Store>) {
+    let (device, search, candidate) = measured(&store).await;
+    let for_the_class = NewConfirmation {
+        target: binding().numerics_class.0,
+        ..wanted(candidate).remove(0)
+    };
+    store.confirm(search, &[for_the_class]).await.unwrap();
+    // The driver asks anew after a restart, and finds it pending.
+    let quality = wanted(candidate).remove(0);
+    let quality = std::slice::from_ref(&quality);
+    store.confirm(search, quality).await.unwrap();
+    assert_eq!(states(&store, search).await, [(true, false)]);
+    let of_the_class = Claimant {
+        hardware_profile: Digest::of("other"),
+        ..claimant(device)
+    };
+    let claimed = store.claim(&of_the_class, NOW).await.unwrap().unwrap();
+    assert_eq!(claimed.purpose, TaskPurpose::Confirm);
+    let given_back = ending("its agent stopped", false);
+    let requeued = store.requeue(claimed.token, &given_back, NOW).await;
+    assert_eq!(requeued.unwrap(), Requeued::Queued);
+    let budget = fixtures::evaluations(100);
+    assert!(store.resume(search, &budget).await.unwrap());
+    assert_eq!(states(&store, search).await, [(false, false)]);
+
+    store.confirm(search, quality).await.unwrap();
+    assert_eq!(store.claim(&of_the_class, NOW).await.unwrap(), None);
+    report(&store, &claim(&store, device).await, "fresh quality").await;
+    assert_eq!(states(&store, search).await, [(false, true)]);
 }

@@ -27,7 +27,8 @@ pub(super) async fn queue(
             "INSERT INTO tasks (candidate, kind, purpose, target, state)
              SELECT id, ?, 'confirm', ?, 'queued' FROM candidates WHERE id = ? AND search = ?
              ON CONFLICT (candidate, kind, purpose)
-             DO UPDATE SET state = 'queued' WHERE state = 'cancelled'",
+             DO UPDATE SET state = 'queued', target = excluded.target
+             WHERE state = 'cancelled'",
         )
         .bind(confirmation.kind.name())
         .bind(&confirmation.target)

@@ -15,17 +15,21 @@ pub(super) async fn claim(
 ) -> Result<Option<Claimed>, Failure> {
     let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
     let claimed: Option<(i64, i64)> = match claimant.companion_in {
-        // The two halves of the choice each walk the index of queued tasks; latency sorts first.
+        // Each part of the choice walks the index of queued tasks; latency sorts first. Quality
+        // that confirms targets a profile; of earlier versions, a class.
         None => sqlx::query_as(
             "UPDATE tasks
-             SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
+             SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?1
              WHERE id = (
                  SELECT id FROM (
                      SELECT id, candidate, kind FROM tasks
-                     WHERE state = 'queued' AND kind = 'quality' AND target = ?
+                     WHERE state = 'queued' AND kind = 'quality' AND target = ?2
                      UNION ALL
                      SELECT id, candidate, kind FROM tasks
-                     WHERE state = 'queued' AND kind = 'latency' AND target = ?)
+                     WHERE state = 'queued' AND kind = 'quality' AND target = ?3
+                     UNION ALL
+                     SELECT id, candidate, kind FROM tasks
+                     WHERE state = 'queued' AND kind = 'latency' AND target = ?3)
                  ORDER BY candidate, kind LIMIT 1)
              RETURNING id, epoch",
         )

@@ -332,7 +332,10 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
     let wanted = NewConfirmation {
         candidate: claimed.candidate,
         kind: TaskKind::Quality,
-        target: fixtures::registration("one").numerics_class.0,
+        target: fixtures::registration("one")
+            .hardware_profile
+            .digest()
+            .to_string(),
     };
     assert!(migrated.confirm(search, &[wanted]).await.unwrap());
     let fresh = conformance::claim(&migrated, device).await;
