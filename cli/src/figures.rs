@@ -175,6 +175,7 @@ mod tests {
             same_top_rate: 1.0,
             positions: 1,
             stopped: None,
+            rescored: Vec::new(),
         };
         assert_eq!(kld(&quality(0.006_263, 0.000_041)), "0.00626 ± 0.00004");
         assert_eq!(kld(&quality(0.079_81, 0.000_52)), "0.0798 ± 0.0005");

@@ -177,6 +177,7 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
         same_top_rate: 1.0 - kld.sqrt() * 0.55,
         positions: 2048,
         stopped: None,
+        rescored: Vec::new(),
     };
     let latency = |workload, median_ns: f64| Latency {
         workload,

@@ -155,15 +155,22 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
     };
     let outcome = match assignment.kind {
         TaskKind::Quality => {
-            let kld: f64 = worse
-                * plan
-                    .precisions()
-                    .iter()
-                    .enumerate()
-                    .map(|(layer, precision)| {
-                        (-1.3 * precision.bits_per_weight()).exp() / (1.0 + layer as f64)
+            let searched = plan.precisions().iter().enumerate();
+            let searched: f64 = searched
+                .map(|(layer, precision)| {
+                    (-1.3 * precision.bits_per_weight()).exp() / (1.0 + layer as f64)
+                })
+                .sum();
+            let kld = worse * searched;
+            let rescored = match assignment.purpose {
+                TaskPurpose::Search => Vec::new(),
+                TaskPurpose::Confirm => [0, 4, 2, 6]
+                    .map(|window| Rescored {
+                        window,
+                        kld: searched * 0.9,
                     })
-                    .sum::<f64>();
+                    .to_vec(),
+            };
             let mut quality = Quality {
                 kld,
                 kld_standard_error: kld / 10.0,
@@ -173,6 +180,7 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                 same_top_rate: 0.9,
                 positions: 256,
                 stopped: None,
+                rescored,
             };
             if let Some(rival) = &assignment.rival
                 && kld * 0.9 > rival.kld_windows[0]

@@ -1,8 +1,9 @@
 //! Reports: checked against their task and appended.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use bitfront_model::{Outcome, ProbeReport, Receipt, Report, TaskKind};
+use bitfront_model::{Outcome, ProbeReport, Receipt, Report, Rescored, TaskKind, TaskPurpose};
 
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
@@ -91,9 +92,12 @@ fn problem(report: &Report, facts: &TaskFacts) -> Option<String> {
             "{executed} executed precisions are given for {} layers",
             facts.layers
         )),
-        (Outcome::Quality(quality), TaskKind::Quality) => (quality.positions == 0
-            || quality.kld_windows.is_empty())
-        .then(|| "the quality has no samples".to_owned()),
+        (Outcome::Quality(quality), TaskKind::Quality) => {
+            if quality.positions == 0 || quality.kld_windows.is_empty() {
+                return Some("the quality has no samples".to_owned());
+            }
+            rescored_problem(&quality.rescored, facts)
+        }
         (Outcome::Latency { workloads }, TaskKind::Latency) => {
             let timed: Vec<_> = workloads.iter().map(|latency| latency.workload).collect();
             if timed != facts.workloads {
@@ -109,6 +113,79 @@ fn problem(report: &Report, facts: &TaskFacts) -> Option<String> {
         }
         (Outcome::Latency { .. }, TaskKind::Quality) => {
             Some("latency was measured, quality was to be".to_owned())
+        }
+    }
+}
+
+/// What keeps windows from being those that a confirmation scores once more. There may be none:
+/// agents of earlier versions score none.
+fn rescored_problem(rescored: &[Rescored], facts: &TaskFacts) -> Option<String> {
+    let most = match facts.purpose {
+        TaskPurpose::Search => 0,
+        TaskPurpose::Confirm => Rescored::most(facts.windows),
+    };
+    if rescored.len() > most {
+        return Some(format!(
+            "{} windows were scored once more, at most {most} were to be",
+            rescored.len()
+        ));
+    }
+    let places: HashSet<_> = rescored.iter().map(|one| one.window).collect();
+    if places.len() < rescored.len() {
+        return Some("a window was scored once more twice".to_owned());
+    }
+    let outside = places
+        .iter()
+        .find(|&&place| place >= facts.windows as u64)?;
+    Some(format!(
+        "window {outside} was scored once more, the text has {}",
+        facts.windows
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitfront_model::{Digest, stages};
+
+    #[test]
+    fn windows_that_are_scored_once_more_are_held_against_their_text() {
+        let facts = |purpose, windows| TaskFacts {
+            search: 1,
+            kind: TaskKind::Quality,
+            purpose,
+            epoch: 1,
+            plan_digest: Digest::of("plan"),
+            layers: 1,
+            workloads: Vec::new(),
+            windows,
+        };
+        let problem = |places: &[u64], purpose, windows| {
+            let rescored = places.iter().map(|&window| Rescored { window, kld: 0.1 });
+            rescored_problem(&rescored.collect::<Vec<_>>(), &facts(purpose, windows))
+        };
+        let (search, confirm) = (TaskPurpose::Search, TaskPurpose::Confirm);
+        for windows in [2, 5, 8, 400] {
+            let mut first: Vec<_> = stages::order(windows);
+            first.truncate(Rescored::most(windows));
+            let first: Vec<_> = first.into_iter().map(|place| place as u64).collect();
+            assert_eq!(problem(&first, confirm, windows), None, "{windows}");
+            assert_eq!(problem(&[], confirm, windows), None, "an earlier version");
+        }
+        assert_eq!(problem(&[], search, 8), None);
+        let rows: [(&[u64], _, &str); 4] = [
+            (&[0], search, "1 windows were scored once more, at most 0"),
+            (&[0, 1, 2, 3, 4], confirm, "at most 4 were to be"),
+            (&[0, 1, 0], confirm, "twice"),
+            (
+                &[0, 8],
+                confirm,
+                "window 8 was scored once more, the text has 8",
+            ),
+        ];
+        for (places, purpose, expected) in rows {
+            let found = problem(places, purpose, 8).unwrap_or_default();
+            assert!(found.contains(expected), "{found}");
         }
     }
 }

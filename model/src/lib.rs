@@ -48,7 +48,7 @@ pub use digest::Digest;
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
-    Paired, Percentile, Quality, Stopped,
+    Paired, Percentile, Quality, Rescored, Stopped,
 };
 pub use passes::{Cold, Energy};
 pub use plan::{Plan, PlanError};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, Workload};
+use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, Workload, stages};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,29 @@ pub struct Quality {
     /// over the scored ones.
     #[serde(default)]
     pub stopped: Option<Stopped>,
+    /// The search's own windows that were scored once more to confirm, at most as many as
+    /// [`Rescored::most`] allows; empty in what a search steers by, and in confirmations that were
+    /// made without.
+    #[serde(default)]
+    pub rescored: Vec<Rescored>,
+}
+
+/// A window of the text that a search scores, scored once more beside a confirmation: other windows
+/// say little of whether the device computes what its numerics class does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rescored {
+    /// Its place in the text.
+    pub window: u64,
+    /// Its mean KL divergence, in nats.
+    pub kld: f64,
+}
+
+impl Rescored {
+    /// How many windows of a text are scored once more: those of the first of its
+    /// [`stages`](crate::stages).
+    pub fn most(windows: usize) -> usize {
+        stages::ends(windows).first().copied().unwrap_or(0)
+    }
 }
 
 /// A plan was given up before the last window, since it would not have been told to lose

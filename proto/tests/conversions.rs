@@ -164,6 +164,16 @@ fn quality() -> Quality {
             windows: 9,
             behind: 4,
         }),
+        rescored: vec![
+            Rescored {
+                window: 0,
+                kld: 0.25,
+            },
+            Rescored {
+                window: 5,
+                kld: 0.5,
+            },
+        ],
     }
 }
 
@@ -621,6 +631,15 @@ fn a_malformed_field_is_named_by_its_path() {
                 r.measurement.as_mut().unwrap().outcome = Some(outcome);
             }),
             "measurement.quality.stopped.windows: is 2, and 2 windows were scored",
+        ),
+        (
+            report_with(|r| {
+                let mut quality = v1::Quality::from(&quality());
+                quality.rescored[1].kld = f64::INFINITY;
+                let outcome = v1::measurement::Outcome::Quality(quality);
+                r.measurement.as_mut().unwrap().outcome = Some(outcome);
+            }),
+            "measurement.quality.rescored[1].kld: is inf",
         ),
         (
             report_with(|r| r.measurement.as_mut().unwrap().evidence = None),

@@ -62,7 +62,8 @@ pub trait Runtime {
     ) -> Result<(), RuntimeError>;
 
     /// Scores a plan of the open subject: for a search on the scored windows, to confirm on the
-    /// held-back ones, which are prepared when they are asked for first.
+    /// held-back ones, which are prepared when they are asked for first; a few of the scored ones
+    /// are then scored once more ([`Quality::rescored`]).
     ///
     /// With a rival, scoring stops at the first stage ([`stages`](bitfront_model::stages)) at which the
     /// plan will not come out better than it beyond the noise; its windows must be those that are

@@ -133,6 +133,7 @@ impl<'a> Scorer<'a> {
             same_top_rate: self.mean(SAME_TOP),
             positions: (self.figures.len() / FIGURES) as u64,
             stopped,
+            rescored: Vec::new(),
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bitfront_model::{
     Anchor, AnchorTime, Cold, Energy, Interval, Latency, NumericsClass, Paired, Plan, Precision,
-    ProbeQuestion, Product, ProductResult, ProductTime, Quality, Rival, Shape, Stopped, Subject,
-    TaskKind, TaskPurpose, Workload,
+    ProbeQuestion, Product, ProductResult, ProductTime, Quality, Rescored, Rival, Shape, Stopped,
+    Subject, TaskKind, TaskPurpose, Workload,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
@@ -39,6 +39,8 @@ pub struct ScriptedRuntime {
     pub decide: Decide,
     /// Why the next probes fail, last one first.
     pub failing_probes: Vec<String>,
+    /// How many times as much plans lose on it as in the numerics class that it claims.
+    pub loses: f64,
     open: Option<Subject>,
 }
 
@@ -55,6 +57,7 @@ impl ScriptedRuntime {
             pause: Duration::ZERO,
             decide: Box::new(decide),
             failing_probes: Vec::new(),
+            loses: 1.0,
             open: None,
         }
     }
@@ -130,7 +133,8 @@ impl Runtime for ScriptedRuntime {
         purpose: TaskPurpose,
         rival: Option<&Rival>,
     ) -> Result<Measured<Quality>, RuntimeError> {
-        self.measure(plan, TaskKind::Quality, || quality(plan, purpose, rival))
+        let kld = kld(plan) * self.loses;
+        self.measure(plan, TaskKind::Quality, || quality(kld, purpose, rival))
     }
 
     fn latency(
@@ -251,8 +255,8 @@ fn time(plan: &Plan, cost: impl Fn(Precision) -> f64) -> f64 {
 pub const HELD_BACK_LOSS: f64 = 1.1;
 
 /// As a runtime does: a plan that loses more than its rival is given up after two windows.
-fn quality(plan: &Plan, purpose: TaskPurpose, rival: Option<&Rival>) -> Quality {
-    let whole = whole(plan, purpose);
+fn quality(kld: f64, purpose: TaskPurpose, rival: Option<&Rival>) -> Quality {
+    let whole = whole(kld, purpose);
     match rival {
         Some(rival) if whole.kld_windows[0] > rival.kld_windows[0] => Quality {
             kld_windows: whole.kld_windows[..2].to_vec(),
@@ -267,13 +271,21 @@ fn quality(plan: &Plan, purpose: TaskPurpose, rival: Option<&Rival>) -> Quality 
     }
 }
 
-fn whole(plan: &Plan, purpose: TaskPurpose) -> Quality {
-    let kld = match purpose {
-        TaskPurpose::Search => kld(plan),
-        TaskPurpose::Confirm => kld(plan) * HELD_BACK_LOSS,
-    };
+/// Of a plan that loses `searched` on the text of a search.
+fn whole(searched: f64, purpose: TaskPurpose) -> Quality {
     // Symmetric around the mean, which therefore stays what it is.
     let spread = [-0.2, -0.1, -0.05, 0.05, 0.1, 0.2];
+    let (kld, rescored) = match purpose {
+        TaskPurpose::Search => (searched, Vec::new()),
+        TaskPurpose::Confirm => {
+            let once_more = spread[..Rescored::most(spread.len())].iter();
+            let rescored = (0..).zip(once_more).map(|(window, part)| Rescored {
+                window,
+                kld: searched * (1.0 + part),
+            });
+            (searched * HELD_BACK_LOSS, rescored.collect())
+        }
+    };
     Quality {
         kld,
         kld_standard_error: kld * 0.05,
@@ -283,6 +295,7 @@ fn whole(plan: &Plan, purpose: TaskPurpose) -> Quality {
         same_top_rate: 1.0 / (1.0 + kld),
         positions: 6 * 128,
         stopped: None,
+        rescored,
     }
 }
 

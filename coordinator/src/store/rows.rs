@@ -238,9 +238,12 @@ pub(crate) enum Requeued {
 pub(crate) struct TaskFacts {
     pub(crate) search: i64,
     pub(crate) kind: TaskKind,
+    pub(crate) purpose: TaskPurpose,
     /// Hand-outs so far.
     pub(crate) epoch: i64,
     pub(crate) plan_digest: Digest,
     pub(crate) layers: usize,
     pub(crate) workloads: Vec<Workload>,
+    /// Windows of the text that the search scores.
+    pub(crate) windows: usize,
 }

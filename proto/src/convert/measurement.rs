@@ -2,7 +2,7 @@
 
 use bitfront_model::{
     AnchorTime, Evidence, HardwareProfile, Interval, Latency, Measurement, Outcome, Paired,
-    Percentile, Quality, Stopped,
+    Percentile, Quality, Rescored, Stopped,
 };
 
 use super::{
@@ -98,6 +98,7 @@ impl TryFrom<v1::Quality> for Quality {
             same_top_rate: finite("same_top_rate", wire.same_top_rate)?,
             positions: wire.positions,
             stopped: stopped.transpose()?,
+            rescored: messages("rescored", wire.rescored)?,
         })
     }
 }
@@ -116,6 +117,27 @@ impl From<&Quality> for v1::Quality {
                 windows: stopped.windows,
                 behind: stopped.behind,
             }),
+            rescored: quality.rescored.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Rescored> for Rescored {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Rescored) -> Result<Self, Self::Error> {
+        Ok(Self {
+            window: wire.window,
+            kld: finite("kld", wire.kld)?,
+        })
+    }
+}
+
+impl From<&Rescored> for v1::Rescored {
+    fn from(rescored: &Rescored) -> Self {
+        Self {
+            window: rescored.window,
+            kld: rescored.kld,
         }
     }
 }

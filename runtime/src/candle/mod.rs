@@ -285,7 +285,10 @@ impl CandleRuntime {
             assembly: &assembly,
             arithmetic,
         };
-        let quality = scoring.score(rival, &mut self.prefixes)?;
+        let mut quality = scoring.score(rival, &mut self.prefixes)?;
+        if purpose == TaskPurpose::Confirm {
+            quality.rescored = scoring.rescore()?;
+        }
         Ok(self.measured(quality, assembly.executed))
     }
 

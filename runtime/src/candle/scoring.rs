@@ -1,7 +1,7 @@
 //! A plan's way through all windows of the text, from the deepest stored hidden states to its
 //! quality.
 
-use bitfront_model::{Digest, Plan, Quality, Rival, TaskPurpose, stages};
+use bitfront_model::{Digest, Plan, Quality, Rescored, Rival, TaskPurpose, stages};
 
 use crate::RuntimeError;
 use crate::quality::Scorer;
@@ -44,6 +44,27 @@ impl Scoring<'_> {
             }
         }
         scorer.finish()
+    }
+
+    /// Scores windows of the search's own text once more, read from their beginning: states that
+    /// this device has kept are what it computed before, and would vouch for themselves.
+    pub(super) fn rescore(&self) -> Result<Vec<Rescored>, RuntimeError> {
+        let searched = Self {
+            purpose: TaskPurpose::Search,
+            ..*self
+        };
+        let (windows, reference) = self.opened.scored(searched.purpose)?;
+        let mut places = stages::order(windows.len());
+        places.truncate(Rescored::most(windows.len()));
+        let mut scorer = Scorer::new(reference);
+        searched.score_stage(&places, windows, &mut scorer, &mut PrefixStore::new(0))?;
+        let rescored = places.into_iter().zip(scorer.kld_windows());
+        Ok(rescored
+            .map(|(place, kld)| Rescored {
+                window: place as u64,
+                kld,
+            })
+            .collect())
     }
 
     /// Scores the windows of one stage, named by their places in the text, from the deepest hidden

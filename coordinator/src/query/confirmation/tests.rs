@@ -15,6 +15,7 @@ fn quality(kld: f64) -> Figure<Quality> {
             same_top_rate: 0.9,
             positions: 512,
             stopped: None,
+            rescored: Vec::new(),
         },
         evidence: Evidence {
             executed: Vec::new(),

@@ -14,6 +14,7 @@ fn quality(windows: &[f64]) -> Quality {
         same_top_rate: 0.9,
         positions: 1024,
         stopped: None,
+        rescored: Vec::new(),
     }
 }
 

@@ -73,6 +73,7 @@ fn point(candidate: i64, size_bytes: u64, kld: f64, noise: f64, decode_ns: f64) 
             same_top_rate: 0.9,
             positions: 512,
             stopped: None,
+            rescored: Vec::new(),
         }),
         latency: figure(latencies.collect()),
         infeasible: None,

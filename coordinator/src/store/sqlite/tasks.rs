@@ -208,8 +208,9 @@ pub(super) async fn facts(
     task: i64,
 ) -> Result<Option<TaskFacts>, Failure> {
     let row = sqlx::query(
-        "SELECT c.search, t.kind, t.epoch, c.plan_digest, c.plan,
-                json_extract(s.request, '$.workloads') AS workloads
+        "SELECT c.search, t.kind, t.purpose, t.epoch, c.plan_digest, c.plan,
+                json_extract(s.request, '$.workloads') AS workloads,
+                json_extract(s.request, '$.subject.data.evaluation_windows') AS windows
          FROM tasks t JOIN candidates c ON c.id = t.candidate
                       JOIN searches s ON s.id = c.search
          WHERE t.id = ?",
@@ -222,12 +223,16 @@ pub(super) async fn facts(
     };
     let workloads: Option<String> = row.try_get("workloads")?;
     let workloads = workloads.ok_or_else(|| corrupt("searches.request", "it has no workloads"))?;
+    let windows: Option<u32> = row.try_get("windows")?;
+    let windows = windows.ok_or_else(|| corrupt("searches.request", "it has no windows"))?;
     Ok(Some(TaskFacts {
         search: row.try_get("search")?,
         kind: word(&row, "kind")?,
+        purpose: word(&row, "purpose")?,
         epoch: row.try_get("epoch")?,
         plan_digest: word(&row, "plan_digest")?,
         layers: split("candidates.plan", row.try_get("plan")?)?.len(),
         workloads: parsed("searches.request", &workloads)?,
+        windows: windows as usize,
     }))
 }
