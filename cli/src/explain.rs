@@ -4,11 +4,21 @@ use std::cmp::Ordering;
 
 use bitfront_model::{Difference, Differences, Front, FrontPoint, Objective, Ratio};
 
+use crate::deviations;
 use crate::figures::{percent, three_digits};
 use crate::view::{FrontView as _, PointView as _};
 
-/// Why a candidate is on the front, or why not, and by how much.
+/// Why a candidate is on the front, or why not, and by how much; and whether the devices that scored
+/// it disagree.
 pub(crate) fn why(front: &Front, point: &FrontPoint) -> String {
+    let place = place(front, point);
+    match deviations::told(point) {
+        Some(told) => format!("{place}; {told}"),
+        None => place,
+    }
+}
+
+fn place(front: &Front, point: &FrontPoint) -> String {
     let placing = &point.placing;
     if point.on_front {
         return shown(front, point);

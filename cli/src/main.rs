@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod config;
 mod confirmation;
+mod deviations;
 mod disturbances;
 mod durable;
 mod explain;

@@ -338,6 +338,7 @@ pub(crate) fn confirm(front: &mut Front) {
             searched_quality: point.quality.clone(),
             searched_latency: point.latency.clone(),
             differs: Some(position) == first,
+            rescoring: None,
         });
         point.on_front &= Some(position) != first;
         if let Some(figure) = &mut point.quality {

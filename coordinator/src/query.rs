@@ -6,6 +6,7 @@ mod compare;
 mod confirmation;
 mod paired;
 mod published;
+mod rescoring;
 mod standing;
 
 use std::collections::HashMap;

@@ -106,6 +106,11 @@ fn check(front: &Front) {
             assert_eq!(decode, scripted::decode_ns(&point.plan));
         }
         assert_eq!(point.size_bytes, point.plan.size_bytes(&spec()));
+        if let Some(confirmation) = &point.confirmation {
+            let rescoring = confirmation.rescoring.unwrap();
+            let found = (rescoring.windows, rescoring.ratio, rescoring.deviates);
+            assert_eq!(found, (4, 1.0, false), "it computes what its class does");
+        }
     }
     let shown: BTreeSet<_> = candidates(points, |point| point.on_front);
     let complete = |point: &&FrontPoint| {
@@ -231,6 +236,59 @@ async fn a_search_spends_its_budget_and_keeps_what_nothing_dominates() {
     let stored = measurements(&world.searches).await["bench"];
     assert_eq!(stored, expected_measurements(&front));
     agent.stop().await;
+    world.coordinator.stop().await;
+}
+
+/// By how much more the device loses that is only said to be of the numerics class.
+const LOSES: f64 = 1.3;
+
+/// Points whose quality is from the device `honest`, and which are found to deviate: all that lose
+/// more than rounding does. Everything was confirmed by `other`, which agrees with itself.
+fn deviating(front: &Front) -> usize {
+    let mut deviating = 0;
+    for point in &front.points {
+        let Some(confirmation) = &point.confirmation else {
+            continue;
+        };
+        assert_eq!(point.quality.as_ref().unwrap().device, "other");
+        let searched = confirmation.searched_quality.as_ref().unwrap();
+        let rescoring = confirmation.rescoring.unwrap();
+        assert_eq!(rescoring.windows, 4);
+        if searched.device == "other" {
+            assert_eq!((rescoring.ratio, rescoring.deviates), (1.0, false));
+        } else if searched.value.kld > 1e-3 {
+            let ratio = rescoring.ratio;
+            assert!((1.2..=LOSES).contains(&ratio), "{ratio}");
+            assert!(rescoring.deviates, "{point:?}");
+            deviating += 1;
+        }
+    }
+    deviating
+}
+
+/// A quality is measured once for a numerics class, so a device that is only said to be of it must
+/// be found out by the windows that it scores once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_computes_something_else_is_flagged_on_the_front() {
+    let world = World::new().await;
+    let honest = world.agent("honest", ScriptedRuntime::obliging());
+    let search = world.submit(60).await;
+    let some = |status: &SearchStatus| status.evaluated >= 30;
+    world.searches.wait(search, "half of it", some).await;
+    honest.stop().await;
+    let mut losing = ScriptedRuntime::obliging();
+    losing.loses = LOSES;
+    let other = world.agent("other", losing);
+    assert_eq!(world.ended(search).await.state, SearchState::Done);
+    let front = world.searches.front(search).await.unwrap();
+    assert!(deviating(&front) > 5);
+
+    // Another search takes the baselines' qualities over, and with them who measured them.
+    let second = world.submit(30).await;
+    assert_eq!(world.ended(second).await.state, SearchState::Done);
+    let front = world.searches.front(second).await.unwrap();
+    assert!(deviating(&front) > 5);
+    other.stop().await;
     world.coordinator.stop().await;
 }
 

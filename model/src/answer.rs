@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::{
-    Digest, Evidence, HardwareProfile, Latency, ModelSpec, NumericsClass, Placing, Plan, Precision,
-    Quality, SearchRequest, Subject, UnknownName, Workload,
+    Digest, Evidence, HardwareProfile, Interval, Latency, ModelSpec, NumericsClass, Placing, Plan,
+    Precision, Quality, SearchRequest, Subject, UnknownName, Workload,
 };
 
 /// Where a search stands.
@@ -135,6 +135,23 @@ pub struct Confirmation {
     pub searched_latency: Option<Figure<Vec<Latency>>>,
     /// A figure differs from the search's own beyond the intervals of both.
     pub differs: bool,
+    /// What the device that confirmed quality made of windows that the search had scored; none
+    /// where it scored none of them once more.
+    pub rescoring: Option<Rescoring>,
+}
+
+/// The same windows under the same plan, once scored by the device that confirmed it and once by
+/// the one that measured it for the search. Both are of one numerics class, and should agree.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rescoring {
+    /// Windows that both scored.
+    pub windows: u64,
+    /// The confirming device's divergence over the search's: the geometric mean of the windows.
+    pub ratio: f64,
+    /// Where the ratio over all windows lies; none of a single window.
+    pub interval: Option<Interval>,
+    /// The two differ by more than devices of one class can: one of them computes something else.
+    pub deviates: bool,
 }
 
 /// One measured candidate.

@@ -286,6 +286,12 @@ fn point() -> FrontPoint {
                 measured_at_ms: 98,
             }),
             differs: true,
+            rescoring: Some(Rescoring {
+                windows: 2,
+                ratio: 1.5,
+                interval: Some(interval()),
+                deviates: true,
+            }),
         }),
         unconfirmed: Some("nobody managed".to_owned()),
     }

@@ -3,6 +3,7 @@
 use bitfront_model::{Best, Figure, ImatrixSource};
 
 use crate::args::{BestArguments, Format};
+use crate::deviations;
 use crate::figures::{self, bytes, kld, moment, percent};
 use crate::listing::{Cell, Column, Listing};
 use crate::problem::ExitStatus;
@@ -65,6 +66,9 @@ fn words(best: &Best) -> String {
             None => "no: these are the figures that the plan was chosen by".to_owned(),
         },
     ));
+    if let Some(told) = deviations::told(point) {
+        facts.push(("beware", told));
+    }
     if let Some(figure) = &point.quality {
         let quality = &figure.value;
         facts.push((

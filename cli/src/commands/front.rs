@@ -4,6 +4,7 @@ use bitfront_model::{Difference, Differences, Energy, Front, FrontPoint, Latency
 
 use crate::args::{Format, FrontArguments};
 use crate::confirmation;
+use crate::deviations;
 use crate::disturbances::{self, Disturbances};
 use crate::explain::{self, numbered};
 use crate::figures::{self, bytes, kld, moment, percent, three_digits};
@@ -160,11 +161,18 @@ fn columns() -> Vec<Column> {
         Column::for_programs("searched_decode_ns"),
         Column::for_programs("searched_prefill_ns"),
         Column::for_programs("differs"),
+        Column::for_programs("rescored_windows"),
+        Column::for_programs("rescored_ratio"),
+        Column::for_programs("rescored_ratio_low"),
+        Column::for_programs("rescored_ratio_high"),
+        Column::for_programs("deviates"),
         Column::for_programs("unconfirmed"),
         Column::for_programs("scored_windows"),
         Column::for_programs("stopped_behind"),
         Column::for_programs("plan_digest"),
         Column::for_programs("device"),
+        Column::for_programs("quality_device"),
+        Column::for_programs("searched_quality_device"),
         Column::for_programs("measured_at"),
         Column::for_programs("class"),
         Column::for_programs("class_of"),
@@ -239,6 +247,9 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         Some(Energy::NotMeasured { reason }) => (None, Some(reason.clone())),
         None => (None, None),
     };
+    let rescoring = deviations::rescoring(point);
+    let confirmation = point.confirmation.as_ref();
+    let searched = confirmation.and_then(|it| it.searched_quality.as_ref());
     let mut cells = vec![
         Cell::people(marks(point, context)),
         Cell::people(numbered(point)),
@@ -288,6 +299,11 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         number(confirmation::searched_ns(point, true)),
         number(confirmation::searched_ns(point, false)),
         Cell::plain(confirmation::differs(point)),
+        Cell::from(rescoring.map(|it| it.windows)),
+        number(rescoring.map(|it| it.ratio)),
+        number(rescoring.and_then(|it| Some(it.interval?.low))),
+        number(rescoring.and_then(|it| Some(it.interval?.high))),
+        Cell::plain(deviations::deviates(point)),
         Cell::from(point.unconfirmed.clone()),
         Cell::from(quality.map(|quality| quality.kld_windows.len())),
         Cell::from(
@@ -297,6 +313,8 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         ),
         Cell::plain(point.plan.digest().to_string()),
         Cell::from(latency.map(|figure| figure.device.clone())),
+        Cell::from(point.quality.as_ref().map(|figure| figure.device.clone())),
+        Cell::from(searched.map(|figure| figure.device.clone())),
         Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
     ];
     cells.extend(placing(&point.placing));
@@ -362,7 +380,11 @@ fn mark(point: &FrontPoint, context: &Context) -> String {
         true => "~",
         false => "",
     };
-    format!("{place}{doubt}{disturbed}")
+    let deviates = match deviations::deviates(point) {
+        true => "≠",
+        false => "",
+    };
+    format!("{place}{doubt}{deviates}{disturbed}")
 }
 
 /// What the marks mean, as far as they occur.
@@ -379,7 +401,7 @@ fn legend(front: &Front) -> String {
     for line in workloads.filter_map(|&workload| figures::batch(workload)) {
         legend += &format!("\n{line}");
     }
-    legend + "\n" + &Disturbances::of(front).legend()
+    legend + "\n" + &Disturbances::of(front).legend() + &deviations::legend(front)
 }
 
 /// What scoring in stages saved; none where no candidate was given up.
@@ -455,7 +477,7 @@ pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use bitfront_model::{Cold, Mark};
+    use bitfront_model::{Cold, Interval, Mark, Rescoring};
 
     use super::*;
     use crate::testing::front;
@@ -489,6 +511,65 @@ mod tests {
             .find(|row| row["candidate"] == candidate)
             .unwrap();
         assert_eq!(row["latency_marks"], "busy, throttled");
+    }
+
+    #[test]
+    fn a_device_that_computes_something_else_is_marked_and_named() {
+        let mut front = front();
+        crate::testing::confirm(&mut front);
+        let mut confirmed = front.points.iter_mut().filter(|it| it.on_front);
+        let mut of_front = |ratio, deviates| {
+            let point = confirmed
+                .find(|point| point.confirmation.is_some())
+                .unwrap();
+            point.quality.as_mut().unwrap().device = "other".to_owned();
+            point.confirmation.as_mut().unwrap().rescoring = Some(Rescoring {
+                windows: 4,
+                ratio,
+                interval: Some(Interval {
+                    low: ratio * 0.9,
+                    high: ratio * 1.1,
+                    confidence: 0.95,
+                }),
+                deviates,
+            });
+            point.candidate
+        };
+        let (deviating, honest) = (of_front(1.5, true), of_front(1.0, false));
+        let listing = listing(&front, Which::Shown, true);
+        let table = listing.render(Format::Table, 140).unwrap() + &conclusion(&front, 0.01);
+        assert_eq!(
+            table.matches('≠').count(),
+            2,
+            "the point and the sentence: {table}"
+        );
+        assert!(table.contains("`other` gets 1.50 times"), "{table}");
+        assert!(table.contains("divergences of `laptop`"), "{table}");
+        let json = listing.render(Format::Json, 0).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        let row = |candidate| {
+            rows.iter()
+                .find(|row| row["candidate"] == candidate)
+                .unwrap()
+        };
+        let (deviating, honest) = (row(deviating), row(honest));
+        for (name, expected) in [
+            ("rescored_windows", serde_json::json!(4)),
+            ("rescored_ratio", serde_json::json!(1.5)),
+            ("deviates", serde_json::json!(true)),
+            ("quality_device", serde_json::json!("other")),
+            ("searched_quality_device", serde_json::json!("laptop")),
+        ] {
+            assert_eq!(deviating[name], expected, "{name}");
+        }
+        assert!(
+            deviating["why"]
+                .as_str()
+                .unwrap()
+                .contains("gets 1.50 times what")
+        );
+        assert_eq!(honest["deviates"], false);
+        assert!(!honest["why"].as_str().unwrap().contains('≠'));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bitfront_model::{Front, FrontPoint};
 
 use super::Summary;
 use super::page::{escape, facts, figure, section};
+use crate::deviations;
 use crate::explain;
 use crate::figures::{self, bytes, kld, nanoseconds, percent, span, three_digits};
 use crate::plot::precision_map;
@@ -164,7 +165,11 @@ pub(super) fn table(front: &Front, summary: &Summary<'_>) -> String {
          on it beats, or is as good as and no larger. KLD with its standard error; perplexity as a multiple of the unquantized model's; \
          how often both rank the same token first; medians for one decoded token and for one \
          prompt with intervals that hold them with at least 95&nbsp;%, or with as much as \
-         stands in them.</p>\n"
+         stands in them.</p>\n{}",
+        deviations::legend(front)
+            .lines()
+            .map(|line| format!("<p>{}</p>\n", escape(line)))
+            .collect::<String>()
     );
     section("Front and baselines", &table)
 }
@@ -180,6 +185,7 @@ fn row(point: &FrontPoint, summary: &Summary<'_>) -> String {
         (point.is_knee, "knee"),
         (is(point, summary.smallest), "smallest within the limit"),
         (is(point, summary.fastest), "fastest within the limit"),
+        (deviations::deviates(point), "≠ see below"),
     ] {
         if holds {
             name += &format!("<br><small>{note}</small>");

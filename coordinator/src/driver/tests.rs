@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -626,6 +627,50 @@ async fn without_windows_to_confirm_quality_on_times_alone_are_confirmed() {
             .iter()
             .all(|one| one.kind == TaskKind::Latency)
     );
+    bench.stop().await;
+}
+
+/// Two devices of one numerics class share the qualities of a search, but only those of its hardware
+/// profile confirm what is published of them.
+#[tokio::test]
+async fn a_device_of_the_class_alone_measures_quality_and_confirms_none() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let one = bench.register("one").await;
+    let search = bench.submit(request(20)).await;
+    let mut of_the_class = fixtures::registration("two");
+    of_the_class.hardware_profile.cpu_model = "Scripted 9001".to_owned();
+    let first = bench.lease_one(one).await;
+    let two = bench.register_as(of_the_class).await.unwrap();
+    bench.report(&first).await.unwrap();
+    let quality = bench.lease_one(two).await;
+    assert_eq!(quality.assignment.kind, TaskKind::Quality);
+    bench.report(&quality).await.unwrap();
+    tokio::join!(
+        bench.serve(one, search, usize::MAX),
+        bench.serve(two, search, usize::MAX)
+    );
+    assert_eq!(bench.status(search).await.state, SearchState::Done);
+    let measured = bench.world.store.measurements(search, None).await.unwrap();
+    let by = |purpose| {
+        let of_purpose = measured.iter().filter(|it| it.purpose == purpose);
+        of_purpose
+            .map(|it| it.device.as_str())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(by(TaskPurpose::Search), BTreeSet::from(["one", "two"]));
+    assert_eq!(by(TaskPurpose::Confirm), BTreeSet::from(["one"]));
+    let front = query::front(&bench.world, search, None).await.unwrap();
+    let confirmations = front
+        .points
+        .iter()
+        .filter_map(|it| it.confirmation.as_ref());
+    let agreeing = confirmations.map(|it| {
+        let rescoring = it.rescoring.unwrap();
+        (rescoring.windows, rescoring.ratio, rescoring.deviates)
+    });
+    assert!(agreeing.clone().count() > 0);
+    assert!(agreeing.clone().all(|it| it == (4, 1.0, false)));
     bench.stop().await;
 }
 

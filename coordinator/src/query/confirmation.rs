@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use bitfront_model::{Confirmation, Figure, FrontPoint, Latency, Quality};
 use bitfront_search::front::non_dominated;
 
-use super::Standing;
+use super::{Standing, rescoring};
 use crate::evaluation::Figures;
 use crate::store::{ScoreOutcome, StoredConfirmation, StoredSearch};
 
@@ -95,6 +95,10 @@ pub(super) struct Measured {
 /// The figures to publish and what they replace.
 pub(super) fn replace(searched: Measured, fresh: Measured) -> (Measured, Confirmation) {
     let differs = fresh.time_differs(&searched);
+    let rescoring = match (&fresh.quality, &searched.quality) {
+        (Some(fresh), Some(searched)) => rescoring::compare(&fresh.value, &searched.value),
+        _ => None,
+    };
     // Without windows to confirm it on, the search's own quality stands.
     let (quality, searched_quality) = match fresh.quality {
         Some(quality) => (Some(quality), searched.quality),
@@ -108,6 +112,7 @@ pub(super) fn replace(searched: Measured, fresh: Measured) -> (Measured, Confirm
         searched_quality,
         searched_latency: searched.latency,
         differs,
+        rescoring,
     };
     (published, confirmation)
 }

@@ -9,7 +9,7 @@ use bitfront_model::{
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// How surely an interval holds what it is about.
-const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// Fewest windows whose spread says anything: with as many samples the order statistics of a
 /// median reach 95 % too, and below it the factor of Student's t grows beyond all use (12.7 for
@@ -153,7 +153,8 @@ fn pairs(first: &Quality, second: &Quality) -> Vec<f64> {
     first.iter().zip(&second).map(difference).collect()
 }
 
-fn quantile(freedom: u64) -> f64 {
+/// The two-sided quantile of Student's t.
+pub(super) fn quantile(freedom: u64) -> f64 {
     StudentsT::new(0.0, 1.0, freedom as f64)
         // A sum without a single degree of freedom tells nothing apart.
         .map_or(f64::INFINITY, |student| {

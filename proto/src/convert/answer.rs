@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitfront_model::{
     Best, Confirmation, Device, Figure, Front, FrontPoint, ModelSpec, NumericsClass, Registration,
-    SearchRequest, SearchStatus,
+    Rescoring, SearchRequest, SearchStatus,
 };
 
 use super::{
@@ -77,7 +77,32 @@ impl TryFrom<v1::Confirmation> for Confirmation {
                 wire.latency_device,
             )?,
             differs: wire.differs,
+            rescoring: optional("rescoring", wire.rescoring)?,
         })
+    }
+}
+
+impl TryFrom<v1::Rescoring> for Rescoring {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Rescoring) -> Result<Self, Self::Error> {
+        Ok(Self {
+            windows: wire.windows,
+            ratio: finite("ratio", wire.ratio)?,
+            interval: optional("interval", wire.interval)?,
+            deviates: wire.deviates,
+        })
+    }
+}
+
+impl From<&Rescoring> for v1::Rescoring {
+    fn from(rescoring: &Rescoring) -> Self {
+        Self {
+            windows: rescoring.windows,
+            ratio: rescoring.ratio,
+            interval: rescoring.interval.as_ref().map(Into::into),
+            deviates: rescoring.deviates,
+        }
     }
 }
 
@@ -99,6 +124,7 @@ impl From<&Confirmation> for v1::Confirmation {
             quality_measurement: quality.map(|figure| figure.measurement),
             latency_measurement: latency.map(|figure| figure.measurement),
             differs: confirmation.differs,
+            rescoring: confirmation.rescoring.as_ref().map(Into::into),
         }
     }
 }

@@ -51,6 +51,7 @@ fn confirmed(candidate: i64, searched: f64, fresh: f64) -> FrontPoint {
             searched_quality: Some(quality(searched)),
             searched_latency: None,
             differs: false,
+            rescoring: None,
         }),
         unconfirmed: None,
     }
