@@ -245,6 +245,7 @@ fn paired(spec: &ModelSpec, anchor: &Anchor, workload: Workload, median_ns: f64)
         anchor_samples_ns: vec![anchor_ns as u64; 3],
         anchor_samples_per_block: 1,
         discarded_blocks: 0,
+        waited_ns: 0,
         reference: anchor.time(workload).unwrap_or(AnchorTime {
             workload,
             median_ns: anchor_ns,

@@ -139,6 +139,12 @@ pub struct Paired {
     /// Blocks that were measured again, since the anchor or the candidate moved away from its
     /// neighbours in time.
     pub discarded_blocks: u32,
+    /// For how long the measuring thread was ready to run but waited for its core, over all samples
+    /// of this timing, the anchor's and the other candidates' among them, in nanoseconds. It is
+    /// taken out of the samples; zero where the platform does not tell, and in measurements that
+    /// were made without.
+    #[serde(default)]
+    pub waited_ns: u64,
     /// The time of the anchor that the ratio was multiplied with.
     pub reference: AnchorTime,
     /// The time limit came before the interval of the ratio was as narrow as asked for.

@@ -213,6 +213,7 @@ fn latencies() -> Vec<Latency> {
             anchor_samples_ns: vec![4, 4],
             anchor_samples_per_block: 2,
             discarded_blocks: 1,
+            waited_ns: 77,
             reference: anchor_time(workload),
             noisy: true,
         }),

@@ -337,6 +337,7 @@ fn latency(anchor: &Anchor, plan: &Plan, workload: Workload) -> Latency {
             anchor_samples_ns: vec![(anchor_ns * passes).round() as u64; spread.len()],
             anchor_samples_per_block: 1,
             discarded_blocks: 0,
+            waited_ns: 0,
             reference: anchor.time(workload).unwrap_or(AnchorTime {
                 workload,
                 median_ns: anchor_ns,

@@ -209,6 +209,7 @@ impl TryFrom<v1::Paired> for Paired {
             anchor_samples_ns: wire.anchor_samples_ns,
             anchor_samples_per_block: wire.anchor_samples_per_block,
             discarded_blocks: wire.discarded_blocks,
+            waited_ns: wire.waited_ns,
             reference: message("reference", wire.reference)?,
             noisy: wire.noisy,
         })
@@ -225,6 +226,7 @@ impl From<&Paired> for v1::Paired {
             anchor_samples_ns: paired.anchor_samples_ns.clone(),
             anchor_samples_per_block: paired.anchor_samples_per_block,
             discarded_blocks: paired.discarded_blocks,
+            waited_ns: paired.waited_ns,
             reference: Some((&paired.reference).into()),
             noisy: paired.noisy,
         }

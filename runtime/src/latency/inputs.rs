@@ -1,11 +1,12 @@
 //! One workload ready to be timed: what is read, and the caches that it is read into.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bitfront_model::Workload;
 
 use super::LatencySettings;
+use super::stopwatch::Stopwatch;
 use crate::RuntimeError;
 use crate::candle::{Arithmetic, Decoder, KvCache, Matrices, Positions};
 
@@ -16,6 +17,7 @@ pub(super) struct Prepared<'a> {
     context: usize,
     inputs: Vec<Input>,
     caches: Vec<KvCache>,
+    watch: Stopwatch,
 }
 
 /// What one sample reads.
@@ -84,10 +86,11 @@ impl<'a> Prepared<'a> {
             context,
             inputs,
             caches,
+            watch: Stopwatch::new(),
         })
     }
 
-    /// Times one sample; `turn` chooses the input.
+    /// Times one sample, on the thread that prepared it; `turn` chooses the input.
     pub(super) fn sample(
         &mut self,
         matrices: &Matrices,
@@ -96,17 +99,20 @@ impl<'a> Prepared<'a> {
         let input = &self.inputs[turn % self.inputs.len()];
         let cache = &mut self.caches[input.cache];
         cache.truncate(self.context);
-        let start = Instant::now();
-        for pass in &input.passes {
-            black_box(self.decoder.forward(
-                matrices,
-                pass,
-                cache,
-                Positions::Last,
-                Arithmetic::Kernels,
-            )?);
-        }
-        Ok(start.elapsed())
+        let (passed, taken) = self.watch.time(|| {
+            let (last, kernels) = (Positions::Last, Arithmetic::Kernels);
+            input.passes.iter().try_for_each(|pass| {
+                let logits = self.decoder.forward(matrices, pass, cache, last, kernels)?;
+                black_box(logits);
+                Ok(())
+            })
+        });
+        passed.map(|()| taken)
+    }
+
+    /// For how long others kept the samples so far from their core.
+    pub(super) fn waited(&self) -> Duration {
+        self.watch.waited()
     }
 }
 

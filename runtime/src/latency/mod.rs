@@ -7,9 +7,10 @@ mod inputs;
 pub mod paired;
 pub(crate) mod products;
 mod stopping;
+mod stopwatch;
 mod summary;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitfront_model::{Anchor, Latency, Workload};
 
@@ -119,11 +120,12 @@ pub(crate) fn work(
 ) -> Result<(Duration, u64), RuntimeError> {
     let mut prepared = Prepared::new(decoder, matrices, workload, text, settings)?;
     let tokens = u64::from(workload.tokens()) * u64::from(workload.batch());
-    let (mut spent, mut samples) = (Duration::ZERO, 0);
-    while spent < time {
-        spent += paired::moved_on(prepared.sample(matrices, samples)?)?;
+    let (begun, mut samples) = (Instant::now(), 0);
+    while begun.elapsed() < time {
+        paired::moved_on(prepared.sample(matrices, samples)?)?;
         samples += 1;
     }
+    let spent = begun.elapsed();
     Ok((spent, samples as u64 * tokens))
 }
 
@@ -152,7 +154,14 @@ pub fn measure(
         .into_iter()
         .map(|series| {
             let (digest, known) = (anchor.plan.digest(), anchor.time(workload));
-            summary::latency(workload, digest, known, &series, settings.confidence)
+            let waited = prepared.waited();
+            summary::latency(
+                workload,
+                (digest, known),
+                &series,
+                waited,
+                settings.confidence,
+            )
         })
         .collect()
 }

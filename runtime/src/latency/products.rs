@@ -5,7 +5,6 @@
 //! with each other and with an anchor among them, as plans do ([`paired`]).
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use bitfront_model::{
     Interval, Precision, ProbeQuestion, Product, ProductResult, ProductTime, Shape,
@@ -13,6 +12,7 @@ use bitfront_model::{
 
 use super::LatencySettings;
 use super::paired::{self, Series, nanoseconds, turn_ns};
+use super::stopwatch::Stopwatch;
 use crate::RuntimeError;
 use crate::candle::{Activations, Arithmetic, Matrix};
 use crate::ggml_quantize;
@@ -118,15 +118,17 @@ fn time_shape(
         seed: settings.seed ^ shape.rows ^ shape.columns << 24 ^ u64::from(rows) << 48,
         ..settings.clone()
     };
+    let watch = Stopwatch::new();
     let series = paired::time(matrices.len(), &settings, &mut |member, taken| {
         let matrix = match member {
             0 => anchor,
             _ => matrices[member - 1],
         };
         let input = &inputs[taken % INPUTS];
-        let begun = Instant::now();
-        black_box(matrix.multiply(black_box(input), Arithmetic::Kernels)?);
-        Ok(begun.elapsed())
+        let (product, taken) =
+            watch.time(|| matrix.multiply(black_box(input), Arithmetic::Kernels));
+        black_box(product?);
+        Ok(taken)
     })?;
     series
         .iter()
@@ -181,6 +183,8 @@ fn draw(count: usize, seed: u64) -> Vec<f32> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn question(shapes: &[(u64, u64)]) -> ProbeQuestion {

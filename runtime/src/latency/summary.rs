@@ -1,5 +1,7 @@
 //! From blocks to the figures of a workload.
 
+use std::time::Duration;
+
 use bitfront_model::{AnchorTime, Digest, Interval, Latency, Paired, Percentile, Workload};
 
 use super::paired::{Series, nanoseconds, turn_ns};
@@ -11,14 +13,15 @@ const PERCENTS: [u32; 3] = [50, 90, 99];
 
 /// The figures of one candidate under one workload.
 ///
-/// Its time is that of the anchor (`known`, or else as it was during these blocks) multiplied with the ratio. Each factor's interval is made for half of the doubt, so that their
-/// product holds the time with the confidence asked for, whatever the two have to do with each
-/// other (Bonferroni's inequality).
+/// Its time is that of the anchor (`known`, or else as it was during these blocks) multiplied with
+/// the ratio. Each factor's interval is made for half of the doubt, so that their product holds the
+/// time with the confidence asked for, whatever the two have to do with each other (Bonferroni's
+/// inequality). `waited` is what waiting for the core took, which no sample has in it.
 pub(super) fn latency(
     workload: Workload,
-    anchor: Digest,
-    known: Option<AnchorTime>,
+    (anchor, known): (Digest, Option<AnchorTime>),
     series: &Series,
+    waited: Duration,
     confidence: f64,
 ) -> Result<Latency, RuntimeError> {
     let nothing = || RuntimeError::Engine(format!("{workload} was timed without any block"));
@@ -63,6 +66,7 @@ pub(super) fn latency(
             anchor_samples_ns: samples(|block| &block.anchor),
             anchor_samples_per_block: first.anchor.len() as u32,
             discarded_blocks: series.discarded,
+            waited_ns: nanoseconds(waited),
             reference,
             noisy: series.noisy,
         }),
@@ -134,7 +138,8 @@ mod tests {
     }
 
     fn figures(known: Option<AnchorTime>) -> Latency {
-        latency(DECODE, Digest::of("anchor"), known, &series(), 0.95).unwrap()
+        let anchor = (Digest::of("anchor"), known);
+        latency(DECODE, anchor, &series(), Duration::from_nanos(55), 0.95).unwrap()
     }
 
     #[test]
@@ -161,7 +166,7 @@ mod tests {
             (paired.samples_per_block, paired.anchor_samples_per_block),
             (3, 1)
         );
-        assert_eq!(paired.discarded_blocks, 3);
+        assert_eq!((paired.discarded_blocks, paired.waited_ns), (3, 55));
     }
 
     #[test]
@@ -203,7 +208,8 @@ mod tests {
             blocks: Vec::new(),
             ..series()
         };
-        let error = latency(DECODE, Digest::of("anchor"), None, &empty, 0.95).unwrap_err();
+        let anchor = (Digest::of("anchor"), None);
+        let error = latency(DECODE, anchor, &empty, Duration::ZERO, 0.95).unwrap_err();
         assert!(error.to_string().contains("decode@4x2"), "{error}");
     }
 }

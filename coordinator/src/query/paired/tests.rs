@@ -189,6 +189,7 @@ fn times_beside_one_anchor_are_compared_without_its_error() {
                 anchor_samples_ns: vec![100; 3],
                 anchor_samples_per_block: 1,
                 discarded_blocks: 0,
+                waited_ns: 0,
                 reference: AnchorTime {
                     workload: alone.workload,
                     median_ns: 100.0,
