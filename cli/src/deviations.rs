@@ -92,8 +92,6 @@ fn named(figure: &Figure<Quality>, other: &Figure<Quality>) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use bitfront_model::Interval;
-
     use super::*;
     use crate::testing;
 
@@ -111,23 +109,12 @@ mod tests {
             ("other", 1.0),
         ] {
             let point = confirmed.next().unwrap();
-            let figure = point.quality.as_mut().unwrap();
-            figure.device = device.to_owned();
+            testing::rescore(point, device, ratio);
             if ratio == 1.5 {
-                let environment = &mut figure.evidence.environment;
-                environment.host = "there".to_owned();
-                environment.agent_version = "0.2.0".to_owned();
+                let evidence = &mut point.quality.as_mut().unwrap().evidence;
+                evidence.environment.host = "there".to_owned();
+                evidence.environment.agent_version = "0.2.0".to_owned();
             }
-            point.confirmation.as_mut().unwrap().rescoring = Some(Rescoring {
-                windows: 4,
-                ratio,
-                interval: Some(Interval {
-                    low: ratio,
-                    high: ratio,
-                    confidence: 0.95,
-                }),
-                deviates: ratio != 1.0,
-            });
         }
         let told: Vec<_> = front.points.iter().filter_map(told).collect();
         assert_eq!(told.len(), 3, "{told:?}");

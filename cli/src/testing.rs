@@ -8,7 +8,8 @@ use bitfront_model::{
     Architecture, Baseline, Budget, Confirmation, DataSpec, Digest, Environment, Evidence, Figure,
     Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource, Interval, Latency,
     Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective, Placing, Plan,
-    Precision, Quality, SearchRequest, SearchState, SearchStatus, StrategyName, Subject, Workload,
+    Precision, Quality, Rescoring, SearchRequest, SearchState, SearchStatus, StrategyName, Subject,
+    Workload,
 };
 
 use crate::request::usual_precisions;
@@ -352,4 +353,20 @@ pub(crate) fn confirm(front: &mut Front) {
             latency.median_ns *= 1.002;
         }
     }
+}
+
+/// Lets `device` have confirmed a point whose quality was measured by another one, and get `ratio`
+/// times its divergences for the same windows.
+pub(crate) fn rescore(point: &mut FrontPoint, device: &str, ratio: f64) {
+    point.quality.as_mut().unwrap().device = device.to_owned();
+    point.confirmation.as_mut().unwrap().rescoring = Some(Rescoring {
+        windows: 4,
+        ratio,
+        interval: Some(Interval {
+            low: ratio * 0.9,
+            high: ratio * 1.1,
+            confidence: 0.95,
+        }),
+        deviates: ratio != 1.0,
+    });
 }

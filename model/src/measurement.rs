@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, Workload, stages};
+use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, Workload};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl Rescored {
     /// How many windows of a text are scored once more: those of the first of its
     /// [`stages`](crate::stages).
     pub fn most(windows: usize) -> usize {
-        stages::ends(windows).first().copied().unwrap_or(0)
+        crate::stages::ends(windows).first().copied().unwrap_or(0)
     }
 }
 
@@ -263,4 +263,24 @@ pub struct Measurement {
     pub outcome: Outcome,
     /// How it was made.
     pub evidence: Evidence,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quality_that_was_stored_without_rescored_windows_reads() {
+        let stored = r#"{"kld": 0.1, "kld_standard_error": 0.01, "kld_windows": [0.05, 0.15],
+            "perplexity": 11.0, "reference_perplexity": 10.0, "same_top_rate": 0.75,
+            "positions": 128, "stopped": null}"#;
+        let quality: Result<Quality, _> = serde_json::from_str(stored);
+        assert!(quality.is_ok_and(|quality| quality.rescored.is_empty()));
+    }
+
+    #[test]
+    fn only_the_first_stage_of_a_text_is_scored_once_more() {
+        let most = [0, 2, 5, 6, 400].map(Rescored::most);
+        assert_eq!(most, [0, 2, 5, 4, 4]);
+    }
 }

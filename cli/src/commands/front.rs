@@ -477,7 +477,7 @@ pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use bitfront_model::{Cold, Interval, Mark, Rescoring};
+    use bitfront_model::{Cold, Mark};
 
     use super::*;
     use crate::testing::front;
@@ -518,24 +518,13 @@ mod tests {
         let mut front = front();
         crate::testing::confirm(&mut front);
         let mut confirmed = front.points.iter_mut().filter(|it| it.on_front);
-        let mut of_front = |ratio, deviates| {
-            let point = confirmed
-                .find(|point| point.confirmation.is_some())
-                .unwrap();
-            point.quality.as_mut().unwrap().device = "other".to_owned();
-            point.confirmation.as_mut().unwrap().rescoring = Some(Rescoring {
-                windows: 4,
-                ratio,
-                interval: Some(Interval {
-                    low: ratio * 0.9,
-                    high: ratio * 1.1,
-                    confidence: 0.95,
-                }),
-                deviates,
-            });
+        let mut of_front = |ratio| {
+            let point = confirmed.find(|point| point.confirmation.is_some());
+            let point = point.unwrap();
+            crate::testing::rescore(point, "other", ratio);
             point.candidate
         };
-        let (deviating, honest) = (of_front(1.5, true), of_front(1.0, false));
+        let (deviating, honest) = (of_front(1.5), of_front(1.0));
         let listing = listing(&front, Which::Shown, true);
         let table = listing.render(Format::Table, 140).unwrap() + &conclusion(&front, 0.01);
         assert_eq!(

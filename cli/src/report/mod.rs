@@ -105,6 +105,19 @@ mod tests {
     }
 
     #[test]
+    fn devices_that_disagree_are_named_beside_the_table() {
+        let mut front = crate::testing::front();
+        crate::testing::confirm(&mut front);
+        let mut shown = front.points.iter_mut().filter(|point| point.on_front);
+        let point = shown.find(|point| point.confirmation.is_some()).unwrap();
+        crate::testing::rescore(point, "other", 1.5);
+        let page = html(&front, 0.01).unwrap();
+        assert_eq!(page.matches("≠ see below").count(), 1);
+        let told = "<p>≠ `other` gets 1.50 times the divergences of `laptop`";
+        assert!(page.contains(told), "{page}");
+    }
+
+    #[test]
     fn names_from_outside_stay_text() {
         let mut front = crate::testing::front();
         front.status.request.spec.name = "<img onerror=x>".into();
