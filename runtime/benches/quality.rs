@@ -37,6 +37,10 @@ use bitfront_runtime::{CandleSettings, Runtime as _};
 const CONTEXT: u32 = 256;
 const SEED: u64 = 17;
 
+/// Bytes of hidden states that are as tight for the demo model as what an agent keeps is for a large
+/// one: about those of one plan over 40 windows.
+const LITTLE_ROOM: u64 = 128 << 20;
+
 /// The precisions that children choose from.
 const ALLELES: [Precision; 5] = [
     Precision::Q8_0,
@@ -108,7 +112,8 @@ fn main() {
     let ways = [
         ("whole", 0, false, born.clone()),
         ("reuse", 4 << 30, false, born.clone()),
-        ("reuse in order", 4 << 30, false, order_for_reuse(&plans)),
+        ("little room", LITTLE_ROOM, false, born.clone()),
+        ("and in order", LITTLE_ROOM, false, order_for_reuse(&plans)),
         ("stages", 0, true, born.clone()),
         ("stages, reuse", 4 << 30, true, born.clone()),
         ("usual room", 512 << 20, true, born),

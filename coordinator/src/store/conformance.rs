@@ -58,6 +58,7 @@ const CASES: &[(&str, Case)] = cases![
     tasks::a_quality_that_stopped_is_a_score_and_no_other_searchs,
     tasks::a_quality_is_measured_once_for_all_searches_over_one_subject,
     confirmations::a_confirmation_is_measured_once_and_no_score,
+    confirmations::confirmations_of_quality_come_in_the_order_of_their_plans,
     confirmations::confirmations_cancel_what_the_search_still_wanted,
     confirmations::more_budget_puts_confirmations_off,
     confirmations::a_confirmation_that_fails_leaves_the_candidate_as_it_is,

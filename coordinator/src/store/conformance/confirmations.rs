@@ -218,3 +218,40 @@ pub(super) async fn a_confirmation_for_a_class_ends_as_one_for_a_profile(store: 
     report(&store, &claim(&store, device).await, "fresh quality").await;
     assert_eq!(states(&store, search).await, [(false, true)]);
 }
+
+/// Plans that begin alike are scored one after the other, whatever the order of their candidates.
+pub(super) async fn confirmations_of_quality_come_in_the_order_of_their_plans(
+    store: Arc<dyn Store>,
+) {
+    let uniform = [
+        Precision::Q8_0,
+        Precision::Q4K,
+        Precision::Q6K,
+        Precision::Q5K,
+    ];
+    let (device, search) = running(&store, &uniform).await;
+    for measurement in 0..2 * uniform.len() {
+        let claimed = claim(&store, device).await;
+        report(&store, &claimed, &format!("searched {measurement}")).await;
+    }
+    let candidates = store.candidates(search, 0).await.unwrap();
+    let wanted: Vec<_> = candidates.iter().flat_map(|it| wanted(it.id)).collect();
+    store.confirm(search, &wanted).await.unwrap();
+    let (mut qualities, mut latencies) = (Vec::new(), Vec::new());
+    for measurement in 0..wanted.len() {
+        let claimed = claim(&store, device).await;
+        match claimed.kind {
+            TaskKind::Quality => qualities.push(claimed.precisions[0]),
+            TaskKind::Latency => latencies.push(claimed.candidate),
+        }
+        report(&store, &claimed, &format!("confirmed {measurement}")).await;
+    }
+    let sorted = [
+        Precision::Q4K,
+        Precision::Q5K,
+        Precision::Q6K,
+        Precision::Q8_0,
+    ];
+    assert_eq!(qualities, sorted);
+    assert!(latencies.is_sorted(), "{latencies:?}");
+}

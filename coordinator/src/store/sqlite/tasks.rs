@@ -13,49 +13,20 @@ pub(super) async fn claim(
     claimant: &Claimant,
     now_ms: i64,
 ) -> Result<Option<Claimed>, Failure> {
-    let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
-    let claimed: Option<(i64, i64)> = match claimant.companion_in {
-        // Each part of the choice walks the index of queued tasks; latency sorts first. Quality
-        // that confirms targets a profile; of earlier versions, a class.
-        None => sqlx::query_as(
-            "UPDATE tasks
-             SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?1
-             WHERE id = (
-                 SELECT id FROM (
-                     SELECT id, candidate, kind FROM tasks
-                     WHERE state = 'queued' AND kind = 'quality' AND target = ?2
-                     UNION ALL
-                     SELECT id, candidate, kind FROM tasks
-                     WHERE state = 'queued' AND kind = 'quality' AND target = ?3
-                     UNION ALL
-                     SELECT id, candidate, kind FROM tasks
-                     WHERE state = 'queued' AND kind = 'latency' AND target = ?3)
-                 ORDER BY candidate, kind LIMIT 1)
-             RETURNING id, epoch",
-        )
-        .bind(until)
-        .bind(&claimant.numerics_class.0)
-        .bind(claimant.hardware_profile.to_string()),
-        Some((search, purpose)) => sqlx::query_as(
-            "UPDATE tasks
-             SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
-             WHERE id = (
-                 SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
-                 WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = ?
-                       AND t.attempts = 0 AND c.search = ? AND t.purpose = ?
-                 ORDER BY t.candidate LIMIT 1)
-             RETURNING id, epoch",
-        )
-        .bind(until)
-        .bind(claimant.hardware_profile.to_string())
-        .bind(search)
-        .bind(purpose.to_string()),
-    }
-    .fetch_optional(&mut *connection)
-    .await?;
-    let Some((task, epoch)) = claimed else {
+    let Some(first) = first_queued(connection, claimant).await? else {
         return Ok(None);
     };
+    let task = sharing_most(connection, first).await?.unwrap_or(first);
+    let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
+    let epoch: i64 = sqlx::query_scalar(
+        "UPDATE tasks
+         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
+         WHERE id = ? RETURNING epoch",
+    )
+    .bind(until)
+    .bind(task)
+    .fetch_one(&mut *connection)
+    .await?;
     let token = LeaseToken { task, epoch };
     hand_out(connection, token, claimant.device, now_ms).await?;
     let row = sqlx::query(
@@ -74,6 +45,61 @@ pub(super) async fn claim(
         precisions: split("candidates.plan", row.try_get("plan")?)?,
         attempts: row.try_get("attempts")?,
     }))
+}
+
+/// The queued task that a claimant may measure and whose candidate was asked for first.
+async fn first_queued(
+    connection: &mut SqliteConnection,
+    claimant: &Claimant,
+) -> Result<Option<i64>, Failure> {
+    let profile = claimant.hardware_profile.to_string();
+    let first = match claimant.companion_in {
+        // Each part of the choice walks the index of queued tasks; latency sorts first. Quality
+        // that confirms targets a profile; of earlier versions, a class.
+        None => sqlx::query_scalar(
+            "SELECT id FROM (
+                 SELECT id, candidate, kind FROM tasks
+                 WHERE state = 'queued' AND kind = 'quality' AND target = ?1
+                 UNION ALL
+                 SELECT id, candidate, kind FROM tasks
+                 WHERE state = 'queued' AND kind = 'quality' AND target = ?2
+                 UNION ALL
+                 SELECT id, candidate, kind FROM tasks
+                 WHERE state = 'queued' AND kind = 'latency' AND target = ?2)
+             ORDER BY candidate, kind LIMIT 1",
+        )
+        .bind(&claimant.numerics_class.0)
+        .bind(profile),
+        Some((search, purpose)) => sqlx::query_scalar(
+            "SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
+             WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = ?
+                   AND t.attempts = 0 AND c.search = ? AND t.purpose = ?
+             ORDER BY t.candidate LIMIT 1",
+        )
+        .bind(profile)
+        .bind(search)
+        .bind(purpose.to_string()),
+    };
+    Ok(first.fetch_optional(connection).await?)
+}
+
+/// In place of a quality that confirms, the one of its search that comes first by the precisions of
+/// the layers: neighbours in that order begin with the same layers, whose hidden states the device
+/// still has. All confirmations of a search are queued at once, so none of them waits for long.
+async fn sharing_most(
+    connection: &mut SqliteConnection,
+    task: i64,
+) -> Result<Option<i64>, Failure> {
+    let other = sqlx::query_scalar(
+        "SELECT other.id
+         FROM tasks t JOIN candidates c ON c.id = t.candidate
+                      JOIN tasks other ON other.state = 'queued' AND other.kind = t.kind
+                           AND other.target = t.target AND other.purpose = t.purpose
+                      JOIN candidates o ON o.id = other.candidate AND o.search = c.search
+         WHERE t.id = ? AND t.kind = 'quality' AND t.purpose = 'confirm'
+         ORDER BY o.plan, o.id LIMIT 1",
+    );
+    Ok(other.bind(task).fetch_optional(connection).await?)
 }
 
 /// Writes down that a device holds a task.
