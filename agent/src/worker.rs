@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bitfront_model::{
-    Assignment, Cold, Digest, Energy, Executed, Outcome, Precision, ProbeQuestion, Product,
+    Assignment, ColdStart, Digest, Energy, Executed, Outcome, Precision, ProbeQuestion, Product,
     Subject, TaskKind,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
@@ -31,7 +31,7 @@ pub(crate) struct Finding {
     pub(crate) duration: Duration,
     /// What the device was like around a timing.
     pub(crate) around: Option<Around>,
-    pub(crate) cold: Option<Cold>,
+    pub(crate) cold: Option<ColdStart>,
     pub(crate) energy: Option<Energy>,
 }
 

@@ -86,6 +86,10 @@ pub(crate) enum Verb {
     #[cfg(feature = "local")]
     #[command(after_help = EXIT_CODES)]
     Agent(AgentArguments),
+    /// Answer what an agent asks about the cold start of a plan; agents start this themselves
+    #[cfg(feature = "local")]
+    #[command(hide = true, after_help = EXIT_CODES)]
+    ColdStart,
 }
 
 #[cfg(feature = "demo")]

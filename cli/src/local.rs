@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use bitfront_agent::{AgentError, CoreChoice, CoresError, hardware};
 use bitfront_coordinator::{InUse, RunError, SystemClock};
+use bitfront_runtime::cold;
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -24,6 +25,9 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// How long an agent of this process may take to register: it looks at its machine first.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The verb of this program that takes the cold start of a plan.
+const COLD_START: &str = "cold-start";
 
 /// Between two looks whether it has.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -246,6 +250,9 @@ pub(crate) fn agent(
         let mut settings = CandleSettings::new(cache);
         settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
         settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
+        // Where the platform does not tell what runs here, figures say that no program is known.
+        let this = std::env::current_exe().ok();
+        settings.cold_program = this.map(|this| cold::Program::new(this, &[COLD_START]));
         Ok(Box::new(CandleRuntime::new(settings)?))
     };
     bitfront_agent::run(config, runtime, stop)

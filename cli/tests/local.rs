@@ -104,14 +104,33 @@ fn a_search_goes_from_a_model_to_a_file() {
     let explained = ask(&["front", "1", "--explain", "--format", "json"]);
     let explained: Vec<serde_json::Value> = serde_json::from_str(&explained).unwrap();
     assert!(explained.iter().all(|row| row["why"].is_string()));
-    let of = |baseline: &str| {
+    let row_of = |baseline: &str| {
         let named = |row: &&serde_json::Value| {
             let names = row["baseline"].as_str().unwrap_or_default();
             names.split(", ").any(|name| name == baseline)
         };
-        let row = explained.iter().find(named).unwrap();
-        row["candidate"].as_i64().unwrap().to_string()
+        explained.iter().find(named).unwrap()
     };
+    let of = |baseline: &str| row_of(baseline)["candidate"].as_i64().unwrap().to_string();
+    // Each was started in a process of its own, where the larger one takes more.
+    let started = |baseline: &str, figure: &str| {
+        let row = row_of(baseline);
+        let figure = row[figure].as_u64();
+        figure.unwrap_or_else(|| panic!("{baseline}: {row}"))
+    };
+    for baseline in ["uniform q2_k", "uniform q8_0"] {
+        for figure in ["load_ns", "first_token_ns", "weight_bytes"] {
+            assert!(started(baseline, figure) > 0, "{baseline}: {figure}");
+        }
+    }
+    if cfg!(target_os = "linux") {
+        let more = |figure: &str| {
+            started("uniform q8_0", figure) as f64 - started("uniform q2_k", figure) as f64
+        };
+        assert!(more("peak_memory_bytes") > 0.8 * more("weight_bytes"));
+        assert!(started("uniform q2_k", "memory_before_bytes") > 0);
+    }
+
     // Of two bits and eight anybody can tell which loses less.
     let (two, eight) = (of("uniform q2_k"), of("uniform q8_0"));
     let compared = ask(&["compare", &two, &eight, "--format", "json"]);
@@ -157,6 +176,16 @@ fn a_search_goes_from_a_model_to_a_file() {
         .in_data_dir(data.path())
         .finish();
     assert_eq!(run.code, Some(3), "{}", run.stderr);
+}
+
+/// Agents start it; whoever else does is told what is wrong, in its own form.
+#[test]
+fn the_verb_of_a_cold_start_is_hidden_and_answers_in_one_line() {
+    let run = bitfront(["cold-start"]).finish();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let answer: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(answer["answer"], "failed");
+    assert!(!bitfront(["--help"]).finish().stdout.contains("cold-start"));
 }
 
 /// A coordinator on a port of its own choice, and its URL.

@@ -11,7 +11,7 @@
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
 //! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
-//! - [`passes`]: figures that have a pass of their own ([`Cold`], [`Energy`]),
+//! - [`passes`]: figures that have a pass of their own ([`ColdStart`], [`Energy`]),
 //! - [`workload`]: what is timed ([`Workload`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`probe`]: what a device multiplies how fast ([`ProbeQuestion`], [`Probe`]),
@@ -50,7 +50,7 @@ pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
     Paired, Percentile, Quality, Rescored, Stopped,
 };
-pub use passes::{Cold, Energy};
+pub use passes::{Cold, ColdStart, Energy};
 pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
 pub use preset::{Baseline, Preset};

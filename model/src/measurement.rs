@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cold, Condition, Digest, Energy, Mark, Plan, Precision, Workload};
+use crate::{ColdStart, Condition, Digest, Energy, Mark, Plan, Precision, Workload};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -228,9 +228,10 @@ pub struct Evidence {
     /// What the device was like.
     pub environment: Environment,
     /// The cold start of the plan; taken with a latency that is to be published, and absent in
-    /// other measurements.
-    #[serde(default)]
-    pub cold: Option<Cold>,
+    /// other measurements. Stored under a name of its own: what older measurements have under
+    /// `cold` are figures of the agent's process, which compare with none of these.
+    #[serde(default, rename = "cold_start")]
+    pub cold: Option<ColdStart>,
     /// The energy of a token, or why it was not measured; absent where `cold` is.
     #[serde(default)]
     pub energy: Option<Energy>,
@@ -266,6 +267,7 @@ pub struct Measurement {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -282,5 +284,28 @@ mod tests {
     fn only_the_first_stage_of_a_text_is_scored_once_more() {
         let most = [0, 2, 5, 6, 400].map(Rescored::most);
         assert_eq!(most, [0, 2, 5, 4, 4]);
+    }
+
+    #[test]
+    fn evidence_of_an_agents_own_process_reads_without_its_cold_start() {
+        let stored = serde_json::json!({
+            "executed": ["q8_0"],
+            "imatrix_digest": null,
+            "environment": Environment::default(),
+            "cold": {
+                "load_ns": 1,
+                "prompt_tokens": 2,
+                "first_token_ns": 3,
+                "resident_before_bytes": 4,
+                "peak_resident_bytes": 5,
+                "weight_bytes": 6,
+            },
+            "energy": { "energy": "not_measured", "reason": "no counter" },
+            "duration_ns": 7,
+        });
+        let read: Evidence = serde_json::from_value(stored).unwrap();
+        assert_eq!(read.executed, [Precision::Q8_0]);
+        assert_eq!(read.cold, None, "its figures are no plan's");
+        assert!(read.energy.is_some());
     }
 }

@@ -131,14 +131,15 @@ fn evidence() -> Evidence {
             after: Some(Condition::default()),
             marks: Mark::ALL.to_vec(),
         },
-        cold: Some(Cold {
+        cold: Some(ColdStart::Measured(Cold {
             load_ns: 1,
             prompt_tokens: 5,
+            batch: 7,
             first_token_ns: 2,
-            resident_before_bytes: Some(6),
-            peak_resident_bytes: Some(3),
+            memory_before_bytes: Some(6),
+            peak_memory_bytes: Some(3),
             weight_bytes: 4,
-        }),
+        })),
         energy: Some(Energy::Measured {
             source: "rapl:package-0".to_owned(),
             joules_per_token: 0.5,

@@ -2,10 +2,11 @@
 //!
 //! In flow order: a model file is opened ([`source`]) and its text cut into windows ([`text`],
 //! [`tokenizer`]); activations give an imatrix ([`imatrix`]); tensors are quantized once
-//! ([`quantize`]); a [`Runtime`] executes plans and measures their [`quality`] and [`latency`];
-//! [`export`] writes the winner as a file.
+//! ([`quantize`]); a [`Runtime`] executes plans and measures their [`quality`] and [`latency`],
+//! and how they start, in processes of their own ([`cold`]); [`export`] writes the winner as a file.
 
 pub mod candle;
+pub mod cold;
 mod energy;
 pub mod error;
 pub mod export;
@@ -29,9 +30,10 @@ pub mod text;
 pub mod tokenizer;
 
 use bitfront_model::{
-    Anchor, Cold, Energy, Executed, Latency, NumericsClass, Plan, Precision, ProbeQuestion,
+    Anchor, ColdStart, Energy, Executed, Latency, NumericsClass, Plan, Precision, ProbeQuestion,
     Product, Quality, Rival, Subject, TaskPurpose, Workload,
 };
+use serde::{Deserialize, Serialize};
 
 pub use candle::{CandleRuntime, CandleSettings};
 pub use runtime_error::RuntimeError;
@@ -103,14 +105,14 @@ pub type Timed = Result<Measured<Timing>, RuntimeError>;
 pub struct Timing {
     /// One figure for every workload.
     pub latencies: Vec<Latency>,
-    /// Its cold start; taken where the purpose is to publish.
-    pub cold: Option<Cold>,
+    /// Its cold start, or why it was not measured; taken where the purpose is to publish.
+    pub cold: Option<ColdStart>,
     /// The energy of a token, or why it was not measured; taken where the purpose is to publish.
     pub energy: Option<Energy>,
 }
 
 /// What a runtime is, as far as its figures depend on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeIdentity {
     /// `candle`.
     pub name: String,

@@ -35,17 +35,21 @@ impl Memory {
         kibibytes(&self.text("proc/self/status")?, "VmRSS")
     }
 
-    /// The most that they were since the start or the last reset.
+    /// The most that they were since the start.
     pub(crate) fn peak_resident_bytes(&self) -> Option<u64> {
         kibibytes(&self.text("proc/self/status")?, "VmHWM")
     }
 
-    /// Counts the peak from now on; false where the platform does not let it.
-    pub(crate) fn reset_peak(&self) -> bool {
-        let path = self.root.join("proc/self/clear_refs");
-        // proc(5): 5 resets the peak to the current value. The file is never made.
-        let file = fs::OpenOptions::new().write(true).open(path);
-        file.is_ok_and(|mut file| std::io::Write::write_all(&mut file, b"5").is_ok())
+    /// Asks the system to end this process before all others where memory runs out. Where it cannot
+    /// be asked it chooses by itself.
+    pub(crate) fn be_ended_first(&self) {
+        let path = self.root.join("proc/self/oom_score_adj");
+        // proc(5): 1000 is the most; raising the own one takes no privilege. The file is never made.
+        if let Ok(mut file) = fs::OpenOptions::new().write(true).open(path)
+            && let Err(error) = std::io::Write::write_all(&mut file, b"1000")
+        {
+            tracing::debug!("the system was not asked to end this process first: {error}");
+        }
     }
 
     /// What the control groups (version 2) that this process is in leave of their limits. Pages of
@@ -156,16 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_that_of_the_whole_name_and_is_reset_where_permitted() {
+    fn the_peak_is_that_of_the_whole_name() {
         let status = "VmHWMx:\t1 kB\nVmHWM:\t  5120 kB\nVmRSS:\t  4096 kB\n";
-        let (root, memory) = device(&[("proc/self/status", status)]);
+        let (_root, memory) = device(&[("proc/self/status", status)]);
         assert_eq!(memory.peak_resident_bytes(), Some(5120 << 10));
         assert_eq!(memory.resident_bytes(), Some(4096 << 10));
-        assert!(!memory.reset_peak());
-        let counter = root.path().join("proc/self/clear_refs");
-        fs::write(&counter, "").unwrap();
-        assert!(memory.reset_peak());
-        assert_eq!(fs::read_to_string(counter).unwrap(), "5");
     }
 
     #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitfront_model::{Digest, Precision};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::RuntimeError;
@@ -17,7 +18,7 @@ use crate::files;
 const FORMAT: &str = "bitfront tensor 1";
 
 /// What a stored tensor is: equal keys mean equal bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TensorKey {
     /// The model's digest.
     pub model: Digest,

@@ -129,6 +129,7 @@ fn unsupported(error: Errno) -> CoresError {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::process::Command;
     use std::sync::mpsc;
 
     use bitfront_model::{Mark, NumericsClass};
@@ -170,16 +171,22 @@ mod tests {
             let pinning = Pinning::hold(&CoreChoice::Automatic, &identity).unwrap();
             // A thread that is made later is where its maker is.
             let later = std::thread::spawn(|| cores_of(None)).join().unwrap();
+            // So is a process, such as that of a cold start.
+            let mut process = Command::new("sleep").arg("60").spawn().unwrap();
+            let apart = cores_of(Some(Pid::from_child(&process)));
+            process.kill().unwrap();
+            process.wait().unwrap();
             (
                 cores_of(None),
                 later,
+                apart,
                 cores_of(Some(engine_thread)),
                 pinning,
             )
         });
-        let (own, later, engines, pinning) = measured.unwrap().join().unwrap();
+        let (own, later, apart, engines, pinning) = measured.unwrap().join().unwrap();
         assert_eq!(own, sorted(pinning.cores()));
-        assert_eq!((&later, &engines), (&own, &own));
+        assert_eq!((&later, &apart, &engines), (&own, &own, &own));
         if before.len() > 1 {
             assert_eq!(pinning.mark(), None);
             let here = cores_of(None);

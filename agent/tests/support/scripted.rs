@@ -7,9 +7,9 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Anchor, AnchorTime, Cold, Energy, Interval, Latency, NumericsClass, Paired, Plan, Precision,
-    ProbeQuestion, Product, ProductResult, ProductTime, Quality, Rescored, Rival, Shape, Stopped,
-    Subject, TaskKind, TaskPurpose, Workload,
+    Anchor, AnchorTime, Cold, ColdStart, Energy, Interval, Latency, NumericsClass, Paired, Plan,
+    Precision, ProbeQuestion, Product, ProductResult, ProductTime, Quality, Rescored, Rival, Shape,
+    Stopped, Subject, TaskKind, TaskPurpose, Workload,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
@@ -204,16 +204,17 @@ fn product(question: &ProbeQuestion, shape: Shape, precision: Precision) -> Prod
 }
 
 /// The cold start of a plan, by its first precision.
-pub fn cold(plan: &Plan) -> Cold {
+pub fn cold(plan: &Plan) -> ColdStart {
     let bits = plan.precisions()[0].bits_per_weight();
-    Cold {
+    ColdStart::Measured(Cold {
         load_ns: (1e6 * bits) as u64,
         prompt_tokens: 32,
         first_token_ns: 5_000_000,
-        resident_before_bytes: Some(1 << 20),
-        peak_resident_bytes: None,
+        batch: 1,
+        memory_before_bytes: Some(1 << 20),
+        peak_memory_bytes: None,
         weight_bytes: (1000.0 * bits) as u64,
-    }
+    })
 }
 
 /// Mean KL divergence of a plan in nats: a weighted mean over the layers of a loss that falls

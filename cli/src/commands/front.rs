@@ -1,6 +1,8 @@
 //! `bitfront front`: what a search measured.
 
-use bitfront_model::{Difference, Differences, Energy, Front, FrontPoint, Latency, Placing};
+use bitfront_model::{
+    ColdStart, Difference, Differences, Energy, Front, FrontPoint, Latency, Placing,
+};
 
 use crate::args::{Format, FrontArguments};
 use crate::confirmation;
@@ -145,9 +147,11 @@ fn columns() -> Vec<Column> {
         Column::for_programs("load_ns"),
         Column::for_programs("first_token_ns"),
         Column::for_programs("first_token_prompt"),
-        Column::for_programs("resident_before_bytes"),
-        Column::for_programs("peak_resident_bytes"),
+        Column::for_programs("first_token_batch"),
+        Column::for_programs("memory_before_bytes"),
+        Column::for_programs("peak_memory_bytes"),
         Column::for_programs("weight_bytes"),
+        Column::for_programs("cold_start_not_measured"),
         Column::for_programs("joules_per_token"),
         Column::for_programs("energy_not_measured"),
         Column::for_programs("on_front"),
@@ -239,7 +243,8 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
     let samples = |latency: Option<&Latency>| Cell::from(latency.map(|it| it.samples_ns.len()));
     let (decode, prefill) = (point.decode(), point.prefill());
     let latency = point.latency.as_ref();
-    let cold = latency.and_then(|figure| figure.evidence.cold.as_ref());
+    let start = latency.and_then(|figure| figure.evidence.cold.as_ref());
+    let cold = start.and_then(ColdStart::measured);
     let (joules, not_measured) = match latency.and_then(|figure| figure.evidence.energy.as_ref()) {
         Some(Energy::Measured {
             joules_per_token, ..
@@ -283,9 +288,11 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         Cell::from(cold.map(|cold| cold.load_ns)),
         Cell::from(cold.map(|cold| cold.first_token_ns)),
         Cell::from(cold.map(|cold| cold.prompt_tokens)),
-        Cell::from(cold.and_then(|cold| cold.resident_before_bytes)),
-        Cell::from(cold.and_then(|cold| cold.peak_resident_bytes)),
+        Cell::from(cold.map(|cold| cold.batch)),
+        Cell::from(cold.and_then(|cold| cold.memory_before_bytes)),
+        Cell::from(cold.and_then(|cold| cold.peak_memory_bytes)),
         Cell::from(cold.map(|cold| cold.weight_bytes)),
+        Cell::from(start.and_then(ColdStart::not_measured).map(str::to_owned)),
         Cell::from(joules),
         Cell::from(not_measured),
         Cell::plain(point.on_front),
@@ -567,14 +574,15 @@ mod tests {
         let point = front.points.iter_mut().find(|point| point.is_knee).unwrap();
         let candidate = point.candidate;
         let evidence = &mut point.latency.as_mut().unwrap().evidence;
-        evidence.cold = Some(Cold {
+        evidence.cold = Some(ColdStart::Measured(Cold {
             load_ns: 7,
             prompt_tokens: 128,
+            batch: 4,
             first_token_ns: 9,
-            resident_before_bytes: Some(10),
-            peak_resident_bytes: None,
+            memory_before_bytes: Some(10),
+            peak_memory_bytes: Some(11),
             weight_bytes: 12,
-        });
+        }));
         let row = |front: &Front| {
             let json = listing(front, Which::Shown, false).render(Format::Json, 0);
             let rows: Vec<serde_json::Value> = serde_json::from_str(&json.unwrap()).unwrap();
@@ -589,12 +597,14 @@ mod tests {
             ("load_ns", 7),
             ("first_token_ns", 9),
             ("first_token_prompt", 128),
-            ("resident_before_bytes", 10),
+            ("first_token_batch", 4),
+            ("memory_before_bytes", 10),
+            ("peak_memory_bytes", 11),
             ("weight_bytes", 12),
         ] {
             assert_eq!(found[name], expected, "{name}");
         }
-        assert!(found["peak_resident_bytes"].is_null() && found["joules_per_token"].is_null());
+        assert!(found["cold_start_not_measured"].is_null() && found["joules_per_token"].is_null());
         assert_eq!(found["energy_not_measured"], "no counter");
         let point = front.points.iter_mut().find(|point| point.is_knee).unwrap();
         point.latency.as_mut().unwrap().evidence.energy = Some(Energy::Measured {
@@ -605,7 +615,12 @@ mod tests {
             duration_ns: 3,
             tokens: 4,
         });
+        point.latency.as_mut().unwrap().evidence.cold = Some(ColdStart::NotMeasured {
+            reason: "no memory".to_owned(),
+        });
         assert_eq!(row(&front)["joules_per_token"], 0.25);
+        assert_eq!(row(&front)["cold_start_not_measured"], "no memory");
+        assert!(row(&front)["peak_memory_bytes"].is_null());
     }
 
     #[test]

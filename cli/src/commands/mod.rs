@@ -4,6 +4,8 @@
 mod agent;
 mod best;
 mod cancel;
+#[cfg(feature = "local")]
+mod cold_start;
 mod compare;
 mod r#continue;
 #[cfg(feature = "demo")]
@@ -58,5 +60,7 @@ pub(crate) async fn dispatch(
         Verb::Serve(arguments) => serve::serve(arguments, session).await,
         #[cfg(feature = "local")]
         Verb::Agent(arguments) => agent::agent(arguments, session).await,
+        #[cfg(feature = "local")]
+        Verb::ColdStart => cold_start::cold_start(&session),
     }
 }

@@ -263,7 +263,7 @@ impl TryFrom<v1::Evidence> for Evidence {
             executed: words("executed", &wire.executed)?,
             imatrix_digest: optional_word("imatrix_digest", wire.imatrix_digest)?,
             environment: message("environment", wire.environment)?,
-            cold: wire.cold.map(Into::into),
+            cold: optional("cold_start", wire.cold_start)?,
             energy: optional("energy", wire.energy)?,
             duration_ns: wire.duration_ns,
         })
@@ -276,7 +276,7 @@ impl From<&Evidence> for v1::Evidence {
             executed: names(&evidence.executed),
             imatrix_digest: evidence.imatrix_digest.map(|digest| digest.to_string()),
             environment: Some((&evidence.environment).into()),
-            cold: evidence.cold.as_ref().map(Into::into),
+            cold_start: evidence.cold.as_ref().map(Into::into),
             energy: evidence.energy.as_ref().map(Into::into),
             duration_ns: evidence.duration_ns,
         }

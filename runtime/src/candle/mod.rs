@@ -5,6 +5,7 @@
 //! `scoring` reads the text's windows, from the `prefixes` that earlier plans have left.
 
 mod attention;
+mod cold;
 mod decoder;
 pub(crate) mod elementwise;
 pub(crate) mod exponential;
@@ -20,7 +21,7 @@ mod switches;
 pub(crate) mod vectors;
 mod widened;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitfront_model::{
@@ -28,11 +29,13 @@ use bitfront_model::{
     Quality, Rival, Subject, TaskPurpose, Workload,
 };
 
+use crate::cold::Program;
 use crate::latency::{self, LatencySettings, products};
 use crate::memory::Memory;
 use crate::tensor_store::{StoreCounts, TensorStore};
 use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
+pub(crate) use cold::cold_start;
 pub use decoder::{Decoder, Matrices, Observer, Positions};
 pub use kv_cache::KvCache;
 pub(crate) use matrix::{Activations, dtype};
@@ -62,6 +65,9 @@ pub struct CandleSettings {
     pub prefix_budget_bytes: u64,
     /// How long to time.
     pub latency: LatencySettings,
+    /// What is started for the cold start of a plan. Without it nothing is measured of that, since
+    /// this process holds more than one plan.
+    pub cold_program: Option<Program>,
     /// Where the files are found in which the platform tells of itself: `/` on a real device.
     pub root: PathBuf,
 }
@@ -75,6 +81,7 @@ impl CandleSettings {
             tensor_budget_bytes: 4 << 30,
             prefix_budget_bytes: 512 << 20,
             latency: LatencySettings::default(),
+            cold_program: None,
             root: PathBuf::from("/"),
         }
     }
@@ -116,7 +123,7 @@ impl CandleRuntime {
             threads: parallel::threads() as u32,
             switches: switches::recorded(&lookup),
         };
-        let tensors = settings.cache_directory.join("tensors");
+        let tensors = tensor_directory(&settings.cache_directory);
         Ok(Self {
             store: TensorStore::new(tensors, settings.tensor_budget_bytes),
             prefixes: PrefixStore::new(settings.prefix_budget_bytes),
@@ -156,6 +163,11 @@ impl CandleRuntime {
         let opened = OpenSubject::open(subject, need, class, directory, progress)?;
         self.opened = Some(opened);
         Ok(())
+    }
+
+    /// Where quantized tensors are kept.
+    fn tensor_directory(&self) -> PathBuf {
+        tensor_directory(&self.settings.cache_directory)
     }
 
     /// The open subject.
@@ -482,6 +494,10 @@ impl Runtime for CandleRuntime {
     fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError> {
         products::time(question, &self.settings.latency.for_probe())
     }
+}
+
+fn tensor_directory(cache_directory: &Path) -> PathBuf {
+    cache_directory.join("tensors")
 }
 
 /// Cuts plans into groups of neighbours that fit into memory together; a plan that does not is a

@@ -23,6 +23,7 @@ use super::{Decoder, Matrices, Matrix, batch_windows, float_matrices};
 /// A subject with everything that measuring it needs.
 pub struct OpenSubject {
     digest: Digest,
+    model_path: PathBuf,
     source: Box<dyn Source>,
     decoder: Decoder,
     windows: Windows,
@@ -87,6 +88,7 @@ impl OpenSubject {
             reference,
             held_back_reference: None,
             held_back: subject.data.held_back,
+            model_path,
             source,
         })
     }
@@ -139,6 +141,11 @@ impl OpenSubject {
     /// [`Subject::digest`].
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Where the model file is.
+    pub(crate) fn model_path(&self) -> &Path {
+        &self.model_path
     }
 
     /// The model file.
@@ -213,6 +220,25 @@ impl OpenSubject {
             }
         }
         Ok(missing)
+    }
+
+    /// Bytes of memory that a whole plan takes.
+    pub(crate) fn resident_bytes(&self, plan: &Plan) -> Result<u64, RuntimeError> {
+        let mut resident = 0u64;
+        for (index, &precision) in plan.precisions().iter().enumerate() {
+            let layer = self.layer(index)?;
+            let bytes = resident_bytes(precision, layer.rows, layer.columns);
+            resident = resident.saturating_add(bytes);
+        }
+        Ok(resident)
+    }
+
+    /// What the tensors of a plan are kept under, in canonical order.
+    pub(crate) fn keys(&self, plan: &Plan) -> Result<Vec<TensorKey>, RuntimeError> {
+        let precisions = plan.precisions().iter().enumerate();
+        precisions
+            .map(|(index, &precision)| Ok(self.key(self.layer(index)?, precision)))
+            .collect()
     }
 
     fn layer(&self, index: usize) -> Result<&Layer, RuntimeError> {

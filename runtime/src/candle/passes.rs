@@ -1,14 +1,13 @@
 //! What has a pass of its own, so that taking it disturbs no timing: the cold start of a plan, and
 //! the energy of a token.
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bitfront_model::{Cold, Energy, Plan, Workload};
+use bitfront_model::{ColdStart, Energy, Plan, Workload};
 
-use super::{Arithmetic, Assembly, CandleRuntime, Positions};
-use crate::latency::{self, nanoseconds};
-use crate::{RuntimeError, Timing, energy};
+use super::{Assembly, CandleRuntime};
+use crate::cold::{self, Question};
+use crate::{RuntimeError, Timing, energy, latency};
 
 /// How long the device is left idle, and then works, for its energy.
 const ENERGY_TIME: Duration = Duration::from_millis(500);
@@ -21,47 +20,59 @@ impl CandleRuntime {
         workloads: &[Workload],
         timing: &mut Timing,
     ) -> Result<(), RuntimeError> {
-        let (assembly, cold) = self.cold_start(plan, workloads)?;
-        timing.cold = Some(cold);
+        timing.cold = Some(self.cold_start(plan, workloads)?);
+        let assembly = self.assemble(plan)?;
         timing.energy = self.energy(&assembly, workloads)?;
         Ok(())
     }
 
-    /// Loads a plan of which nothing is in memory, and has it say its first token.
-    fn cold_start(
+    /// Has a process of its own load a plan and say its first token, after the prompts of the first
+    /// prefill, or after a single token.
+    ///
+    /// # Errors
+    ///
+    /// The plan cannot be executed, or the workload cannot be served. What keeps the process from its figures is a reason not to
+    /// have measured.
+    pub fn cold_start(
         &mut self,
         plan: &Plan,
         workloads: &[Workload],
-    ) -> Result<(Assembly, Cold), RuntimeError> {
-        self.store.forget_unused();
-        let counts_from_now = self.memory.reset_peak();
-        let resident_before_bytes = self.memory.resident_bytes();
-        let start = Instant::now();
-        let assembly = self.assemble(plan)?;
-        let load = start.elapsed();
-        let opened = self.opened()?;
-        let prompt = opened.windows().evaluation.iter().flatten().copied();
-        let prompt: Vec<u32> = prompt.take(prompt_tokens(workloads)).collect();
-        let mut cache = opened.decoder().cache(1, prompt.len());
-        let start = Instant::now();
-        black_box(opened.decoder().forward(
-            &assembly.matrices,
-            &prompt,
-            &mut cache,
-            Positions::Last,
-            Arithmetic::Kernels,
-        )?);
-        let first_token = start.elapsed();
-        let peak = self.memory.peak_resident_bytes();
-        let cold = Cold {
-            load_ns: nanoseconds(load),
-            prompt_tokens: prompt.len() as u32,
-            first_token_ns: nanoseconds(first_token),
-            resident_before_bytes,
-            peak_resident_bytes: peak.filter(|_| counts_from_now),
-            weight_bytes: assembly.matrices.iter().map(|it| it.stored_bytes()).sum(),
+    ) -> Result<ColdStart, RuntimeError> {
+        let one = Workload::Prefill {
+            tokens: 1,
+            batch: 1,
         };
-        Ok((assembly, cold))
+        let prefill = workloads.iter().find(|workload| !workload.is_decode());
+        let prefill = *prefill.unwrap_or(&one);
+        self.check_workloads(&[prefill])?;
+        // Whatever was never quantized is now, and is on the disk then.
+        drop(self.assemble(plan)?);
+        if let Some((needed, available)) = self.lacking(|runtime| {
+            let plan = runtime.opened()?.resident_bytes(plan)?;
+            Ok(plan.saturating_add(runtime.cache_bytes(&[prefill])?))
+        })? {
+            let reason = format!(
+                "a process of its own takes {needed} bytes of memory, {available} are available"
+            );
+            return Ok(ColdStart::NotMeasured { reason });
+        }
+        let opened = self.opened()?;
+        let question = Question {
+            identity: self.identity.clone(),
+            model_path: opened.model_path().to_owned(),
+            model: opened.source().spec().digest,
+            tensor_directory: self.tensor_directory(),
+            tensors: opened.keys(plan)?,
+            prompts: latency::prompts(prefill, &opened.windows().evaluation.concat())?,
+            batch: prefill.batch(),
+            root: self.settings.root.clone(),
+        };
+        let program = self.settings.cold_program.as_ref();
+        Ok(cold::ask(
+            program,
+            &question,
+            &self.settings.cache_directory,
+        ))
     }
 
     /// The energy of a token under the first decode, or else under the first workload.
@@ -88,10 +99,4 @@ impl CandleRuntime {
         };
         energy::measure(&self.settings.root, &mut idle, &mut work).map(Some)
     }
-}
-
-/// Tokens of the prompt that the first token follows: of the first prefill, or a single one.
-fn prompt_tokens(workloads: &[Workload]) -> usize {
-    let prefill = workloads.iter().find(|workload| !workload.is_decode());
-    prefill.map_or(1, |prefill| prefill.tokens() as usize)
 }

@@ -39,23 +39,9 @@ impl<'a> Prepared<'a> {
         text: &[u32],
         settings: &LatencySettings,
     ) -> Result<Self, RuntimeError> {
-        let refused = |reason: String| RuntimeError::Workload {
-            workload: workload.to_string(),
-            reason,
-        };
+        let batches = batches(workload, text, inputs(decoder, workload, settings))?;
         let (context, tokens) = (workload.context() as usize, workload.tokens() as usize);
-        let (length, batch) = (context + tokens, workload.batch() as usize);
-        if tokens == 0 || batch == 0 {
-            return Err(refused("has no tokens to time".to_owned()));
-        }
-        let batches = cut(text, length, batch, inputs(decoder, workload, settings));
-        let batches = batches.ok_or_else(|| {
-            refused(format!(
-                "needs {} tokens, the evaluation windows have {}",
-                length + batch - 1,
-                text.len()
-            ))
-        })?;
+        let length = context + tokens;
         let per_pass = tokens / workload.steps() as usize;
         let steps = (context..length).step_by(per_pass);
         let steps: Vec<_> = steps.map(|at| at..at + per_pass).collect();
@@ -145,6 +131,30 @@ fn inputs(decoder: &Decoder, workload: Workload, settings: &LatencySettings) -> 
         }
     };
     settings.inputs.min(affordable).max(1)
+}
+
+/// What a workload reads: at most `count` batches of sequences.
+pub(super) fn batches(
+    workload: Workload,
+    text: &[u32],
+    count: usize,
+) -> Result<Vec<Vec<&[u32]>>, RuntimeError> {
+    let refused = |reason: String| RuntimeError::Workload {
+        workload: workload.to_string(),
+        reason,
+    };
+    let (tokens, batch) = (workload.tokens() as usize, workload.batch() as usize);
+    if tokens == 0 || batch == 0 {
+        return Err(refused("has no tokens to time".to_owned()));
+    }
+    let length = workload.context() as usize + tokens;
+    cut(text, length, batch, count).ok_or_else(|| {
+        refused(format!(
+            "needs {} tokens, the evaluation windows have {}",
+            length + batch - 1,
+            text.len()
+        ))
+    })
 }
 
 /// The same positions of every sequence, sequence after sequence.

@@ -105,6 +105,15 @@ pub(crate) fn cache_bytes(
     bytes.max().unwrap_or(0)
 }
 
+/// The prompts of a prefill, sequence after sequence.
+///
+/// # Errors
+///
+/// The text is too short for it.
+pub(crate) fn prompts(prefill: Workload, text: &[u32]) -> Result<Vec<u32>, RuntimeError> {
+    Ok(inputs::batches(prefill, text, 1)?.concat().concat())
+}
+
 /// Works on a workload for at least `time`; says for how long, and on how many tokens.
 ///
 /// # Errors

@@ -21,12 +21,36 @@ pub(crate) struct Stored<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
+/// What is known of a model's weights before it is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content {
+    /// Nothing: all of them are read.
+    Unknown,
+    /// They were read by somebody else, who calls them this.
+    Known(Digest),
+}
+
+impl Content {
+    /// The model's name by content.
+    pub(crate) fn digest(
+        self,
+        sizes: &Sizes,
+        hyper: &HyperParameters,
+        tensors: &[Stored<'_>],
+    ) -> Result<Digest, SourceError> {
+        match self {
+            Self::Unknown => digest(sizes, hyper, tensors),
+            Self::Known(digest) => Ok(digest),
+        }
+    }
+}
+
 /// Names a model by its content.
 ///
 /// Each tensor is hashed by itself, so that all cores share the work: SHA-256 takes about half a
 /// second for a gigabyte on a core that has instructions for it, and the search for values that
 /// are not finite rides on the same read. How tensors are spread over files does not count.
-pub(crate) fn digest(
+fn digest(
     sizes: &Sizes,
     hyper: &HyperParameters,
     tensors: &[Stored<'_>],

@@ -24,6 +24,7 @@ pub(crate) mod layout;
 pub(crate) mod rows;
 mod values;
 
+use self::content::Content;
 use self::gguf::Gguf;
 use self::hugging_face::HuggingFace;
 use self::layout::{LayerShape, Sizes};
@@ -101,6 +102,16 @@ pub struct FixedTensor {
 /// All weights are read once, to refuse values that are not finite and to name the model by its
 /// content: about one second for a gigabyte on one core, divided over the cores.
 pub fn open(path: &Path) -> Result<Box<dyn Source>, SourceError> {
+    open_with(path, Content::Unknown)
+}
+
+/// Opens a file that another process has opened and named `digest`: headers are read and checked,
+/// and no weights are, so that none of them are in memory.
+pub(crate) fn reopen(path: &Path, digest: Digest) -> Result<Box<dyn Source>, SourceError> {
+    open_with(path, Content::Known(digest))
+}
+
+fn open_with(path: &Path, content: Content) -> Result<Box<dyn Source>, SourceError> {
     let io = |error| SourceError::Io {
         path: path.to_owned(),
         error,
@@ -116,6 +127,7 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, SourceError> {
         return Ok(Box::new(HuggingFace::open(
             path,
             display_name(real.file_name()),
+            content,
         )?));
     }
     let mut magic = Vec::new();
@@ -126,7 +138,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, SourceError> {
             path: path.to_owned(),
         });
     }
-    Ok(Box::new(Gguf::open(path, display_name(real.file_stem()))?))
+    Ok(Box::new(Gguf::open(
+        path,
+        display_name(real.file_stem()),
+        content,
+    )?))
 }
 
 fn display_name(name: Option<&OsStr>) -> String {

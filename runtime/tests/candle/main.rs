@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod batch;
+mod cold_start;
 mod golden_logits;
 mod measuring;
 mod prefixes;

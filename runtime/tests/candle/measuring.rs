@@ -14,6 +14,7 @@ use bitfront_runtime::tensor_store::StoreCounts;
 use bitfront_runtime::{CandleSettings, Runtime, RuntimeError};
 use tempfile::TempDir;
 
+use crate::cold_start;
 use crate::support::{self, demo, opened, platform, runtime};
 
 fn uniform(runtime: &CandleRuntime, precision: Precision) -> Plan {
@@ -620,6 +621,7 @@ fn opened_on(platform: &TempDir, cache: &TempDir) -> CandleRuntime {
             ..LatencySettings::default()
         },
         root: platform.path().to_owned(),
+        cold_program: Some(cold_start::program()),
         ..CandleSettings::new(cache.path().to_owned())
     };
     let mut runtime = CandleRuntime::new(settings).unwrap();
@@ -632,7 +634,10 @@ fn opened_on(platform: &TempDir, cache: &TempDir) -> CandleRuntime {
 #[test]
 fn what_is_published_has_its_cold_start_and_energy_beside_it() {
     let status = "VmHWM:\t 5120 kB\nVmRSS:\t 4096 kB\n";
-    let platform = platform(&[("proc/self/status", status), ("proc/self/clear_refs", "")]);
+    let platform = platform(&[
+        ("proc/self/status", status),
+        ("proc/self/oom_score_adj", ""),
+    ]);
     let cache = TempDir::new().unwrap();
     let mut runtime = opened_on(&platform, &cache);
     let plan = uniform(&runtime, Precision::Q8_0);
@@ -641,30 +646,27 @@ fn what_is_published_has_its_cold_start_and_energy_beside_it() {
         times: Vec::new(),
     };
     let workloads = ["decode@16x4", "prefill@32"].map(|name| name.parse::<Workload>().unwrap());
-    let before = runtime.store_counts();
     let timed = runtime
         .latency(&anchor, &[&plan], &workloads, TaskPurpose::Confirm)
         .unwrap();
-    let layers = plan.precisions().len() as u64;
-    let read = runtime.store_counts().from_disk - before.from_disk;
-    assert_eq!(read, layers, "a cold start reads all of the plan");
     let timing = timed.into_iter().next().unwrap().unwrap().value;
-    let cold = timing.cold.unwrap();
+    let start = timing.cold.unwrap();
+    let cold = start.measured().unwrap();
     assert!(cold.load_ns > 0 && cold.first_token_ns > 0);
-    assert_eq!(cold.prompt_tokens, 32);
+    assert_eq!((cold.prompt_tokens, cold.batch), (32, 1));
     assert_eq!(cold.weight_bytes, matrix_bytes(&runtime, &plan));
-    assert_eq!(cold.resident_before_bytes, Some(4096 << 10));
-    assert_eq!(cold.peak_resident_bytes, Some(5120 << 10));
+    assert_eq!(cold.memory_before_bytes, Some(4096 << 10));
+    assert_eq!(cold.peak_memory_bytes, Some(5120 << 10));
+    let first = std::fs::read_to_string(platform.path().join("proc/self/oom_score_adj"));
+    assert_eq!(
+        first.unwrap(),
+        "1000",
+        "the process offers itself to be ended"
+    );
     let Some(Energy::NotMeasured { reason }) = timing.energy else {
         panic!("{:?}", timing.energy)
     };
     assert!(reason.contains("no RAPL counter"), "{reason}");
-
-    // Where the peak cannot be counted from a moment on, it would be that of another plan.
-    std::fs::remove_file(platform.path().join("proc/self/clear_refs")).unwrap();
-    let timed = runtime.latency(&anchor, &[&plan], &workloads, TaskPurpose::Confirm);
-    let timing = timed.unwrap().remove(0).unwrap().value;
-    assert_eq!(timing.cold.unwrap().peak_resident_bytes, None);
 }
 
 #[test]

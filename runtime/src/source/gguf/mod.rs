@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bitfront_model::{Architecture, Layer, LayerKind, ModelSpec};
 
-use super::content::{self, Stored};
+use super::content::{Content, Stored};
 use super::hyper::HyperParameters;
 use super::layout;
 use super::rows::{in_hugging_face_order, to_hugging_face_order};
@@ -27,7 +27,7 @@ pub(crate) struct Gguf {
 
 impl Gguf {
     /// Opens a file and checks all that is in it.
-    pub(crate) fn open(path: &Path, name: String) -> Result<Self, SourceError> {
+    pub(crate) fn open(path: &Path, name: String, content: Content) -> Result<Self, SourceError> {
         let file = GgufFile::open(path)?;
         let (sizes, hyper) = Keys::new(&file)?.read()?;
         let layers = layers(&sizes, hyper.tied, |name, shape| {
@@ -52,7 +52,7 @@ impl Gguf {
             })
         });
         let stored = stored.collect::<Vec<_>>();
-        let digest = content::digest(&sizes, &hyper, &stored)?;
+        let digest = content.digest(&sizes, &hyper, &stored)?;
         let spec = spec(path, name, &sizes, layers, &fixed, digest)?;
         Ok(Self {
             file,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bitfront_model::{Layer, ModelSpec, Precision};
 use serde_json::Value;
 
-use super::content::{self, Stored};
+use super::content::{Content, Stored};
 use super::hyper::HyperParameters;
 use super::layout::{self, ROPE_FACTORS, hugging_face_name};
 use super::{FixedTensor, Origin, Source, Weights, layers, spec};
@@ -30,7 +30,11 @@ pub(crate) struct HuggingFace {
 
 impl HuggingFace {
     /// Opens a directory and checks all that is in it.
-    pub(crate) fn open(directory: &Path, name: String) -> Result<Self, SourceError> {
+    pub(crate) fn open(
+        directory: &Path,
+        name: String,
+        content: Content,
+    ) -> Result<Self, SourceError> {
         let path = directory.join("config.json");
         let text = std::fs::read(&path).map_err(|error| SourceError::Io {
             path: path.clone(),
@@ -88,7 +92,7 @@ impl HuggingFace {
                 });
             }
         }
-        let digest = content::digest(&sizes, &hyper, &stored)?;
+        let digest = content.digest(&sizes, &hyper, &stored)?;
         drop(stored);
         let spec = spec(directory, name, &sizes, layers, &fixed, digest)?;
         Ok(Self {
