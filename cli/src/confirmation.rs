@@ -2,6 +2,8 @@
 
 use bitfront_model::{DataSpec, Figure, Front, FrontPoint, Latency};
 
+use crate::figures::percent;
+
 /// What will be confirmed, said before any work starts.
 pub(crate) fn announcement(data: &DataSpec) -> String {
     let scored = data.evaluation_windows;
@@ -103,10 +105,21 @@ pub(crate) fn conclusion(front: &Front) -> Option<String> {
     if differing > 0 {
         line += &format!("; {differing} (!) differ beyond both intervals");
     }
+    if let Some(repeats) = decode_repeatability(first) {
+        let share = percent(repeats);
+        line += &format!("; timed again, a decode is off by {share} (one standard deviation)");
+    }
     if unconfirmed > 0 {
         line += &format!("; {unconfirmed} (?) not confirmed");
     }
     Some(line)
+}
+
+/// The standard deviation of one timing of the decode beyond its own interval, as a share.
+pub(crate) fn decode_repeatability(point: &FrontPoint) -> Option<f64> {
+    let mut known = point.confirmation.as_ref()?.repeatability.iter();
+    let decode = known.find(|it| it.workload.is_decode());
+    decode.map(|it| it.deviation)
 }
 
 /// Points of this front have fresh figures, so it counts which have none.

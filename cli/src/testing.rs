@@ -340,6 +340,7 @@ pub(crate) fn confirm(front: &mut Front) {
             searched_latency: point.latency.clone(),
             differs: Some(position) == first,
             rescoring: None,
+            repeatability: Vec::new(),
         });
         point.on_front &= Some(position) != first;
         if let Some(figure) = &mut point.quality {

@@ -6,6 +6,7 @@ mod compare;
 mod confirmation;
 mod paired;
 mod published;
+mod repeatability;
 mod rescoring;
 mod standing;
 
@@ -201,6 +202,7 @@ async fn points(
         .collect::<Result<_, _>>()?;
     confirmation::mark_qualities(&mut points);
     let request = &stored.request;
+    repeatability::widen(&mut points, &request.workloads);
     published::publish(&mut points, &standing.eligible, &request.objectives);
     let shown: Vec<_> = (0..points.len())
         .filter(|&position| points[position].on_front)

@@ -135,9 +135,22 @@ pub struct Confirmation {
     pub searched_latency: Option<Figure<Vec<Latency>>>,
     /// A figure differs from the search's own beyond the intervals of both.
     pub differs: bool,
+    /// How well the published times repeat; the intervals of the times have it in them. Empty where
+    /// too few plans were timed twice to tell.
+    pub repeatability: Vec<Repeatability>,
     /// What the device that confirmed quality made of windows that the search had scored; none
     /// where it scored none of them once more.
     pub rescoring: Option<Rescoring>,
+}
+
+/// How far one timing of a plan lies from another beyond what its own interval knows, over the plans
+/// of a front that were timed twice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Repeatability {
+    /// What was timed.
+    pub workload: Workload,
+    /// Standard deviation of one timing, as a share of the time.
+    pub deviation: f64,
 }
 
 /// The same windows under the same plan, once scored by the device that confirmed it and once by

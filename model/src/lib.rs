@@ -39,8 +39,8 @@ pub mod task;
 pub mod workload;
 
 pub use answer::{
-    Best, Confirmation, Device, Figure, Front, FrontPoint, Receipt, Registration, Rescoring,
-    SearchState, SearchStatus,
+    Best, Confirmation, Device, Figure, Front, FrontPoint, Receipt, Registration, Repeatability,
+    Rescoring, SearchState, SearchStatus,
 };
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};

@@ -288,6 +288,14 @@ fn point() -> FrontPoint {
                 measured_at_ms: 98,
             }),
             differs: true,
+            repeatability: vec![Repeatability {
+                workload: Workload::Decode {
+                    context: 64,
+                    tokens: 16,
+                    batch: 1,
+                },
+                deviation: 0.012,
+            }],
             rescoring: Some(Rescoring {
                 windows: 2,
                 ratio: 1.5,

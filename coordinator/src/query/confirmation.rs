@@ -94,7 +94,6 @@ pub(super) struct Measured {
 
 /// The figures to publish and what they replace.
 pub(super) fn replace(searched: Measured, fresh: Measured) -> (Measured, Confirmation) {
-    let differs = fresh.time_differs(&searched);
     let rescoring = match (&fresh.quality, &searched.quality) {
         (Some(fresh), Some(searched)) => rescoring::compare(&fresh.value, &searched.value),
         _ => None,
@@ -111,25 +110,11 @@ pub(super) fn replace(searched: Measured, fresh: Measured) -> (Measured, Confirm
     let confirmation = Confirmation {
         searched_quality,
         searched_latency: searched.latency,
-        differs,
+        differs: false,
+        repeatability: Vec::new(),
         rescoring,
     };
     (published, confirmation)
-}
-
-impl Measured {
-    /// A time lies apart from the other's beyond the intervals of both.
-    fn time_differs(&self, other: &Self) -> bool {
-        match (&self.latency, &other.latency) {
-            (Some(one), Some(other)) => one.value.iter().zip(&other.value).any(|(one, other)| {
-                apart(
-                    (one.interval.low, one.interval.high),
-                    (other.interval.low, other.interval.high),
-                )
-            }),
-            _ => false,
-        }
-    }
 }
 
 /// Marks the points whose quality lies apart from the search's own beyond the intervals of both.
@@ -170,4 +155,4 @@ fn apart(one: (f64, f64), other: (f64, f64)) -> bool {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitfront_model::{
     Best, Confirmation, Device, Figure, Front, FrontPoint, ModelSpec, NumericsClass, Registration,
-    Rescoring, SearchRequest, SearchStatus,
+    Repeatability, Rescoring, SearchRequest, SearchStatus,
 };
 
 use super::{
@@ -78,7 +78,28 @@ impl TryFrom<v1::Confirmation> for Confirmation {
             )?,
             differs: wire.differs,
             rescoring: optional("rescoring", wire.rescoring)?,
+            repeatability: messages("repeatability", wire.repeatability)?,
         })
+    }
+}
+
+impl TryFrom<v1::Repeatability> for Repeatability {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Repeatability) -> Result<Self, Self::Error> {
+        Ok(Self {
+            workload: word("workload", &wire.workload)?,
+            deviation: finite("deviation", wire.deviation)?,
+        })
+    }
+}
+
+impl From<&Repeatability> for v1::Repeatability {
+    fn from(repeatability: &Repeatability) -> Self {
+        Self {
+            workload: repeatability.workload.to_string(),
+            deviation: repeatability.deviation,
+        }
     }
 }
 
@@ -125,6 +146,7 @@ impl From<&Confirmation> for v1::Confirmation {
             latency_measurement: latency.map(|figure| figure.measurement),
             differs: confirmation.differs,
             rescoring: confirmation.rescoring.as_ref().map(Into::into),
+            repeatability: confirmation.repeatability.iter().map(Into::into).collect(),
         }
     }
 }

@@ -3,20 +3,11 @@ use bitfront_model::{Digest, Evidence, Placing, Plan, Precision};
 use super::*;
 use crate::fixtures;
 
-fn quality(kld: f64) -> Figure<Quality> {
+/// What one device measured.
+pub(in crate::query) fn figure<T>(value: T) -> Figure<T> {
     Figure {
         measurement: 1,
-        value: Quality {
-            kld,
-            kld_standard_error: kld / 100.0,
-            kld_windows: vec![kld; 8],
-            perplexity: 10.0,
-            reference_perplexity: 10.0,
-            same_top_rate: 0.9,
-            positions: 512,
-            stopped: None,
-            rescored: Vec::new(),
-        },
+        value,
         evidence: Evidence {
             executed: Vec::new(),
             imatrix_digest: Some(Digest::of("imatrix")),
@@ -30,7 +21,22 @@ fn quality(kld: f64) -> Figure<Quality> {
     }
 }
 
-fn confirmed(candidate: i64, searched: f64, fresh: f64) -> FrontPoint {
+fn quality(kld: f64) -> Figure<Quality> {
+    figure(Quality {
+        kld,
+        kld_standard_error: kld / 100.0,
+        kld_windows: vec![kld; 8],
+        perplexity: 10.0,
+        reference_perplexity: 10.0,
+        same_top_rate: 0.9,
+        positions: 512,
+        stopped: None,
+        rescored: Vec::new(),
+    })
+}
+
+/// A point with its divergence before and after it was confirmed, and no times.
+pub(in crate::query) fn confirmed(candidate: i64, searched: f64, fresh: f64) -> FrontPoint {
     FrontPoint {
         search: 1,
         candidate,
@@ -52,6 +58,7 @@ fn confirmed(candidate: i64, searched: f64, fresh: f64) -> FrontPoint {
             searched_latency: None,
             differs: false,
             rescoring: None,
+            repeatability: Vec::new(),
         }),
         unconfirmed: None,
     }
