@@ -213,7 +213,7 @@ pub(crate) struct LimitArguments {
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<String>,
 
-    /// Longest median time for one decoded token, such as 5ms
+    /// Longest median time for one decode step, such as 5ms
     #[arg(long, value_name = "DURATION")]
     pub(crate) max_latency: Option<String>,
 }
@@ -311,9 +311,9 @@ pub(crate) struct CompareArguments {
 /// Which of the plans within the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum By {
-    /// Shortest median time for one decoded token
+    /// Shortest median time for one decode step, which gives every sequence a token
     Decode,
-    /// Shortest median time for one prompt
+    /// Shortest median time for one pass over the prompt
     Prefill,
     /// Fewest bytes
     Size,

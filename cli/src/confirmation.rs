@@ -30,7 +30,7 @@ pub(crate) fn kld_change(point: &FrontPoint) -> Option<f64> {
     change(point.kld()?, searched_kld(point)?)
 }
 
-/// The relative change of the time of a decoded token.
+/// The relative change of the time of a decode step.
 pub(crate) fn decode_change(point: &FrontPoint) -> Option<f64> {
     change(point.decode_ns()?, searched_ns(point, true)?)
 }

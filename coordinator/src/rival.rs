@@ -11,7 +11,8 @@ use crate::store::{Claimed, Store, StoreError, StoredSearch};
 /// worse in every figure that counts but the divergence, the one that loses least.
 ///
 /// Where the candidate does not lose less, it is dominated or no other plan than its rival as far as
-/// can be told: it can enter no front of its search, whose figures are all of one hardware profile. None where the search does not want stages, where such
+/// can be told: its search, whose figures are all of one hardware profile, would not show it beside the
+/// rival. None where the search does not want stages, where such
 /// a figure is not known yet, and for baselines and confirmations, which are published whole.
 pub(crate) async fn of(
     store: &dyn Store,

@@ -292,7 +292,6 @@ async fn a_device_that_computes_something_else_is_flagged_on_the_front() {
     world.coordinator.stop().await;
 }
 
-/// Scripted figures have no noise, so stages must change nothing at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_is_about_the_batch_that_was_asked_for() {
     let world = World::new().await;
@@ -327,6 +326,7 @@ async fn a_search_is_about_the_batch_that_was_asked_for() {
     agent.stop().await;
 }
 
+/// Scripted figures have no noise, so stages must change nothing at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn stages_give_up_what_is_dominated_and_change_no_front() {
     let mut fronts = Vec::new();

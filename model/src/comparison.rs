@@ -76,9 +76,9 @@ pub struct Differences {
     pub size_ratio: f64,
     /// Divergence.
     pub kld: Difference,
-    /// Time of one decoded token; none where the two were timed on different hardware.
+    /// Time of one decode step; none where the two were timed on different hardware.
     pub decode: Option<Ratio>,
-    /// Time of one prompt; none where the two were timed on different hardware.
+    /// Time of one pass over the prompts; none where the two were timed on different hardware.
     pub prefill: Option<Ratio>,
 }
 

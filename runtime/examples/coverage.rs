@@ -101,7 +101,7 @@ fn run_paired(noise: Noise, seed: u64, tally: &mut Tally) {
     let mut samples = 0;
     let series = time(1, &settings, &mut |member, _| {
         samples += 1;
-        Ok(device.sample(member))
+        Ok(device.sample(member).into())
     })
     .unwrap();
     let (ratio, interval) = series[0].ratio(0.95).unwrap();

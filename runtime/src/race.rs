@@ -6,9 +6,9 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use crate::RuntimeError;
 use crate::stats::mean_and_standard_error;
 
-/// One side of a 95 % interval. It is not shared out over the looks: a plan is wronged only where it
-/// is given up *and* would have come out better beyond the interval, and over all looks together
-/// that happens in less than 5 % of the races, which the tests simulate.
+/// One side of a 95 % interval. It is not shared out over the looks: of the plans that would have come
+/// out better beyond the interval less than 5 % are given up, over all looks together, which the tests
+/// simulate for plans that are a little better and for those that are much better.
 const SIDE: f64 = 0.975;
 
 /// One plan against a rival that was scored on all windows.
@@ -148,7 +148,7 @@ mod tests {
     fn a_plan_that_comes_out_better_is_given_up_as_rarely_as_promised() {
         let mut random = Rng::with_seed(5);
         let races = 3000;
-        for factor in [1.0, 0.95, 0.9, 0.85, 0.8] {
+        for factor in [0.95, 0.9, 0.85, 0.8] {
             let (mut better, mut wronged) = (0, 0);
             for _ in 0..races {
                 let hardness = hardness(&mut random);
@@ -156,10 +156,11 @@ mod tests {
                 let ours = plan(&mut random, &hardness, factor);
                 if is_better(&ours, &theirs) {
                     better += 1;
-                    wronged += usize::from(run(&ours, &theirs).1.is_some());
+                    wronged += i32::from(run(&ours, &theirs).1.is_some());
                 }
             }
-            let share = wronged as f64 / f64::from(races);
+            assert!(better > 300, "{factor}: {better}");
+            let share = f64::from(wronged) / f64::from(better);
             assert!(share < 0.05, "{factor}: {wronged} of {better}");
         }
     }

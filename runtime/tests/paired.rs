@@ -26,7 +26,9 @@ fn intervals_hold_the_true_ratio_as_often_as_they_say() {
                     seed,
                     ..LatencySettings::default()
                 };
-                let series = time(1, &settings, &mut |member, _| Ok(device.sample(member)));
+                let series = time(1, &settings, &mut |member, _| {
+                    Ok(device.sample(member).into())
+                });
                 let (_, interval) = series.unwrap()[0].ratio(0.95).unwrap();
                 (interval.low..=interval.high).contains(&truth)
             })

@@ -255,7 +255,8 @@ fn time(plan: &Plan, cost: impl Fn(Precision) -> f64) -> f64 {
 /// By how much more a plan loses on the held-back windows.
 pub const HELD_BACK_LOSS: f64 = 1.1;
 
-/// As a runtime does: a plan that loses more than its rival is given up after two windows.
+/// Simpler than a runtime, since these figures have no noise: a plan that loses more than its rival
+/// is given up after two windows.
 fn quality(kld: f64, purpose: TaskPurpose, rival: Option<&Rival>) -> Quality {
     let whole = whole(kld, purpose);
     match rival {

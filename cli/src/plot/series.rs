@@ -9,7 +9,7 @@ use crate::view::PointView as _;
 pub(crate) enum Axis {
     /// Bytes of the weights.
     Size,
-    /// Median time for one decoded token.
+    /// Median time for one decode step.
     Decode,
 }
 

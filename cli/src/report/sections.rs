@@ -112,7 +112,7 @@ pub(super) fn fronts(front: &Front, summary: &Summary<'_>) -> String {
         picture(
             Axis::Decode,
             "time per token",
-            "Divergence against the median time for one decoded token. The front weighs all \
+            "Divergence against the median time for one decode step. The front weighs all \
              objectives of the search, so a dot above the line can be on it for its size.",
         ),
     ]
@@ -163,7 +163,7 @@ pub(super) fn table(front: &Front, summary: &Summary<'_>) -> String {
         "<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n\
          </table></div>\n<p class=\"soft\">Bold: on the front. Grey: a baseline that something \
          on it beats, or is as good as and no larger. KLD with its standard error; perplexity as a multiple of the unquantized model's; \
-         how often both rank the same token first; medians for one decoded token and for one \
+         how often both rank the same token first; medians for one decode step and for one \
          prompt with intervals that hold them with at least 95&nbsp;%, or with as much as \
          stands in them.</p>\n{}",
         deviations::legend(front)

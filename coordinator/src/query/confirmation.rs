@@ -149,7 +149,8 @@ fn kld_interval(quality: &Quality) -> (f64, f64) {
     (quality.kld - half, quality.kld + half)
 }
 
-fn apart(one: (f64, f64), other: (f64, f64)) -> bool {
+/// Two ranges do not overlap.
+pub(super) fn apart(one: (f64, f64), other: (f64, f64)) -> bool {
     one.1 < other.0 || other.1 < one.0
 }
 

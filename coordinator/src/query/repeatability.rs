@@ -7,12 +7,12 @@
 //! 5725-1: the same device, model and workload, another time).
 
 use bitfront_model::{FrontPoint, Interval, Latency, Repeatability, Workload};
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use super::confirmation::apart;
 
 /// Fewest plans that were timed twice whose spread says anything.
 const LEAST: usize = 6;
-
-/// Standard deviations on either side of a mean that hold it with 95 %.
-const NORMAL_95: f64 = 1.96;
 
 /// The median of the absolute value of a standard normal variable: from a median to a standard
 /// deviation.
@@ -37,8 +37,10 @@ pub(super) fn widen(points: &mut [FrontPoint], workloads: &[Workload]) {
                     add(latency, deviation);
                 }
             }
-            let apart = fresh.interval.high < searched.interval.low
-                || searched.interval.high < fresh.interval.low;
+            let apart = apart(
+                (fresh.interval.low, fresh.interval.high),
+                (searched.interval.low, searched.interval.high),
+            );
             if let Some(confirmation) = &mut point.confirmation {
                 confirmation.differs |= apart;
                 let known = deviation.map(|deviation| Repeatability {
@@ -66,29 +68,43 @@ impl Change {
         let fresh = of_workload(&point.latency.as_ref()?.value, workload)?;
         let searched = of_workload(&searched.value, workload)?;
         let (fresh, searched) = (fresh.paired.as_ref()?, searched.paired.as_ref()?);
-        let variance = |interval: Interval| {
-            let half = (interval.high / interval.low).ln() / 2.0;
-            (half / NORMAL_95) * (half / NORMAL_95)
-        };
-        (fresh.anchor == searched.anchor).then(|| Self {
+        if fresh.anchor != searched.anchor {
+            return None;
+        }
+        Some(Self {
             change: (fresh.ratio / searched.ratio).ln(),
-            expected: variance(fresh.ratio_interval) + variance(searched.ratio_interval),
+            expected: variance(fresh.ratio_interval)? + variance(searched.ratio_interval)?,
         })
     }
+}
+
+/// The variance of the logarithm that an interval stands for; none of one that promises little.
+fn variance(interval: Interval) -> Option<f64> {
+    let half = (interval.high / interval.low).ln() / 2.0;
+    let deviation = half / errors(interval)?;
+    Some(deviation * deviation)
+}
+
+/// Standard deviations on either side of the middle that hold as much as an interval promises, of
+/// one that promises more than a coin.
+fn errors(interval: Interval) -> Option<f64> {
+    let normal = Normal::standard();
+    (interval.confidence > 0.5 && interval.confidence < 1.0)
+        .then(|| normal.inverse_cdf(0.5 + interval.confidence / 2.0))
 }
 
 /// The standard deviation of one timing that its own interval does not have, as a share of the
 /// time: what is left of the variance of the changes once that of both timings is taken off, for
 /// one of the two. None of few plans.
 ///
-/// The variance is that of a normal variable with the same median of absolute deviations, so that a
-/// few plans that something happened to are marked and do not widen all others.
+/// The variance is that of a normal variable with the same median of absolute values, so that a few
+/// plans that something happened to are marked and do not widen all others. What all plans changed
+/// by together counts: another day may do the same.
 fn deviation(changes: &[Change]) -> Option<f64> {
     if changes.len() < LEAST {
         return None;
     }
-    let usual = median(changes.iter().map(|it| it.change).collect());
-    let spread = median(changes.iter().map(|it| (it.change - usual).abs()).collect());
+    let spread = median(changes.iter().map(|it| it.change.abs()).collect());
     let found = (spread / MEDIAN_OF_NORMAL) * (spread / MEDIAN_OF_NORMAL);
     let expected = median(changes.iter().map(|it| it.expected).collect());
     Some(((found - expected).max(0.0) / 2.0).sqrt())
@@ -124,7 +140,10 @@ fn both(point: &mut FrontPoint, workload: Workload) -> Option<(&mut Latency, &mu
 /// their squares.
 fn add(latency: &mut Latency, deviation: f64) {
     let wider = |middle: f64, interval: &mut Interval| {
-        let more = NORMAL_95 * deviation;
+        let Some(errors) = errors(*interval) else {
+            return;
+        };
+        let more = errors * deviation;
         interval.low = middle * (-(middle / interval.low).ln().hypot(more)).exp();
         interval.high = middle * (interval.high / middle).ln().hypot(more).exp();
     };

@@ -63,21 +63,24 @@ pub(crate) fn cold_start(question: &Question) -> Result<Cold, RuntimeError> {
     })
 }
 
-/// Refuses where the program is of another version, or was started with other switches.
+/// Refuses where this process executes otherwise than the one that asks: another engine or version
+/// of it, other kernels, threads or switches.
 fn refuse_other(own: &RuntimeIdentity, asked: &RuntimeIdentity) -> Result<(), RuntimeError> {
     let executes = |identity: &RuntimeIdentity| {
         let RuntimeIdentity {
             numerics_class,
             threads,
+            switches,
             ..
         } = identity;
-        format!("{numerics_class} on {threads} threads")
+        format!("{numerics_class} on {threads} threads, switches {switches:?}")
     };
-    let (own, asked) = (executes(own), executes(asked));
     match own == asked {
         true => Ok(()),
         false => Err(RuntimeError::Engine(format!(
-            "this process executes {own}, other than the one that asks: {asked}"
+            "this process executes {}, other than the one that asks: {}",
+            executes(own),
+            executes(asked)
         ))),
     }
 }

@@ -27,7 +27,8 @@ pub enum Arithmetic {
     /// candle.
     LlamaCpp,
     /// Weights turned back into `f32`, activations as they are: what a plan loses by its weights
-    /// alone. No kernel of the plan computes this; it may stand in for them in early stages.
+    /// alone. No kernel computes this, and nothing that is kept was scored by it
+    /// (`examples/dequantized.rs` shows what it would see).
     Dequantized,
 }
 

@@ -13,17 +13,17 @@ use crate::{RuntimeError, Timing, energy, latency};
 const ENERGY_TIME: Duration = Duration::from_millis(500);
 
 impl CandleRuntime {
-    /// Adds to a timing what has passes of its own.
-    pub(super) fn take_passes(
-        &mut self,
-        plan: &Plan,
-        workloads: &[Workload],
-        timing: &mut Timing,
-    ) -> Result<(), RuntimeError> {
-        timing.cold = Some(self.cold_start(plan, workloads)?);
-        let assembly = self.assemble(plan)?;
-        timing.energy = self.energy(&assembly, workloads)?;
-        Ok(())
+    /// Adds to a timing what has passes of its own. What keeps one of them from its figures is a reason
+    /// not to have measured them; the timing stands.
+    pub(super) fn take_passes(&mut self, plan: &Plan, workloads: &[Workload], timing: &mut Timing) {
+        let reason = |error: RuntimeError| error.to_string();
+        let cold = self.cold_start(plan, workloads).map_err(reason);
+        timing.cold = Some(cold.unwrap_or_else(|reason| ColdStart::NotMeasured { reason }));
+        let assembly = self.assemble(plan);
+        let energy = assembly.and_then(|assembly| self.energy(&assembly, workloads));
+        timing.energy = energy
+            .map_err(reason)
+            .unwrap_or_else(|reason| Some(Energy::NotMeasured { reason }));
     }
 
     /// Has a process of its own load a plan and say its first token, after the prompts of the first

@@ -41,8 +41,8 @@ pub(super) fn run(program: &Program, question: &[u8], folder: &Path) -> Result<V
         .map_err(|error| format!("cannot start `{shown}`: {error}"))?;
     let status = wait(&mut child, program.limit)
         .map_err(|error| {
-            // It may have ended by itself; in any case nobody waits for it any more.
-            let _ = child.kill();
+            // It may have ended by itself; in any case nobody asks for it any more.
+            let _ = child.kill().and_then(|()| child.wait());
             format!("cannot wait for `{shown}`: {error}")
         })?
         .ok_or_else(|| format!("`{shown}` did not answer within {:?}", program.limit))?;

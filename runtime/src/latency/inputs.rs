@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitfront_model::Workload;
 
 use super::LatencySettings;
+use super::paired::Taken;
 use super::stopwatch::Stopwatch;
 use crate::RuntimeError;
 use crate::candle::{Arithmetic, Decoder, KvCache, Matrices, Positions};
@@ -81,7 +82,7 @@ impl<'a> Prepared<'a> {
         &mut self,
         matrices: &Matrices,
         turn: usize,
-    ) -> Result<Duration, RuntimeError> {
+    ) -> Result<Taken, RuntimeError> {
         let input = &self.inputs[turn % self.inputs.len()];
         let cache = &mut self.caches[input.cache];
         cache.truncate(self.context);

@@ -131,7 +131,7 @@ pub(crate) fn work(
     let tokens = u64::from(workload.tokens()) * u64::from(workload.batch());
     let (begun, mut samples) = (Instant::now(), 0);
     while begun.elapsed() < time {
-        paired::moved_on(prepared.sample(matrices, samples)?)?;
+        paired::moved_on(prepared.sample(matrices, samples)?.elapsed)?;
         samples += 1;
     }
     let spent = begun.elapsed();

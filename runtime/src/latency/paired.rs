@@ -18,7 +18,26 @@ use crate::stats::{median, median_interval};
 
 /// Takes one sample of a member, 0 being the anchor, and says how long it took. The second number
 /// counts the samples of that member from 0, to choose an input by.
-pub type Sample<'a> = dyn FnMut(usize, usize) -> Result<Duration, RuntimeError> + 'a;
+pub type Sample<'a> = dyn FnMut(usize, usize) -> Result<Taken, RuntimeError> + 'a;
+
+/// How long a sample took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// What counts as the member's time.
+    pub counted: Duration,
+    /// What passed meanwhile, with the waiting for a core: what limits are held against.
+    pub elapsed: Duration,
+}
+
+impl From<Duration> for Taken {
+    /// A sample that waited for nothing.
+    fn from(elapsed: Duration) -> Self {
+        Self {
+            counted: elapsed,
+            elapsed,
+        }
+    }
+}
 
 /// Two windows of the warm-up agree where their medians differ by less than this share.
 const AGREEMENT: f64 = 0.02;
@@ -134,8 +153,8 @@ pub fn time(
         order.extend((1..=candidates).filter(|&number| open[number - 1].is_some()));
         random.shuffle(&mut order);
         for number in order {
-            let turn = members[number].turn(sample)?;
-            spent += turn.iter().copied().map(Duration::from_nanos).sum();
+            let (turn, elapsed) = members[number].turn(sample)?;
+            spent += elapsed;
             turns[number].push(turn);
         }
         let late = spent >= limit || turns[0].len() >= MOST_BLOCKS;
@@ -247,10 +266,10 @@ impl Member {
             let mut length = Duration::ZERO;
             while window.is_empty() || length < settings.turn {
                 let taken = member.sample(sample)?;
-                length += taken;
-                window.push(taken.as_nanos() as f64);
+                length += taken.counted;
+                member.warm_up += taken.elapsed;
+                window.push(taken.counted.as_nanos() as f64);
             }
-            member.warm_up += length;
             let now = median(&window).unwrap_or(f64::NAN);
             member.samples_per_turn = {
                 let wanted = settings.turn.as_nanos() as f64 / now;
@@ -267,18 +286,25 @@ impl Member {
     }
 
     /// One turn. Where it has several samples, one before them is not counted: it finds the caches
-    /// full of another plan's weights, which in use it never does.
-    fn turn(&mut self, sample: &mut Sample<'_>) -> Result<Vec<u64>, RuntimeError> {
+    /// full of another plan's weights, which in use it never does. Returns what counts, and what
+    /// passed meanwhile.
+    fn turn(&mut self, sample: &mut Sample<'_>) -> Result<(Vec<u64>, Duration), RuntimeError> {
         if self.samples_per_turn > 1 {
             self.sample(sample)?;
         }
-        (0..self.samples_per_turn)
-            .map(|_| Ok(nanoseconds(self.sample(sample)?)))
-            .collect()
+        let mut turn = Vec::with_capacity(self.samples_per_turn);
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..self.samples_per_turn {
+            let taken = self.sample(sample)?;
+            turn.push(nanoseconds(taken.counted));
+            elapsed += taken.elapsed;
+        }
+        Ok((turn, elapsed))
     }
 
-    fn sample(&mut self, sample: &mut Sample<'_>) -> Result<Duration, RuntimeError> {
-        let taken = moved_on(sample(self.number, self.taken)?)?;
+    fn sample(&mut self, sample: &mut Sample<'_>) -> Result<Taken, RuntimeError> {
+        let taken = sample(self.number, self.taken)?;
+        moved_on(taken.elapsed)?;
         self.taken += 1;
         Ok(taken)
     }
@@ -314,7 +340,7 @@ mod tests {
     #[test]
     fn a_quiet_device_is_done_with_the_fewest_blocks_and_finds_the_ratios() {
         let settings = LatencySettings::default();
-        let series = time(2, &settings, &mut |number, _| Ok(steady(number))).unwrap();
+        let series = time(2, &settings, &mut |number, _| Ok(steady(number).into())).unwrap();
         for (series, ratio) in series.iter().zip([1.5, 2.0]) {
             assert_eq!(series.ratio(0.95).unwrap().0, ratio);
             assert_eq!((series.blocks.len(), series.discarded), (12, 0));
@@ -330,7 +356,7 @@ mod tests {
         let mut sample = |number: usize, _| {
             turn += 1;
             let swing = if number == 1 { turn % 7 * 4 } else { 0 };
-            Ok(steady(number) + Duration::from_micros(swing * 10))
+            Ok((steady(number) + Duration::from_micros(swing * 10)).into())
         };
         let settings = LatencySettings {
             target: 0.001,
@@ -349,7 +375,7 @@ mod tests {
             taken += 1;
             // Long after the warm-up, for the length of two turns.
             let slow = (130..142).contains(&taken);
-            Ok(steady(number) * if slow { 3 } else { 1 })
+            Ok((steady(number) * if slow { 3 } else { 1 }).into())
         };
         let series = time(1, &settings, &mut disturbed).unwrap();
         assert!((1..=3).contains(&series[0].discarded), "{series:?}");
@@ -364,7 +390,7 @@ mod tests {
             most_time: Duration::from_millis(100),
             ..LatencySettings::default()
         };
-        let mut wild = |number: usize, _| Ok(steady(number) * random.u32(1..20));
+        let mut wild = |number: usize, _| Ok((steady(number) * random.u32(1..20)).into());
         let series = time(1, &settings, &mut wild).unwrap();
         assert!(series[0].noisy && series[0].blocks.len() >= FEWEST);
         let (ratio, interval) = series[0].ratio(0.95).unwrap();
@@ -377,7 +403,7 @@ mod tests {
         // It takes forty samples to get up to speed, each a twentieth faster than the one before.
         let mut cold = |_: usize, taken: usize| {
             let slower = 1.05f64.powi(40 - taken.min(40) as i32);
-            Ok(Duration::from_millis(1).mul_f64(slower))
+            Ok(Duration::from_millis(1).mul_f64(slower).into())
         };
         let member = Member::warmed_up(0, &settings, &mut cold).unwrap();
         assert!(member.taken >= 40, "{}", member.taken);
@@ -387,7 +413,7 @@ mod tests {
     #[test]
     fn a_clock_that_stands_still_is_an_error() {
         let error = time(1, &LatencySettings::default(), &mut |_, _| {
-            Ok(Duration::ZERO)
+            Ok(Duration::ZERO.into())
         });
         assert!(error.unwrap_err().to_string().contains("took no time"));
     }
@@ -401,7 +427,7 @@ mod tests {
                 let mut samples = 0;
                 let outcome = time(1, &LatencySettings::default(), &mut |number, _| {
                     samples += 1;
-                    Ok(if samples == at { jump } else { steady(number) })
+                    Ok(if samples == at { jump } else { steady(number) }.into())
                 });
                 let error = outcome.unwrap_err().to_string();
                 assert!(
@@ -422,12 +448,34 @@ mod tests {
             };
             time(3, &settings, &mut |number, _| {
                 order.push(number);
-                Ok(steady(number))
+                Ok(steady(number).into())
             })
             .unwrap();
             order
         };
         assert_eq!(order(1), order(1));
         assert_ne!(order(1), order(2));
+    }
+
+    /// A device on which the measuring thread gets a tenth of its core.
+    #[test]
+    fn waiting_counts_for_the_limits_and_not_for_the_times() {
+        let settings = LatencySettings::default();
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut elapsed = Duration::ZERO;
+        let series = time(1, &settings, &mut |number, _| {
+            let counted = steady(number) * random.u32(90..110) / 100;
+            elapsed += 10 * counted;
+            Ok(Taken {
+                counted,
+                elapsed: 10 * counted,
+            })
+        });
+        let (ratio, _) = series.unwrap()[0].ratio(0.95).unwrap();
+        assert!((ratio - 1.5).abs() < 0.1, "{ratio}");
+        // Two members: their turns, the sample before each turn that is not counted, the warm-up,
+        // and the turns that the limit falls into.
+        let limit = 2 * (settings.most_time + settings.most_warm_up);
+        assert!(elapsed < limit * 3 / 2, "{elapsed:?}");
     }
 }

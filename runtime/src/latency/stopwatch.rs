@@ -4,6 +4,9 @@ use std::cell::Cell;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use super::paired::Taken;
+use crate::candle::threads;
+
 /// Where Linux says for how long a thread was running, for how long it was ready to run but waited
 /// for a core, and how often it ran (`Documentation/scheduler/sched-stats.rst`).
 const SCHEDULE: &str = "/proc/thread-self/schedstat";
@@ -16,7 +19,8 @@ const CERTAIN: Duration = Duration::from_micros(100);
 ///
 /// A sample during which another program had the core would be as long as that program pleased, and
 /// more so the longer the sample is, which no comparison with an anchor cancels. The time of waiting
-/// is therefore taken out. Where a platform does not tell it, nothing is.
+/// is therefore taken out. Nothing is where a platform does not tell it, and where the engine has
+/// several threads.
 pub(super) struct Stopwatch {
     schedule: Option<File>,
     waited: Cell<Duration>,
@@ -24,30 +28,34 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     pub(super) fn new() -> Self {
+        // With several threads the others go on while this one waits, so that its waiting is not what
+        // the work was late by.
+        let alone = threads() == 1;
         Self {
-            schedule: File::open(SCHEDULE).ok(),
+            schedule: File::open(SCHEDULE).ok().filter(|_| alone),
             waited: Cell::default(),
         }
     }
 
     /// The result of some work of this thread, and how long it took.
-    pub(super) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
+    pub(super) fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Taken) {
         let reading = Instant::now();
         let before = self.waiting();
         let start = Instant::now();
         let result = work();
-        let taken = start.elapsed();
+        let elapsed = start.elapsed();
         let waited = self.waiting().saturating_sub(before);
         // What was waited for while the file was read is in no sample.
-        let reading = reading.elapsed().saturating_sub(taken);
+        let reading = reading.elapsed().saturating_sub(elapsed);
         let waited = waited.saturating_sub(reading);
-        match taken.checked_sub(waited) {
+        let counted = match elapsed.checked_sub(waited) {
             Some(left) if left >= CERTAIN => {
                 self.waited.set(self.waited.get() + waited);
-                (result, left)
+                left
             }
-            _ => (result, taken),
-        }
+            _ => elapsed,
+        };
+        (result, Taken { counted, elapsed })
     }
 
     /// What was taken out so far.
@@ -80,11 +88,20 @@ fn second_number(_: &File) -> Option<u64> {
 }
 
 #[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::hint::black_box;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    /// As with one thread, however many the tests compute with.
+    fn watch() -> Stopwatch {
+        Stopwatch {
+            schedule: Some(File::open(SCHEDULE).unwrap()),
+            waited: Cell::default(),
+        }
+    }
 
     fn spin(rounds: u64) {
         for round in 0..rounds {
@@ -96,7 +113,7 @@ mod tests {
     #[test]
     fn waiting_for_a_core_is_taken_out() {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (stop, watch) = (AtomicBool::new(false), Stopwatch::new());
+        let (stop, watch) = (AtomicBool::new(false), watch());
         std::thread::scope(|scope| {
             for _ in 0..2 * cores {
                 scope.spawn(|| {
@@ -108,7 +125,7 @@ mod tests {
             let start = Instant::now();
             let mut taken = Duration::ZERO;
             while watch.waited().is_zero() && start.elapsed() < Duration::from_secs(20) {
-                taken += watch.time(|| spin(1_000_000)).1;
+                taken += watch.time(|| spin(1_000_000)).1.counted;
             }
             stop.store(true, Ordering::Relaxed);
             assert!(watch.waited() > Duration::ZERO, "waited for nothing");
@@ -119,13 +136,13 @@ mod tests {
 
     #[test]
     fn work_is_timed_and_its_result_kept() {
-        let watch = Stopwatch::new();
+        let watch = watch();
         let (result, taken) = watch.time(|| {
             std::thread::sleep(Duration::from_millis(20));
             7
         });
         assert_eq!(result, 7);
         // Sleeping is not waiting for a core.
-        assert!(taken >= Duration::from_millis(15), "{taken:?}");
+        assert!(taken.counted >= Duration::from_millis(15), "{taken:?}");
     }
 }

@@ -10,6 +10,8 @@ const DECODE: Workload = Workload::Decode {
     batch: 1,
 };
 
+const NORMAL_95: f64 = 1.96;
+
 /// What one timing knows of its own noise, as a share.
 const OWN: f64 = 0.004;
 
@@ -115,6 +117,15 @@ fn intervals_hold_the_truth_where_timings_lie_apart() {
     assert!((absolute.low / ratio.low / 1e6 - 1.0).abs() < 1e-9);
     // Intervals of 95 % that do not overlap are rarer than one in twenty.
     assert!(marked(&points).len() < 20, "{:?}", marked(&points));
+}
+
+#[test]
+fn what_all_plans_changed_by_together_counts() {
+    let second = |plan| twice(plan, timing(2.0, "anchor"), timing(2.0 * 1.1, "anchor"));
+    let mut points: Vec<_> = (0..20).map(second).collect();
+    widen(&mut points, &[DECODE]);
+    assert!(known(&points).unwrap() > 0.05);
+    assert!(marked(&points).is_empty());
 }
 
 #[test]
