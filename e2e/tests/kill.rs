@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bitfront_e2e::process::{self, Process};
 use bitfront_e2e::relay::{Relay, Seen};
 use bitfront_e2e::searches::Searches;
-use bitfront_model::{Front, FrontPoint, Outcome, Receipt, SearchState};
+use bitfront_model::{Front, FrontPoint, Latency, Outcome, Receipt, SearchState};
 
 /// Candidates to evaluate; each has two tasks.
 const EVALUATIONS: u64 = 40;
@@ -305,9 +305,27 @@ fn holds(point: &FrontPoint, outcome: &Outcome) -> bool {
             .latency
             .iter()
             .chain(searched.and_then(|searched| searched.searched_latency.as_ref()))
-            .any(|figure| figure.value == *workloads),
+            .any(|figure| are_samples_of(&figure.value, workloads)),
         Outcome::Infeasible { .. } => point.infeasible.is_some(),
     }
+}
+
+/// The same timings; what is published has wider intervals than what was measured.
+fn are_samples_of(published: &[Latency], measured: &[Latency]) -> bool {
+    let samples = |latency: &Latency| {
+        let paired = latency.paired.as_ref();
+        let anchor = paired.map(|paired| (paired.ratio, paired.anchor_samples_ns.clone()));
+        (
+            latency.workload,
+            latency.samples_ns.clone(),
+            latency.median_ns,
+            anchor,
+        )
+    };
+    published
+        .iter()
+        .map(samples)
+        .eq(measured.iter().map(samples))
 }
 
 /// The command line tells the same.
