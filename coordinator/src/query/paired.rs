@@ -88,10 +88,7 @@ impl Paired {
     pub(super) fn kld(&self, first: &Quality, second: &Quality) -> Difference {
         let pairs = pairs(first, second);
         let (mean, standard_error, freedom, windows) = if pairs.len() >= LEAST_WINDOWS {
-            let count = pairs.len() as f64;
-            let mean = pairs.iter().sum::<f64>() / count;
-            let squares: f64 = pairs.iter().map(|pair| (pair - mean) * (pair - mean)).sum();
-            let error = (squares / (count - 1.0) / count).sqrt();
+            let (mean, error) = mean_and_error(&pairs);
             (mean, error, pairs.len() as u64 - 1, pairs.len() as u64)
         } else {
             let error = first.kld_standard_error.hypot(second.kld_standard_error);
@@ -151,6 +148,14 @@ fn pairs(first: &Quality, second: &Quality) -> Vec<f64> {
     };
     let (first, second) = (as_scored(first), as_scored(second));
     first.iter().zip(&second).map(difference).collect()
+}
+
+/// The mean of some differences and its standard error, which is no number for a single one.
+pub(super) fn mean_and_error(differences: &[f64]) -> (f64, f64) {
+    let count = differences.len() as f64;
+    let mean = differences.iter().sum::<f64>() / count;
+    let squares = differences.iter().map(|it| (it - mean) * (it - mean));
+    (mean, (squares.sum::<f64>() / (count - 1.0) / count).sqrt())
 }
 
 /// The two-sided quantile of Student's t.

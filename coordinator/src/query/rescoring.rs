@@ -7,7 +7,7 @@
 
 use bitfront_model::{Interval, Quality, Rescoring, stages};
 
-use super::paired::{CONFIDENCE, quantile};
+use super::paired::{CONFIDENCE, mean_and_error, quantile};
 
 /// What the order of summing changes a mean divergence by at most, as a share.
 ///
@@ -44,11 +44,8 @@ pub(super) fn compare(confirmed: &Quality, searched: &Quality) -> Option<Rescori
     if pairs.is_empty() {
         return None;
     }
-    let count = pairs.len() as f64;
-    let mean = pairs.iter().sum::<f64>() / count;
+    let (mean, error) = mean_and_error(&pairs);
     let interval = (pairs.len() > 1).then(|| {
-        let squares: f64 = pairs.iter().map(|pair| (pair - mean) * (pair - mean)).sum();
-        let error = (squares / (count - 1.0) / count).sqrt();
         let half = quantile(pairs.len() as u64 - 1) * error;
         Interval {
             low: (mean - half).exp(),

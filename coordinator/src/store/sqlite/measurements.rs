@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::decode::{corrupt, json, parsed, split, word};
-use super::{Failure, Score, ScoreOutcome, StoreError, StoredMeasurement, devices};
+use super::{Failure, Score, ScoreOutcome, StoredMeasurement, devices, tasks};
 
 pub(super) async fn record(
     connection: &mut SqliteConnection,
@@ -18,26 +18,10 @@ pub(super) async fn record(
             .bind(&report.idempotency_key)
             .fetch_optional(&mut *connection)
             .await?;
-    match known {
-        Some(task) if task == token.task => return Ok(Receipt::AlreadyReported),
-        Some(_) => {
-            return Err(Failure::Store(StoreError::KeyReused {
-                key: report.idempotency_key.clone(),
-            }));
-        }
-        None => {}
+    if tasks::is_known(known, token, &report.idempotency_key)? {
+        return Ok(Receipt::AlreadyReported);
     }
-    // The holder ends the task; so does a late report while nobody holds it, since the work is
-    // paid for. Under a newer lease, or after the end, the measurement is a repeat.
-    let ended = sqlx::query(
-        "UPDATE tasks SET state = 'done'
-         WHERE id = ?1 AND ((state = 'leased' AND epoch = ?2) OR (state = 'queued' AND epoch >= ?2))",
-    )
-    .bind(token.task)
-    .bind(token.epoch)
-    .execute(&mut *connection)
-    .await?;
-    let accepted = ended.rows_affected() == 1;
+    let accepted = tasks::end(connection, token).await?;
     append(
         connection,
         &Appended {
@@ -50,11 +34,7 @@ pub(super) async fn record(
         },
     )
     .await?;
-    Ok(if accepted {
-        Receipt::Recorded
-    } else {
-        Receipt::KeptAsRepeat
-    })
+    Ok(tasks::receipt(accepted))
 }
 
 /// One row of the table.

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::decode::{corrupt, json, milliseconds, parsed, word};
-use super::{Claimant, ClaimedProbe, Failure, ProbeFacts, StoreError, StoredProbe, devices, tasks};
+use super::{Claimant, ClaimedProbe, Failure, ProbeFacts, StoredProbe, devices, tasks};
 
 /// The columns of [`stored`].
 const STORED: &str = "SELECT p.id, p.profile, p.question, t.state, a.payload,
@@ -161,14 +161,8 @@ pub(super) async fn record(
             .bind(&report.idempotency_key)
             .fetch_optional(&mut *connection)
             .await?;
-    match known {
-        Some(task) if task == token.task => return Ok(Receipt::AlreadyReported),
-        Some(_) => {
-            return Err(Failure::Store(StoreError::KeyReused {
-                key: report.idempotency_key.clone(),
-            }));
-        }
-        None => {}
+    if tasks::is_known(known, token, &report.idempotency_key)? {
+        return Ok(Receipt::AlreadyReported);
     }
     let device: Option<i64> =
         sqlx::query_scalar("SELECT device FROM leases WHERE task = ? AND epoch = ?")
@@ -182,16 +176,7 @@ pub(super) async fn record(
             format!("it was never handed out under epoch {}", token.epoch),
         )
     })?;
-    // As for measurements: the holder ends the task, and so does a late report while nobody does.
-    let ended = sqlx::query(
-        "UPDATE tasks SET state = 'done'
-         WHERE id = ?1 AND ((state = 'leased' AND epoch = ?2) OR (state = 'queued' AND epoch >= ?2))",
-    )
-    .bind(token.task)
-    .bind(token.epoch)
-    .execute(&mut *connection)
-    .await?;
-    let accepted = ended.rows_affected() == 1;
+    let accepted = tasks::end(connection, token).await?;
     sqlx::query(
         "INSERT INTO probe_answers (task, epoch, idempotency_key, accepted, payload, device,
                                     received_at)
@@ -207,8 +192,5 @@ pub(super) async fn record(
     .execute(&mut *connection)
     .await?;
     devices::seen(connection, device, now_ms).await?;
-    Ok(match accepted {
-        true => Receipt::Recorded,
-        false => Receipt::KeptAsRepeat,
-    })
+    Ok(tasks::receipt(accepted))
 }

@@ -1,11 +1,12 @@
 //! Tasks and leases.
 
-use bitfront_model::{Evidence, LeaseToken, Measurement, Outcome};
+use bitfront_model::{Evidence, LeaseToken, Measurement, Outcome, Receipt};
 use sqlx::{Row, SqliteConnection};
 
 use super::decode::{corrupt, milliseconds, parsed, split, word};
 use super::{
-    Claimant, Claimed, Failure, HeldLease, LeaseEnding, Requeued, TaskFacts, devices, measurements,
+    Claimant, Claimed, Failure, HeldLease, LeaseEnding, Requeued, StoreError, TaskFacts, devices,
+    measurements,
 };
 
 pub(super) async fn claim(
@@ -117,6 +118,51 @@ pub(super) async fn hand_out(
         .execute(&mut *connection)
         .await?;
     devices::seen(connection, device, now_ms).await
+}
+
+/// Whether a report was stored before, going by the task that its key was stored for.
+///
+/// # Errors
+///
+/// The key belongs to another task's report.
+pub(super) fn is_known(
+    stored_for: Option<i64>,
+    token: LeaseToken,
+    key: &str,
+) -> Result<bool, Failure> {
+    match stored_for {
+        Some(task) if task != token.task => Err(Failure::Store(StoreError::KeyReused {
+            key: key.to_owned(),
+        })),
+        known => Ok(known.is_some()),
+    }
+}
+
+/// Ends a task with a report under a token; false where the report is a repeat.
+///
+/// The holder ends the task; so does a late report while nobody holds it, since the work is paid
+/// for. Under a newer lease, or after the end, what it says is a repeat.
+pub(super) async fn end(
+    connection: &mut SqliteConnection,
+    token: LeaseToken,
+) -> Result<bool, Failure> {
+    let ended = sqlx::query(
+        "UPDATE tasks SET state = 'done'
+         WHERE id = ?1 AND ((state = 'leased' AND epoch = ?2) OR (state = 'queued' AND epoch >= ?2))",
+    )
+    .bind(token.task)
+    .bind(token.epoch)
+    .execute(connection)
+    .await?;
+    Ok(ended.rows_affected() == 1)
+}
+
+/// What a report is answered that ended its task or came as a repeat.
+pub(super) fn receipt(accepted: bool) -> Receipt {
+    match accepted {
+        true => Receipt::Recorded,
+        false => Receipt::KeptAsRepeat,
+    }
 }
 
 pub(super) async fn leased(connection: &mut SqliteConnection) -> Result<Vec<HeldLease>, Failure> {
