@@ -74,11 +74,13 @@ pub mod tolerant;
 
 pub mod hypervolume;
 
+mod sweep;
+
 pub mod stop;
 
 pub use event::{Evaluation, Event, EventError};
 pub use front::{knee, non_dominated};
-pub use hypervolume::{HypervolumeError, hypervolume};
+pub use hypervolume::{HypervolumeError, contributions, hypervolume};
 pub use nsga2::Nsga2;
 pub use problem::{Law, Limited, Problem, ProblemError, Table};
 pub use random::Random;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use bitfront_search::{HypervolumeError, hypervolume, non_dominated};
+use bitfront_search::{HypervolumeError, contributions, hypervolume, non_dominated};
 use proptest::prelude::*;
 
 const GOLDEN: [(&str, &str); 2] = [
@@ -150,6 +150,19 @@ proptest! {
     #[test]
     fn equals_the_counted_cells((points, reference) in integer_points()) {
         prop_assert_eq!(hypervolume(&points, &reference).unwrap(), count_cells(&points, &reference));
+    }
+
+    #[test]
+    fn a_contribution_is_what_a_deletion_takes_away((points, reference) in integer_points()) {
+        let all = hypervolume(&points, &reference).unwrap();
+        let found = contributions(&points, &reference).unwrap();
+        let without = |deleted: usize| {
+            let mut points = points.clone();
+            points.remove(deleted);
+            all - hypervolume(&points, &reference).unwrap()
+        };
+        let expected: Vec<f64> = (0..points.len()).map(without).collect();
+        prop_assert_eq!(found, expected);
     }
 
     #[test]
