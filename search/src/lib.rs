@@ -39,7 +39,7 @@
 //! - `generator`: the specified stream of random integers of one ask,
 //! - `operators`: sampling, selection, crossover and mutation,
 //! - [`strategy`]: the seam ([`Strategy`], [`build`]),
-//! - [`random`], [`nsga2`] and [`surrogate`]: its implementations,
+//! - [`random`], [`nsga2`], [`sms_emoa`] and [`surrogate`]: its implementations,
 //! - [`front`], [`tolerant`] and [`mod@hypervolume`]: what was found, what of it can be told apart
 //!   from noise, and how good it is,
 //! - [`mod@stop`]: when it is enough.
@@ -66,6 +66,8 @@ pub mod random;
 
 pub mod nsga2;
 
+pub mod sms_emoa;
+
 pub mod surrogate;
 
 pub mod front;
@@ -84,6 +86,7 @@ pub use hypervolume::{HypervolumeError, contributions, hypervolume};
 pub use nsga2::Nsga2;
 pub use problem::{Law, Limited, Problem, ProblemError, Table};
 pub use random::Random;
+pub use sms_emoa::SmsEmoa;
 pub use space::{Genome, GenomeError, Space, SpaceError};
 pub use stop::{Progress, Stall, StopReason, StopRules, stop};
 pub use strategy::{BuildError, Strategy, build};

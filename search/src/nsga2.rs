@@ -22,22 +22,14 @@
 use crate::archive::Archive;
 use crate::event::{Event, EventError};
 use crate::generator::Generator;
-use crate::operators::crossover::{by_family, two_point, uniform};
-use crate::operators::mutation::{Direction, reset, step_family, step_gene};
-use crate::operators::sampling::mixed_level;
-use crate::operators::selection::{Survivor, ranked_tournament, survivors, tournament};
+use crate::operators::selection::{Survivor, survivors};
+use crate::operators::variation::{ATTEMPTS, child};
 use crate::space::{Genome, Space};
 use crate::strategy::Strategy;
 
 /// Candidates that parents are drawn from. Until as many are evaluated, every second proposal is
 /// a random mix of levels.
 const POPULATION: usize = 32;
-
-/// Children after which a space counts as nearly exhausted.
-const ATTEMPTS: usize = 64;
-
-/// Tournament winners among which the nearest becomes the second parent.
-const MATES: usize = 4;
 
 /// Proposes children of the best candidates.
 #[derive(Debug)]
@@ -57,81 +49,6 @@ impl Nsga2 {
             survivors: None,
         }
     }
-
-    fn child(&self, survivors: &[Survivor], generator: &mut Generator) -> Genome {
-        let space = self.archive.space();
-        let is_beginning = survivors.len() < POPULATION;
-        if survivors.is_empty() || (is_beginning && generator.chance(1, 2)) {
-            return mixed_level(space, generator);
-        }
-        let parent = select(survivors, generator);
-        let crossed = if generator.chance(9, 10) {
-            cross(space, parent, survivors, generator)
-        } else {
-            None
-        };
-        match crossed {
-            Some(child) if generator.chance(9, 10) => child,
-            Some(child) => mutate(space, child, generator),
-            None => mutate(space, parent.genome.clone(), generator),
-        }
-    }
-}
-
-/// A parent. NSGA-II's tournament prefers the ends of the front, whose crowding is infinite, above
-/// all others: at this population every third parent would be one of the few ends. Two of five
-/// tournaments therefore look at the rank alone, which keeps the middle of the front improving.
-fn select<'a>(survivors: &'a [Survivor], generator: &mut Generator) -> &'a Survivor {
-    if generator.chance(3, 5) {
-        tournament(survivors, generator)
-    } else {
-        ranked_tournament(survivors, generator)
-    }
-}
-
-/// A child of `first` and a mate near it; none when no other mate was drawn.
-fn cross(
-    space: &Space,
-    first: &Survivor,
-    survivors: &[Survivor],
-    generator: &mut Generator,
-) -> Option<Genome> {
-    let second = (0..MATES)
-        .map(|_| select(survivors, generator))
-        .filter(|mate| mate.genome != first.genome)
-        .min_by_key(|mate| mate.distance(first))?;
-    let (first, second) = (&first.genome, &second.genome);
-    Some(match generator.below(20) {
-        0..14 => by_family(space, first, second, generator),
-        14..17 => uniform(first, second, generator),
-        _ => two_point(first, second, generator),
-    })
-}
-
-/// One to a few changes, each half as likely as the one before: a reset of one gene, or a step of
-/// a gene or a family, every second one traded against an opposite step elsewhere. Steps of one
-/// mutation go the same way, so that they add up along the axis between small and exact, while a
-/// trade moves across it, towards a better mix of the same cost.
-fn mutate(space: &Space, mut genome: Genome, generator: &mut Generator) -> Genome {
-    let direction = Direction::draw(generator);
-    loop {
-        if generator.chance(1, 5) {
-            reset(space, &mut genome, generator);
-        } else {
-            let step = if generator.chance(1, 2) {
-                step_gene
-            } else {
-                step_family
-            };
-            step(space, &mut genome, direction, generator);
-            if generator.chance(1, 2) {
-                step(space, &mut genome, direction.opposite(), generator);
-            }
-        }
-        if generator.chance(1, 2) {
-            return genome;
-        }
-    }
 }
 
 impl Strategy for Nsga2 {
@@ -149,12 +66,13 @@ impl Strategy for Nsga2 {
             .take()
             .unwrap_or_else(|| survivors(&self.archive, POPULATION));
         let mut generator = Generator::new(self.seed, ask_number);
-        let mut genome = self.child(&survivors, &mut generator);
+        let space = self.archive.space();
+        let mut genome = child(space, &survivors, POPULATION, &mut generator);
         for _ in 1..ATTEMPTS {
             if self.archive.is_new(&genome) {
                 break;
             }
-            genome = self.child(&survivors, &mut generator);
+            genome = child(space, &survivors, POPULATION, &mut generator);
         }
         self.survivors = Some(survivors);
         self.archive.next_new(genome)

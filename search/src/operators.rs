@@ -7,3 +7,4 @@ pub(crate) mod crossover;
 pub(crate) mod mutation;
 pub(crate) mod sampling;
 pub(crate) mod selection;
+pub(crate) mod variation;

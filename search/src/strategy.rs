@@ -6,6 +6,7 @@ use crate::event::{Event, EventError};
 use crate::nsga2::Nsga2;
 use crate::problem::Problem;
 use crate::random::Random;
+use crate::sms_emoa::{MOST_OBJECTIVES, SmsEmoa};
 use crate::space::Genome;
 use crate::surrogate::Surrogate;
 
@@ -35,7 +36,7 @@ pub trait Strategy: Send {
 }
 
 /// The names that [`build`] knows.
-pub const NAMES: [&str; 3] = ["random", "nsga2", "surrogate"];
+pub const NAMES: [&str; 4] = ["random", "nsga2", "sms-emoa", "surrogate"];
 
 /// A strategy that cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -45,6 +46,16 @@ pub enum BuildError {
     UnknownName {
         /// What was asked for.
         name: String,
+    },
+    /// The hypervolume of so many objectives is not computed exactly.
+    #[error(
+        "the strategy `{name}` takes up to {MOST_OBJECTIVES} objectives; the problem has {found}"
+    )]
+    TooManyObjectives {
+        /// The strategy.
+        name: String,
+        /// Objectives of the problem.
+        found: usize,
     },
     /// It needs to know how the objectives depend on a genome.
     #[error("the strategy `{name}` needs the law of 2 or 3 objectives; the problem has {found}")]
@@ -67,6 +78,13 @@ pub fn build(
     match name {
         "random" => Ok(Box::new(Random::new(space(), seed))),
         "nsga2" => Ok(Box::new(Nsga2::new(space(), seed))),
+        "sms-emoa" if problem.objectives().len() > MOST_OBJECTIVES => {
+            Err(BuildError::TooManyObjectives {
+                name: name.to_owned(),
+                found: problem.objectives().len(),
+            })
+        }
+        "sms-emoa" => Ok(Box::new(SmsEmoa::new(space(), seed))),
         "surrogate" if !(2..=3).contains(&problem.objectives().len()) => {
             Err(BuildError::Objectives {
                 name: name.to_owned(),

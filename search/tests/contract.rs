@@ -263,6 +263,10 @@ fn the_asks_of_a_seed_are_pinned() {
         asks("nsga2"),
         [[2, 3, 1, 9, 3, 0], [2, 1, 1, 7, 4, 0], [2, 1, 0, 7, 6, 0]]
     );
+    assert_eq!(
+        asks("sms-emoa"),
+        [[4, 5, 2, 8, 8, 1], [4, 5, 0, 8, 8, 0], [2, 3, 2, 6, 5, 0]]
+    );
 }
 
 #[test]
@@ -270,7 +274,7 @@ fn an_unknown_name_is_refused_with_the_known_ones() {
     let error = build("annealing", model_space(), 0).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "unknown strategy `annealing`; known are random, nsga2, surrogate"
+        "unknown strategy `annealing`; known are random, nsga2, sms-emoa, surrogate"
     );
 }
 

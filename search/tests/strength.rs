@@ -49,6 +49,25 @@ fn nsga2_beats_random_on_every_instance() {
     }
 }
 
+#[test]
+fn sms_emoa_beats_nsga2_on_every_instance() {
+    let variant = Variant {
+        has_floats: false,
+        has_families: true,
+    };
+    let pairs = (0..6).map(|instance| {
+        let nsga2 = gaps("nsga2", instance, variant)[1];
+        (instance, nsga2, gaps("sms-emoa", instance, variant)[1])
+    });
+    let failures: Vec<_> = pairs
+        .filter(|(_, nsga2, sms_emoa)| sms_emoa <= nsga2)
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "(instance, nsga2 at 500, sms-emoa): {failures:#?}"
+    );
+}
+
 /// With nothing known but bits and shapes.
 #[test]
 fn the_surrogate_needs_a_fifth_of_nsga2s_evaluations() {

@@ -22,7 +22,7 @@ pub(crate) struct Survivor {
 
 impl Survivor {
     /// NSGA-II's crowded comparison: `Less` when this one is preferred.
-    fn crowded(&self, other: &Self) -> Ordering {
+    pub(crate) fn crowded(&self, other: &Self) -> Ordering {
         let by_rank = self.rank.cmp(&other.rank);
         by_rank.then_with(|| other.crowding.total_cmp(&self.crowding))
     }
@@ -71,23 +71,28 @@ pub(crate) fn survivors(archive: &Archive, population: usize) -> Vec<Survivor> {
             break;
         }
     }
-    let objectives_of = |member: usize| fitnesses[member].objectives();
-    let all: Vec<usize> = kept.iter().map(|(member, _)| *member).collect();
-    for (member, survivor) in &mut kept {
-        survivor.places = objectives_of(*member)
-            .iter()
-            .enumerate()
-            .map(|(objective, value)| {
-                let is_better = |other: &&usize| {
-                    objectives_of(**other)
-                        .get(objective)
-                        .is_some_and(|theirs| theirs < value)
-                };
-                all.iter().filter(is_better).count()
-            })
-            .collect();
+    let objectives: Vec<&[f64]> = kept
+        .iter()
+        .map(|(member, _)| fitnesses[*member].objectives())
+        .collect();
+    for ((_, survivor), places) in kept.iter_mut().zip(places(&objectives)) {
+        survivor.places = places;
     }
     kept.into_iter().map(|(_, survivor)| survivor).collect()
+}
+
+/// For every point and objective, how many of the points are better in it; none of a point without
+/// objectives.
+pub(crate) fn places(points: &[&[f64]]) -> Vec<Vec<usize>> {
+    let places = |point: &&[f64]| {
+        let axes = point.iter().enumerate();
+        axes.map(|(axis, value)| {
+            let is_better = |other: &&&[f64]| other.get(axis).is_some_and(|theirs| theirs < value);
+            points.iter().filter(is_better).count()
+        })
+        .collect()
+    };
+    points.iter().map(places).collect()
 }
 
 /// The better of two drawn survivors by rank and then crowding, the first one where neither is;
