@@ -1,11 +1,14 @@
-//! What a search costs by itself: the hypervolume, and one ask of the surrogate strategy.
+//! What a search costs by itself: the hypervolume, and the asks of the surrogate strategy.
+//!
+//! The first ask after a result is a refit, NSGA-II on the surrogate and what another ask costs, so
+//! NSGA-II is what the times of the other two leave of it.
 //!
 //!     cargo bench -p bitfront-search
 
 use std::hint::black_box;
 
 use bitfront_search::{
-    Evaluation, Event, Genome, Law, Problem, Space, Strategy, Table, build, hypervolume,
+    Evaluation, Event, Genome, Law, Problem, Space, Strategy, Surrogate, Table, hypervolume,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use rand_chacha::ChaCha8Rng;
@@ -80,9 +83,8 @@ impl Measured {
         Self { problem, events }
     }
 
-    fn strategy(&self) -> Box<dyn Strategy> {
-        let mut strategy =
-            build("surrogate", self.problem.clone(), 1).unwrap_or_else(|error| panic!("{error}"));
+    fn strategy(&self) -> Surrogate {
+        let mut strategy = Surrogate::new(self.problem.clone(), 1);
         for event in &self.events {
             strategy
                 .tell(event)
@@ -101,6 +103,10 @@ fn benches(criterion: &mut Criterion) {
     group.sample_size(10);
     for count in [100, 1_000, 10_000] {
         let measured = Measured::new(count);
+        group.bench_function(format!("refit, {count} results"), |bencher| {
+            let strategy = measured.strategy();
+            bencher.iter(|| black_box(strategy.belief()));
+        });
         group.bench_function(
             format!("fit and first ask after {count} results"),
             |bencher| {
@@ -111,6 +117,11 @@ fn benches(criterion: &mut Criterion) {
                 );
             },
         );
+        group.bench_function(format!("solve, {count} results"), |bencher| {
+            let strategy = measured.strategy();
+            let belief = strategy.belief();
+            bencher.iter(|| belief.solve(&[None; 3]));
+        });
         group.bench_function(format!("another ask after {count} results"), |bencher| {
             let mut strategy = measured.strategy();
             strategy.ask(0);

@@ -47,6 +47,11 @@ impl Generator {
         }
     }
 
+    /// 64 coins at once.
+    pub(crate) fn word(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A number from above 0 to 1, each multiple of 2^-53 equally likely.
     pub(crate) fn unit(&mut self) -> f64 {
         (self.below(1 << 53) + 1) as f64 / (1_u64 << 53) as f64

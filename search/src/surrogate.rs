@@ -16,36 +16,38 @@
 //! present at the values that the model expects (Kriging believer; Ginsbourger et al., 2010).
 
 mod additive;
+mod belief;
 mod descent;
 mod design;
 mod evolution;
 mod improvement;
 mod model;
+mod peel;
+mod pool;
 mod scale;
 
 use crate::archive::{Archive, Candidate};
 use crate::event::{Evaluation, Event, EventError};
-use crate::front::non_dominated;
 use crate::generator::Generator;
 use crate::operators::sampling::mixed_level;
 use crate::problem::Problem;
 use crate::space::Genome;
 use crate::strategy::Strategy;
-use descent::{descend, weighted, weights};
-use evolution::{Member, evolve};
+pub use belief::{Belief, BeliefError, Believed, Solved};
+use evolution::Member;
 use improvement::Front;
 use model::{Model, Priors};
+use pool::pool;
 use scale::Scale;
 
 /// Candidates between two fits of the model.
 const REFIT: usize = 4;
 
-/// Weightings of the objectives whose best genomes begin the evolution.
-const WEIGHTINGS: usize = 48;
+/// The most candidates that a model is fitted to: the time of a fit grows with their cube.
+const MOST_VALUES: usize = 600;
 
-/// The most candidates that a model is fitted to, the latest ones: the time of a fit grows with
-/// their cube.
-const MOST_VALUES: usize = 800;
+/// Steps of a fit over all values.
+const STEPS: usize = 1;
 
 /// Proposes what would add most to the front by the model's account.
 #[derive(Debug)]
@@ -94,39 +96,22 @@ impl Surrogate {
             .collect()
     }
 
+    /// What is believed after all that was told so far. Costs one fit of the model, and changes
+    /// nothing.
+    pub fn belief(&self) -> Belief<'_> {
+        let candidates = self.archive.candidates().iter();
+        let measured: Vec<&Candidate> = candidates
+            .filter(|candidate| is_measured(candidate))
+            .collect();
+        let learned = learned(&measured);
+        Belief::new(&self.problem, &self.priors, self.seed, measured, &learned)
+    }
+
     fn fit(&self, settled: &[&Candidate]) -> Fitted {
-        let latest = &settled[settled.len().saturating_sub(MOST_VALUES)..];
-        let model = Model::fit(&self.priors, latest);
-        let space = self.problem.space();
+        let model = Model::fit(&self.priors, &learned(settled), STEPS);
         // From the other end of the numbers, so that no fit shares its stream with an ask.
         let mut generator = Generator::new(self.seed, u64::MAX - settled.len() as u64);
-        let mut seeds: Vec<Genome> = front_of(settled);
-        for level in 0..=2 {
-            // Without any measurement the ends and the middle of the space begin the front.
-            seeds.push(Genome(
-                space
-                    .alleles()
-                    .iter()
-                    .map(|&count| ((usize::from(count) - 1) * level / 2) as u8)
-                    .collect(),
-            ));
-        }
-        let points: Vec<Vec<f64>> = seeds.iter().map(|genome| model.predict(genome)).collect();
-        let scale = Scale::new(&self.problem, &points);
-        let objectives = self.problem.objectives().len();
-        for _ in 0..WEIGHTINGS {
-            let weights = weights(objectives, &mut generator);
-            let start = (0..points.len())
-                .min_by(|&left, &right| {
-                    let value = |place: usize| weighted(&weights, &scale, &points[place]);
-                    value(left).total_cmp(&value(right))
-                })
-                .unwrap_or(0);
-            let mut genome = seeds[start].clone();
-            descend(space, &model, &scale, &weights, &mut genome);
-            seeds.push(genome);
-        }
-        let pool = evolve(space, &model, &scale, seeds, &mut generator);
+        let (scale, pool) = pool(&self.problem, &model, settled, &[], &mut generator);
         Fitted {
             settled: settled.len(),
             model,
@@ -162,7 +147,7 @@ impl Fitted {
     /// expected to break a limit takes nothing from those that keep it.
     fn believe(&self, genome: &Genome, front: &mut Front) {
         let member = Member::new(genome.clone(), &self.model, &self.scale);
-        if member.fitness.violation() == 0.0 {
+        if member.violation == 0.0 {
             front.add(member.point);
         }
     }
@@ -175,22 +160,19 @@ fn is_measured(candidate: &Candidate) -> bool {
         .is_some_and(|fitness| !fitness.objectives().is_empty())
 }
 
-/// The genomes of the candidates that no other is better than.
-fn front_of(candidates: &[&Candidate]) -> Vec<Genome> {
-    let points: Vec<&[f64]> = candidates
-        .iter()
-        .map(|candidate| {
-            candidate
-                .fitness
-                .as_ref()
-                .map_or(&[][..], |fitness| fitness.objectives())
-        })
-        .collect();
-    let front = non_dominated(&points);
-    front
-        .into_iter()
-        .map(|place| candidates[place].genome.clone())
-        .collect()
+/// Those that a model is fitted to: the latest, which are nearest to the front, and as many at
+/// equal distances from before them. What was measured has no say in it: the best of many would be
+/// those whose noise was lucky, and the model would believe in their luck.
+fn learned<'a>(measured: &[&'a Candidate]) -> Vec<&'a Candidate> {
+    let count = measured.len();
+    if count <= MOST_VALUES {
+        return measured.to_vec();
+    }
+    let latest = MOST_VALUES / 2;
+    let (earlier, late) = measured.split_at(count - latest);
+    let kept = MOST_VALUES - latest;
+    let spread = (0..kept).map(|place| earlier[place * earlier.len() / kept]);
+    spread.chain(late.iter().copied()).collect()
 }
 
 impl Strategy for Surrogate {
@@ -228,7 +210,7 @@ impl Strategy for Surrogate {
             Some(fitted) if fitted.settled == settled.len() => fitted,
             _ => self.fit(&settled),
         };
-        let front = fitted.front.take().unwrap_or_else(|| self.front(&fitted));
+        let mut front = fitted.front.take().unwrap_or_else(|| self.front(&fitted));
         let mut best: Option<(f64, &Member)> = None;
         for member in fitted
             .pool

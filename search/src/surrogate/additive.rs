@@ -10,17 +10,25 @@
 //! errors of single values are discounted as a Student-t noise does it (Lange, Little and Taylor,
 //! "Robust statistical modeling using the t distribution", 1989).
 //!
+//! A sample of the values settles where the model is linearised and what the noise is, since both
+//! take many factorisations; the last steps take in all values. The factorisation of the last one
+//! also says how sure the fit is of any sum.
+//!
 //! Time is O(n² e + n³) for n values and e effects; memory O(n² + n e).
 
 use faer::linalg::solvers::{DenseSolveCore, Llt, Solve};
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, Par, Side};
 
 use super::design::Design;
 use crate::space::Genome;
 
-/// Gauss-Newton steps: one from the guesses, two that also settle weights and noise, and a last
-/// one with both fixed.
-const STEPS: usize = 4;
+/// Gauss-Newton steps on the sample: one from the guesses, and two that also settle weights and
+/// noise.
+const STEPS: usize = 3;
+
+/// Values that settle weights and noise.
+const SAMPLE: usize = 192;
 
 /// Noise variances, as shares of the prior's, among which the likeliest is taken.
 const NOISES: [f64; 7] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1];
@@ -34,6 +42,12 @@ const FREEDOM: f64 = 4.0;
 /// The farthest that one step may move a term, as the logarithm of a factor.
 const LONGEST_STEP: f64 = 1.5;
 
+/// How many values it takes to say as much of the prior's scale as was assumed of it.
+const SCALE_VALUES: f64 = 4.0;
+
+/// Genomes whose deviations are computed at once.
+const AT_ONCE: usize = 256;
+
 /// A value of the sum at a genome.
 #[derive(Debug, Clone)]
 pub(super) struct Value<'a> {
@@ -43,57 +57,131 @@ pub(super) struct Value<'a> {
 }
 
 /// What was learned.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Fit {
     /// Every term of the design, in the unit of the values.
     pub(super) terms: Vec<f64>,
+    pub(super) posterior: Posterior,
 }
 
-/// Fits the terms to the values, starting at the guesses. Guesses must be positive; their common
-/// scale does not matter.
-pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>]) -> Fit {
-    let rows: Vec<Vec<usize>> = values
+/// How sure a fit is.
+#[derive(Debug)]
+pub(super) struct Posterior {
+    /// The terms around which the model was linearised last.
+    terms: Vec<f64>,
+    /// By what factor the variances of the prior suit the values.
+    scale: f64,
+    /// The variance of the noise as a share of the prior's.
+    noise: f64,
+    /// The features and the factor of the last step; none where there was no value to learn from.
+    last: Option<(Mat<f64>, Llt<f64>)>,
+}
+
+/// Fits the terms to the values, starting at the guesses, with `steps` over all values. Guesses
+/// must be positive; their common scale does not matter.
+pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>], steps: usize) -> Fit {
+    let rows: Vec<Row> = values
         .iter()
-        .map(|value| design.active(value.genome))
+        .map(|value| Row {
+            terms: design.active(value.genome),
+            logarithm: value.logarithm,
+        })
         .collect();
-    let scale = scale(guesses, &rows, values);
+    let scale = scale(guesses, &rows);
     let start: Vec<f64> = guesses.iter().map(|guess| guess.ln() + scale).collect();
     let mut effects = vec![0.0; start.len()];
-    let mut weights = vec![1.0; values.len()];
+    let (sample, others) = spread(&rows, SAMPLE);
+    let mut weights = vec![1.0; sample.len()];
     let mut noise = FIRST_NOISE;
     for step in 0..STEPS {
         if values.is_empty() {
             break;
         }
-        let linear = Linear::new(design, &rows, values, &start, &effects);
-        if step == 1 || step == 2 {
+        let linear = Linear::new(design, &sample, &start, &effects);
+        if step > 0 {
             weights = linear.weights(noise, &weights).unwrap_or(weights);
             noise = linear.likeliest_noise(&weights);
         }
-        let Some(solution) = linear.solve(noise, &weights) else {
+        let Some(factor) = linear.factor(noise, &weights) else {
             break;
         };
-        let reached = linear.effects(design, &solution);
-        for (effect, reached) in effects.iter_mut().zip(reached) {
-            *effect += (reached - *effect).clamp(-LONGEST_STEP, LONGEST_STEP);
+        linear.step(design, &linear.solve(&factor), &mut effects);
+    }
+    // The others had no part in the fit so far, so their errors are of values left out.
+    let sampled = terms(&start, &effects);
+    let errors = others.iter().map(|row| row.error(&sampled)).collect();
+    weights.extend(trust(errors));
+    let all: Vec<&Row> = sample.into_iter().chain(others).collect();
+    let mut posterior = Posterior {
+        terms: sampled,
+        scale: 1.0,
+        noise,
+        last: None,
+    };
+    for _ in 0..steps {
+        if all.is_empty() {
+            break;
+        }
+        let linear = Linear::new(design, &all, &start, &effects);
+        posterior.terms = terms(&start, &effects);
+        if let Some(factor) = linear.factor(noise, &weights) {
+            let solution = linear.solve(&factor);
+            linear.step(design, &solution, &mut effects);
+            let explained = linear.explained(&solution);
+            posterior.scale =
+                (SCALE_VALUES + explained) / (SCALE_VALUES + linear.targets.len() as f64);
+            posterior.last = Some((linear.features, factor));
         }
     }
-    let terms = start
-        .iter()
-        .zip(&effects)
+    Fit {
+        terms: terms(&start, &effects),
+        posterior,
+    }
+}
+
+/// The terms that a value is the sum of, and its logarithm.
+struct Row {
+    terms: Vec<usize>,
+    logarithm: f64,
+}
+
+impl Row {
+    fn sum(&self, terms: &[f64]) -> f64 {
+        self.terms.iter().map(|&term| terms[term]).sum()
+    }
+
+    /// How far the value lies above the sum of these terms.
+    fn error(&self, terms: &[f64]) -> f64 {
+        self.logarithm - self.sum(terms).ln()
+    }
+}
+
+/// At most `most` rows at equal distances, and the others; each in order.
+fn spread(rows: &[Row], most: usize) -> (Vec<&Row>, Vec<&Row>) {
+    let count = rows.len();
+    let mut parts = (Vec::new(), Vec::new());
+    for (place, row) in rows.iter().enumerate() {
+        let is_sampled = count <= most || (place + 1) * most / count > place * most / count;
+        if is_sampled {
+            parts.0.push(row);
+        } else {
+            parts.1.push(row);
+        }
+    }
+    parts
+}
+
+fn terms(start: &[f64], effects: &[f64]) -> Vec<f64> {
+    let pairs = start.iter().zip(effects);
+    pairs
         .map(|(start, effect)| (start + effect).exp())
-        .collect();
-    Fit { terms }
+        .collect()
 }
 
 /// The logarithm of the factor that brings the guessed sums to the values: the median, so that a
 /// few values far off do not move it.
-fn scale(guesses: &[f64], rows: &[Vec<usize>], values: &[Value<'_>]) -> f64 {
-    let ratios = rows.iter().zip(values).map(|(row, value)| {
-        let guessed: f64 = row.iter().map(|&term| guesses[term]).sum();
-        value.logarithm - guessed.ln()
-    });
-    median(ratios.collect()).unwrap_or(0.0)
+fn scale(guesses: &[f64], rows: &[Row]) -> f64 {
+    median(rows.iter().map(|row| row.error(guesses)).collect()).unwrap_or(0.0)
 }
 
 /// The upper median; none of nothing.
@@ -103,9 +191,18 @@ pub(super) fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.get(middle).copied()
 }
 
+/// The weight that a Student-t noise gives values with these errors, whose scale is their own.
+fn trust(errors: Vec<f64>) -> Vec<f64> {
+    let sizes = errors.iter().map(|error| error.abs()).collect();
+    // The median of a normal distribution's absolute values is 0.6745 standard deviations.
+    let deviation = (median(sizes).unwrap_or(0.0) / 0.6745).max(f64::MIN_POSITIVE);
+    let weight = |error: f64| (FREEDOM + 1.0) / (FREEDOM + (error / deviation).powi(2));
+    errors.into_iter().map(weight).collect()
+}
+
 /// The model linearised around the current terms, in the logarithm of the sum.
 struct Linear {
-    /// Values × effects: by how much a standard deviation of an effect moves a value.
+    /// Effects × values: by how much a standard deviation of an effect moves a value.
     features: Mat<f64>,
     /// The product of the features with themselves: the covariance of the values, lower half.
     covariance: Mat<f64>,
@@ -113,43 +210,46 @@ struct Linear {
     targets: Vec<f64>,
 }
 
+/// Writes by how much a standard deviation of each effect moves the sum of these terms, and
+/// returns what the effects of the terms explain of it.
+fn feature(
+    design: &Design,
+    terms: &[f64],
+    active: &[usize],
+    effects: &[f64],
+    column: &mut [f64],
+) -> f64 {
+    let deviations = design.deviations();
+    let sum: f64 = active.iter().map(|&term| terms[term]).sum();
+    let mut explained = 0.0;
+    for &term in active {
+        let share = terms[term] / sum;
+        explained += share * effects[term];
+        for &effect in design.effects(term) {
+            column[effect] += share * deviations[effect];
+        }
+    }
+    explained
+}
+
 impl Linear {
-    fn new(
-        design: &Design,
-        rows: &[Vec<usize>],
-        values: &[Value<'_>],
-        start: &[f64],
-        effects: &[f64],
-    ) -> Self {
-        let terms: Vec<f64> = start
-            .iter()
-            .zip(effects)
-            .map(|(start, effect)| (start + effect).exp())
-            .collect();
-        let deviations = design.deviations();
-        let mut features = Mat::zeros(rows.len(), deviations.len());
-        let mut targets = Vec::new();
-        for (place, (row, value)) in rows.iter().zip(values).enumerate() {
-            let sum: f64 = row.iter().map(|&term| terms[term]).sum();
-            let residual = value.logarithm - sum.ln();
-            let mut explained = 0.0;
-            for &term in row {
-                let share = terms[term] / sum;
-                explained += share * effects[term];
-                for &effect in design.effects(term) {
-                    features[(place, effect)] += share * deviations[effect];
-                }
-            }
-            targets.push(residual + explained);
+    fn new(design: &Design, rows: &[&Row], start: &[f64], effects: &[f64]) -> Self {
+        let terms = terms(start, effects);
+        let mut features = Mat::zeros(design.deviations().len(), rows.len());
+        let mut targets = Vec::with_capacity(rows.len());
+        for (place, row) in rows.iter().enumerate() {
+            let column = features.col_as_slice_mut(place);
+            let explained = feature(design, &terms, &row.terms, effects, column);
+            targets.push(row.error(&terms) + explained);
         }
         let mut covariance = Mat::zeros(rows.len(), rows.len());
         faer::linalg::matmul::triangular::matmul(
             covariance.as_mut(),
             faer::linalg::matmul::triangular::BlockStructure::TriangularLower,
             Accum::Replace,
-            features.as_ref(),
-            faer::linalg::matmul::triangular::BlockStructure::Rectangular,
             features.transpose(),
+            faer::linalg::matmul::triangular::BlockStructure::Rectangular,
+            features.as_ref(),
             faer::linalg::matmul::triangular::BlockStructure::Rectangular,
             1.0,
             Par::Seq,
@@ -166,22 +266,13 @@ impl Linear {
     /// follows each of them.
     fn weights(&self, noise: f64, weights: &[f64]) -> Option<Vec<f64>> {
         let factor = self.factor(noise, weights)?;
-        let solution = factor.solve(&self.targets());
+        let solution = self.solve(&factor);
         let inverse = factor.inverse();
         // The error of a value left out, in its standard deviations (Rasmussen and Williams,
         // equation 5.12), up to a scale that all have in common.
-        let left_out: Vec<f64> = (0..self.targets.len())
-            .map(|row| solution[(row, 0)] / inverse[(row, row)].sqrt())
-            .collect();
-        let sizes = left_out.iter().map(|error| error.abs()).collect();
-        // The median of a normal distribution's absolute values is 0.6745 standard deviations.
-        let deviation = (median(sizes)? / 0.6745).max(f64::MIN_POSITIVE);
-        let weight = |error: f64| (FREEDOM + 1.0) / (FREEDOM + (error / deviation).powi(2));
-        Some(left_out.into_iter().map(weight).collect())
-    }
-
-    fn targets(&self) -> Mat<f64> {
-        Mat::from_fn(self.targets.len(), 1, |row, _| self.targets[row])
+        let pairs = solution.iter().enumerate();
+        let left_out = pairs.map(|(row, solution)| solution / inverse[(row, row)].sqrt());
+        Some(trust(left_out.collect()))
     }
 
     fn factor(&self, noise: f64, weights: &[f64]) -> Option<Llt<f64>> {
@@ -192,29 +283,28 @@ impl Linear {
         matrix.llt(Side::Lower).ok()
     }
 
-    fn solve(&self, noise: f64, weights: &[f64]) -> Option<Vec<f64>> {
-        let solution = self.factor(noise, weights)?.solve(&self.targets());
-        Some(
-            (0..self.targets.len())
-                .map(|row| solution[(row, 0)])
-                .collect(),
-        )
+    fn solve(&self, factor: &Llt<f64>) -> Vec<f64> {
+        let count = self.targets.len();
+        let solution = factor.solve(Mat::from_fn(count, 1, |row, _| self.targets[row]));
+        (0..count).map(|row| solution[(row, 0)]).collect()
+    }
+
+    /// The square of the targets' distance from zero, in their standard deviations.
+    fn explained(&self, solution: &[f64]) -> f64 {
+        let pairs = solution.iter().zip(&self.targets);
+        pairs.map(|(left, right)| left * right).sum()
     }
 
     /// The noise under which the targets are the likeliest, each with the prior's scale that
     /// suits it best.
     fn likeliest_noise(&self, weights: &[f64]) -> f64 {
         let count = self.targets.len() as f64;
-        let targets = self.targets();
         let likelihood = |noise: f64| -> Option<f64> {
             let factor = self.factor(noise, weights)?;
-            let solution = factor.solve(&targets);
-            let fit: f64 = (0..self.targets.len())
-                .map(|row| solution[(row, 0)] * self.targets[row])
-                .sum();
+            let explained = self.explained(&self.solve(&factor));
             let diagonal = factor.L().diagonal().column_vector();
             let determinant: f64 = diagonal.iter().map(|entry| 2.0 * entry.ln()).sum();
-            Some(-0.5 * (count * (fit / count).ln() + determinant))
+            Some(-0.5 * (count * (explained / count).ln() + determinant))
         };
         NOISES
             .into_iter()
@@ -223,29 +313,63 @@ impl Linear {
             .map_or(FIRST_NOISE, |(noise, _)| noise)
     }
 
-    /// The effect on every term, as the logarithm of a factor, that a solution stands for.
-    fn effects(&self, design: &Design, solution: &[f64]) -> Vec<f64> {
+    /// Moves the effects on the terms, each the logarithm of a factor, to what a solution stands
+    /// for.
+    fn step(&self, design: &Design, solution: &[f64], effects: &mut [f64]) {
+        let count = solution.len();
+        let solution = Mat::from_fn(count, 1, |row, _| solution[row]);
+        let product = &self.features * &solution;
         let deviations = design.deviations();
-        let of_effect: Vec<f64> = (0..deviations.len())
-            .map(|effect| {
-                let column = self.features.col(effect);
-                let sum: f64 = column
-                    .iter()
-                    .zip(solution)
-                    .map(|(left, right)| left * right)
-                    .sum();
-                deviations[effect] * sum
-            })
-            .collect();
-        (0..design.terms())
-            .map(|term| {
-                design
-                    .effects(term)
-                    .iter()
-                    .map(|&effect| of_effect[effect])
-                    .sum()
-            })
-            .collect()
+        for (term, effect) in effects.iter_mut().enumerate() {
+            let of_term = design.effects(term).iter();
+            let reached: f64 = of_term
+                .map(|&effect| deviations[effect] * product[(effect, 0)])
+                .sum();
+            *effect += (reached - *effect).clamp(-LONGEST_STEP, LONGEST_STEP);
+        }
+    }
+}
+
+impl Posterior {
+    /// The standard deviation of the logarithm of the sum at each genome; of the sum itself and
+    /// not of a measurement of it. O(g (n e + n²)) for g genomes.
+    pub(super) fn deviations(&self, design: &Design, genomes: &[Genome]) -> Vec<f64> {
+        let mut found = Vec::with_capacity(genomes.len());
+        for genomes in genomes.chunks(AT_ONCE) {
+            let mut features = Mat::zeros(design.deviations().len(), genomes.len());
+            let nothing = vec![0.0; design.terms()];
+            for (place, genome) in genomes.iter().enumerate() {
+                let column = features.col_as_slice_mut(place);
+                feature(
+                    design,
+                    &self.terms,
+                    &design.active(genome),
+                    &nothing,
+                    column,
+                );
+            }
+            let square = |column: &[f64]| column.iter().map(|value| value * value).sum::<f64>();
+            // What of a genome's variance the values explain (algorithm 2.1, lines 5 and 6).
+            let explained = self.last.as_ref().map(|(learned, factor)| {
+                let mut covariances = learned.transpose() * &features;
+                solve_lower_triangular_in_place(factor.L(), covariances.as_mut(), Par::Seq);
+                covariances
+            });
+            for place in 0..genomes.len() {
+                let explained = explained
+                    .as_ref()
+                    .map_or(0.0, |matrix| square(matrix.col_as_slice(place)));
+                let variance = square(features.col_as_slice(place)) - explained;
+                found.push((self.scale * variance.max(0.0)).sqrt());
+            }
+        }
+        found
+    }
+
+    /// The standard deviation of what a measurement of a sum has beside it, as a logarithm: noise,
+    /// and what the sum leaves out.
+    pub(super) fn scatter(&self) -> f64 {
+        (self.scale * self.noise).sqrt()
     }
 }
 
@@ -314,7 +438,7 @@ mod tests {
                 .enumerate()
                 .map(value)
                 .collect();
-            let fit = fit(&self.design, &self.guesses, &values);
+            let fit = fit(&self.design, &self.guesses, &values, 1);
             let error =
                 |genome| self.logarithm(&fit.terms, genome) - self.logarithm(&self.terms, genome);
             let others = &self.genomes[learned..];
@@ -326,7 +450,7 @@ mod tests {
     #[test]
     fn without_values_the_guesses_stand() {
         let truth = Truth::new(0);
-        let fit = fit(&truth.design, &truth.guesses, &[]);
+        let fit = fit(&truth.design, &truth.guesses, &[], 1);
         for (term, guess) in fit.terms.iter().zip(&truth.guesses) {
             assert!((term / guess - 1.0).abs() < 1e-12, "{term} for {guess}");
         }

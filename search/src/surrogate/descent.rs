@@ -12,17 +12,18 @@ const PASSES: usize = 2;
 const BEYOND: f64 = 10.0;
 
 /// Weights of the objectives that sum to one, most of them near a corner or an edge of the simplex
-/// rather than its middle.
-pub(super) fn weights(objectives: usize, generator: &mut Generator) -> Vec<f64> {
-    let draws: Vec<f64> = (0..objectives)
-        .map(|_| (-generator.unit().ln()).max(1e-9) * generator.unit())
-        .collect();
+/// rather than its middle; zero beyond the objectives that there are.
+pub(super) fn weights(objectives: usize, generator: &mut Generator) -> [f64; 3] {
+    let mut draws = [0.0; 3];
+    for draw in &mut draws[..objectives] {
+        *draw = (-generator.unit().ln()).max(1e-9) * generator.unit();
+    }
     let sum: f64 = draws.iter().sum();
-    draws.iter().map(|draw| draw / sum).collect()
+    draws.map(|draw| draw / sum)
 }
 
 /// The weighted sum of a genome's objectives in the box, and what lies beyond it or its limits.
-pub(super) fn weighted(weights: &[f64], scale: &Scale, figures: &[f64]) -> f64 {
+pub(super) fn weighted(weights: &[f64; 3], scale: &Scale, figures: &[f64]) -> f64 {
     let point = scale.normalised(figures);
     let sum: f64 = weights
         .iter()
@@ -37,39 +38,31 @@ pub(super) fn descend(
     space: &Space,
     model: &Model,
     scale: &Scale,
-    weights: &[f64],
+    weights: &[f64; 3],
     genome: &mut Genome,
 ) {
-    let mut sums: Vec<f64> = model
-        .predictors
+    let predictors = &model.predictors;
+    let mut sums: Vec<f64> = predictors
         .iter()
         .map(|predictor| predictor.sum(genome))
         .collect();
-    let objective = |sums: &[f64]| {
-        let told: Vec<f64> = model
-            .predictors
-            .iter()
-            .zip(sums)
-            .map(|(predictor, &sum)| predictor.told(sum))
-            .collect();
-        weighted(weights, scale, &told)
-    };
+    let mut told = sums.clone();
     for _ in 0..PASSES {
         for (gene, &alleles) in space.alleles().iter().enumerate() {
-            let reached = |allele: u8| -> Vec<f64> {
-                let pairs = model.predictors.iter().zip(&sums);
-                pairs
-                    .map(|(predictor, sum)| sum + predictor.difference(genome, gene, allele))
-                    .collect()
-            };
-            let best = (0..alleles)
-                .map(|allele| (allele, reached(allele)))
-                .map(|(allele, sums)| (objective(&sums), allele, sums))
-                .min_by(|left, right| left.0.total_cmp(&right.0));
-            if let Some((_, allele, reached)) = best {
-                sums = reached;
-                genome.0[gene] = allele;
+            let (mut least, mut best) = (f64::INFINITY, genome.0[gene]);
+            for allele in 0..alleles {
+                for ((told, sum), predictor) in told.iter_mut().zip(&sums).zip(predictors) {
+                    *told = predictor.told(sum + predictor.difference(genome, gene, allele));
+                }
+                let reached = weighted(weights, scale, &told);
+                if reached < least {
+                    (least, best) = (reached, allele);
+                }
             }
+            for (sum, predictor) in sums.iter_mut().zip(predictors) {
+                *sum += predictor.difference(genome, gene, best);
+            }
+            genome.0[gene] = best;
         }
     }
 }

@@ -1,52 +1,53 @@
 //! By how much a point would extend a front.
 
 use super::evolution::Member;
-use crate::hypervolume::hypervolume;
+use crate::sweep::Sweep;
 
-/// The non-dominated points below the reference point (1, …, 1).
+/// The reference point: what is worth nothing.
+const REFERENCE: [f64; 3] = [1.0; 3];
+
+/// The non-dominated points below the reference point.
 #[derive(Debug, Default)]
-pub(super) struct Front(Vec<Vec<f64>>);
+pub(super) struct Front {
+    points: Vec<[f64; 3]>,
+    /// Derived from the points; none after one was added.
+    sweep: Option<Sweep>,
+}
 
 impl Front {
-    /// Extends the front by a point, where it does.
-    pub(super) fn add(&mut self, point: Vec<f64>) {
+    /// Extends the front by a point, where it does. O(n).
+    pub(super) fn add(&mut self, point: [f64; 3]) {
         let is_worse = |value: &f64| *value >= 1.0;
-        let covers = |left: &[f64], right: &[f64]| left.iter().zip(right).all(|(l, r)| l <= r);
-        if point.iter().any(is_worse) || self.0.iter().any(|member| covers(member, &point)) {
+        let covers =
+            |left: &[f64; 3], right: &[f64; 3]| left.iter().zip(right).all(|(l, r)| l <= r);
+        if point.iter().any(is_worse) || self.points.iter().any(|member| covers(member, &point)) {
             return;
         }
-        self.0.retain(|member| !covers(&point, member));
-        self.0.push(point);
+        self.points.retain(|member| !covers(&point, member));
+        self.points.push(point);
+        self.sweep = None;
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.points.is_empty()
     }
 
     /// The growth for a member of the pool; one that is expected to break a limit extends nothing.
-    pub(super) fn improvement(&self, member: &Member) -> f64 {
-        if member.fitness.violation() > 0.0 {
+    pub(super) fn improvement(&mut self, member: &Member) -> f64 {
+        if member.violation > 0.0 {
             0.0
         } else {
-            self.growth(&member.point)
+            self.growth(member.point)
         }
     }
 
     /// The volume that the point dominates and the front does not: the box from the point to the
     /// reference, less what the front covers of it. O(n log n).
-    fn growth(&self, point: &[f64]) -> f64 {
-        if point.iter().any(|value| *value >= 1.0) {
-            return 0.0;
-        }
-        let volume: f64 = point.iter().map(|value| 1.0 - value).product();
-        let clip = |member: &Vec<f64>| -> Vec<f64> {
-            let axes = member.iter().zip(point);
-            axes.map(|(left, right)| left.max(*right)).collect()
-        };
-        let clipped: Vec<Vec<f64>> = self.0.iter().map(clip).collect();
-        let reference = vec![1.0; point.len()];
-        volume - hypervolume(&clipped, &reference).unwrap_or(volume)
+    fn growth(&mut self, point: [f64; 3]) -> f64 {
+        let points = &self.points;
+        let sweep = self.sweep.get_or_insert_with(|| Sweep::new(points));
+        sweep.growth(point, REFERENCE, usize::MAX)
     }
 }
 
@@ -55,12 +56,19 @@ impl Front {
 mod tests {
     use super::*;
     use crate::generator::Generator;
+    use crate::hypervolume::hypervolume;
 
-    fn points(count: usize, objectives: usize, generator: &mut Generator) -> Vec<Vec<f64>> {
+    fn points(count: usize, objectives: usize, generator: &mut Generator) -> Vec<[f64; 3]> {
         // Some lie beyond the reference point.
-        let value = |generator: &mut Generator| 1.2 * generator.unit();
+        let mut value = |axis: usize| {
+            if axis < objectives {
+                1.2 * generator.unit()
+            } else {
+                0.0
+            }
+        };
         (0..count)
-            .map(|_| (0..objectives).map(|_| value(generator)).collect())
+            .map(|_| std::array::from_fn(&mut value))
             .collect()
     }
 
@@ -72,14 +80,13 @@ mod tests {
                 let mut all = points(count, objectives, &mut generator);
                 let mut front = Front::default();
                 for point in &all {
-                    front.add(point.clone());
+                    front.add(*point);
                 }
-                let reference = vec![1.0; objectives];
                 for point in points(20, objectives, &mut generator) {
-                    let before = hypervolume(&all, &reference).unwrap();
-                    all.push(point.clone());
-                    let growth = hypervolume(&all, &reference).unwrap() - before;
-                    let found = front.growth(&point);
+                    let before = hypervolume(&all, &REFERENCE).unwrap();
+                    all.push(point);
+                    let growth = hypervolume(&all, &REFERENCE).unwrap() - before;
+                    let found = front.growth(point);
                     assert!((found - growth).abs() < 1e-12, "{found} for {growth}");
                     front.add(point);
                 }

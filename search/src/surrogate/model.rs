@@ -1,6 +1,7 @@
 //! What the surrogate believes: for any genome, every figure.
 
-use super::additive::{Value, fit};
+use super::additive::{Posterior, Value, fit};
+use super::belief::Believed;
 use super::design::{Design, Deviations};
 use crate::archive::Candidate;
 use crate::problem::{Law, Problem, Table};
@@ -189,13 +190,20 @@ impl Predictor {
 pub(super) struct Model {
     /// The objectives and, after them, the limited figures.
     pub(super) predictors: Vec<Predictor>,
+    /// How sure they are; none of those that are known exactly.
+    posteriors: Vec<Option<Posterior>>,
 }
 
 impl Model {
-    /// Learns from evaluated candidates.
-    pub(super) fn fit(priors: &Priors, evaluated: &[&Candidate]) -> Self {
-        let predictor = |(figure, prior): (usize, &Prior)| match prior {
-            Prior::Exact(predictor) => predictor.clone(),
+    /// Learns from evaluated candidates; a figure that is not a number or has no logarithm teaches
+    /// nothing. `steps` is how often all of them are gone through.
+    pub(super) fn fit(priors: &Priors, evaluated: &[&Candidate], steps: usize) -> Self {
+        let mut posteriors = Vec::with_capacity(priors.0.len());
+        let mut predictor = |(figure, prior): (usize, &Prior)| match prior {
+            Prior::Exact(predictor) => {
+                posteriors.push(None);
+                predictor.clone()
+            }
             Prior::Guessed {
                 design,
                 guesses,
@@ -215,13 +223,46 @@ impl Model {
                         })
                     })
                     .collect();
-                let fit = fit(design, guesses, &values);
+                let fit = fit(design, guesses, &values, steps);
+                posteriors.push(Some(fit.posterior));
                 Predictor::new(design, fit.terms, *is_logarithm)
             }
         };
         Self {
-            predictors: priors.0.iter().enumerate().map(predictor).collect(),
+            predictors: priors.0.iter().enumerate().map(&mut predictor).collect(),
+            posteriors,
         }
+    }
+
+    /// Every figure at each genome, and how sure it is.
+    pub(super) fn believed(&self, priors: &Priors, genomes: &[Genome]) -> Vec<Vec<Believed>> {
+        let known = |genome: &Genome| {
+            let known = |value: f64| Believed {
+                value,
+                deviation: 0.0,
+                scatter: 0.0,
+            };
+            self.predict(genome).into_iter().map(known).collect()
+        };
+        let mut believed: Vec<Vec<Believed>> = genomes.iter().map(known).collect();
+        for (figure, (prior, posterior)) in priors.0.iter().zip(&self.posteriors).enumerate() {
+            let (Prior::Guessed { design, .. }, Some(posterior)) = (prior, posterior) else {
+                continue;
+            };
+            let deviations = posterior.deviations(design, genomes);
+            for (believed, deviation) in believed.iter_mut().zip(deviations) {
+                let of_figure = &mut believed[figure];
+                // A deviation of the logarithm is a share of the sum.
+                let unit = if self.predictors[figure].is_logarithm {
+                    1.0
+                } else {
+                    of_figure.value
+                };
+                of_figure.deviation = unit * deviation;
+                of_figure.scatter = unit * posterior.scatter();
+            }
+        }
+        believed
     }
 
     /// Every figure at a genome, as it is told.
@@ -231,7 +272,7 @@ impl Model {
     }
 }
 
-/// What was told of a candidate's figure: objectives first, then limited figures.
+/// What was told of a candidate's figure, where it was: objectives first, then limited figures.
 fn told(candidate: &Candidate, figure: usize) -> Option<f64> {
     let objectives = candidate.fitness.as_ref()?.objectives();
     objectives

@@ -72,6 +72,8 @@ pub(crate) struct Synthetic {
     pub(crate) baselines: Vec<Genome>,
     worst: [f64; 3],
     best: [f64; 3],
+    /// How much of the geometric mean of its loss and the next one's every gene adds or takes.
+    couplings: Vec<f64>,
 }
 
 /// Uniform in 0..1.
@@ -132,6 +134,7 @@ impl Synthetic {
             bits: bits_of,
             worst: [f64::NEG_INFINITY; 3],
             best: [f64::INFINITY; 3],
+            couplings: vec![0.0; GENES - 1],
         };
         for genome in problem.baselines.clone() {
             for (axis, value) in problem.objectives(&genome).into_iter().enumerate() {
@@ -144,6 +147,17 @@ impl Synthetic {
             problem.worst[axis] += 0.02 * (problem.worst[axis] - problem.best[axis]);
         }
         problem
+    }
+
+    /// The same instance with errors of neighbours that amplify or cancel each other, which no sum
+    /// over the genes expresses.
+    #[allow(dead_code)]
+    pub(crate) fn with_interactions(mut self) -> Self {
+        let mut generator = ChaCha8Rng::seed_from_u64(1);
+        for coupling in &mut self.couplings {
+            *coupling = 0.25 + 0.5 * normal(&mut generator);
+        }
+        self
     }
 
     /// The problem as a strategy that uses laws sees it, with guesses from the bits alone.
@@ -171,8 +185,12 @@ impl Synthetic {
     }
 
     /// The natural logarithm of the loss, the latency and the size.
-    fn objectives(&self, genome: &Genome) -> [f64; 3] {
+    pub(crate) fn objectives(&self, genome: &Genome) -> [f64; 3] {
         let mut sums = [FLOOR, 0.0, 0.0];
+        let loss = |gene: usize| self.costs[gene][usize::from(genome.0[gene])][0];
+        for (gene, coupling) in self.couplings.iter().enumerate() {
+            sums[0] += coupling * (loss(gene) * loss(gene + 1)).sqrt();
+        }
         for (costs, &allele) in self.costs.iter().zip(&genome.0) {
             for (sum, cost) in sums.iter_mut().zip(costs[usize::from(allele)]) {
                 *sum += cost;
@@ -183,14 +201,22 @@ impl Synthetic {
 
     /// Hypervolume of genomes as a share of the box between the best and the worst baseline.
     pub(crate) fn hypervolume(&self, genomes: &[Genome]) -> f64 {
-        let normalised = |genome| {
-            let values = self.objectives(genome);
+        let points: Vec<[f64; 3]> = genomes
+            .iter()
+            .map(|genome| self.objectives(genome))
+            .collect();
+        self.hypervolume_of(&points)
+    }
+
+    /// The same of objectives.
+    pub(crate) fn hypervolume_of(&self, points: &[[f64; 3]]) -> f64 {
+        let normalised = |values: &[f64; 3]| {
             let shares = (0..3).map(|axis| {
                 (values[axis] - self.best[axis]) / (self.worst[axis] - self.best[axis])
             });
             shares.collect()
         };
-        let points: Vec<Vec<f64>> = genomes.iter().map(normalised).collect();
+        let points: Vec<Vec<f64>> = points.iter().map(normalised).collect();
         hypervolume(&points, &[1.0; 3]).unwrap()
     }
 
@@ -220,6 +246,19 @@ impl Synthetic {
     /// Runs a strategy for `evaluations`, baselines included, each told before the next is asked.
     /// Returns the genomes in the order of their evaluation.
     pub(crate) fn run(&self, strategy: &mut dyn Strategy, evaluations: usize) -> Vec<Genome> {
+        self.run_with_noise(strategy, evaluations, [0.0; 2]).0
+    }
+
+    /// The same with normal noise on the logarithms of loss and latency, of these deviations;
+    /// returns what was told as well.
+    pub(crate) fn run_with_noise(
+        &self,
+        strategy: &mut dyn Strategy,
+        evaluations: usize,
+        noise: [f64; 2],
+    ) -> (Vec<Genome>, Vec<[f64; 3]>) {
+        let mut generator = ChaCha8Rng::seed_from_u64(evaluations as u64);
+        let mut told_objectives = Vec::new();
         let mut genomes: Vec<Genome> = Vec::new();
         while genomes.len() < evaluations {
             let genome = match self.baselines.get(genomes.len()) {
@@ -230,7 +269,14 @@ impl Synthetic {
                 }
             };
             let candidate = genomes.len() as u64;
-            let evaluation = Evaluation::unlimited(self.objectives(&genome).to_vec());
+            let [loss, latency, size] = self.objectives(&genome);
+            let objectives = [
+                loss + noise[0] * normal(&mut generator),
+                latency * (noise[1] * normal(&mut generator)).exp(),
+                size,
+            ];
+            told_objectives.push(objectives);
+            let evaluation = Evaluation::unlimited(objectives.to_vec());
             genomes.push(genome.clone());
             strategy.tell(&Event::Asked { candidate, genome }).unwrap();
             let told = Event::Told {
@@ -239,7 +285,7 @@ impl Synthetic {
             };
             strategy.tell(&told).unwrap();
         }
-        genomes
+        (genomes, told_objectives)
     }
 }
 
