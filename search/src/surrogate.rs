@@ -25,12 +25,14 @@ mod model;
 mod peel;
 mod pool;
 mod scale;
+mod trust;
 
 use crate::archive::{Archive, Candidate};
 use crate::event::{Evaluation, Event, EventError};
 use crate::generator::Generator;
 use crate::operators::sampling::mixed_level;
 use crate::problem::Problem;
+use crate::sms_emoa::Lineage;
 use crate::space::Genome;
 use crate::strategy::Strategy;
 pub use belief::{Belief, BeliefError, Believed, Solved};
@@ -39,6 +41,8 @@ use improvement::Front;
 use model::{Model, Priors};
 use pool::pool;
 use scale::Scale;
+pub use trust::Check;
+use trust::{CHECKED, correlations};
 
 /// Candidates between two fits of the model.
 const REFIT: usize = 4;
@@ -58,6 +62,10 @@ pub struct Surrogate {
     priors: Priors,
     /// Derived from the archive: the last fit.
     fitted: Option<Fitted>,
+    /// Derived from the archive: the correlations of every checked run that were asked for.
+    checked: Vec<Option<Vec<Option<f64>>>>,
+    /// Derived from the archive: whose children are proposed where the model is distrusted.
+    lineage: Lineage,
 }
 
 /// What follows from the candidates that a model was fitted to.
@@ -81,6 +89,8 @@ impl Surrogate {
             problem,
             seed,
             fitted: None,
+            checked: Vec::new(),
+            lineage: Lineage::default(),
         }
     }
 
@@ -105,6 +115,56 @@ impl Surrogate {
             .collect();
         let learned = learned(&measured);
         Belief::new(&self.problem, &self.priors, self.seed, measured, &learned)
+    }
+
+    /// What the model's predictions were worth so far, run by run of 16 candidates: each by the
+    /// model after all candidates before it, as soon as those and the run itself are evaluated. Of
+    /// the first run there is none, since no model had learned anything. Costs a fit for every run
+    /// that no ask has needed.
+    pub fn trust(&self) -> Vec<Check> {
+        let mut checks: Vec<Check> = Vec::new();
+        for run in 1..self.whole_runs() {
+            let known = self.checked.get(run).cloned().flatten();
+            let correlations = known.unwrap_or_else(|| self.check(run));
+            let is_distrusted = checks
+                .last()
+                .is_some_and(|before| Check::is_distrusted(&before.correlations, &correlations));
+            checks.push(Check {
+                candidates: run * CHECKED,
+                correlations,
+                is_distrusted,
+            });
+        }
+        checks
+    }
+
+    /// Runs of candidates that are evaluated as a whole, and all before them.
+    fn whole_runs(&self) -> usize {
+        let candidates = self.archive.candidates().iter();
+        let is_evaluated = |candidate: &&Candidate| candidate.fitness.is_some();
+        candidates.take_while(is_evaluated).count() / CHECKED
+    }
+
+    fn check(&self, run: usize) -> Vec<Option<f64>> {
+        let (before, after) = self.archive.candidates().split_at(run * CHECKED);
+        let before: Vec<&Candidate> = before.iter().filter(|c| is_measured(c)).collect();
+        let run: Vec<&Candidate> = after[..CHECKED].iter().filter(|c| is_measured(c)).collect();
+        correlations(&self.priors, &learned(&before), &run)
+    }
+
+    /// Whether the last two runs say that the model is not to be followed.
+    fn is_distrusted(&mut self) -> bool {
+        let runs = self.whole_runs();
+        self.checked.resize(runs, None);
+        for run in runs.saturating_sub(2).max(1)..runs {
+            if self.checked[run].is_none() {
+                self.checked[run] = Some(self.check(run));
+            }
+        }
+        match &self.checked[..] {
+            [.., Some(before), Some(now)] => Check::is_distrusted(before, now),
+            _ => false,
+        }
     }
 
     fn fit(&self, settled: &[&Candidate]) -> Fitted {
@@ -204,6 +264,12 @@ impl Strategy for Surrogate {
     }
 
     fn ask(&mut self, ask_number: u64) -> Option<Genome> {
+        let is_every_second = self.archive.candidates().len() % 2 == 1;
+        if is_every_second && self.is_distrusted() {
+            let mut generator = Generator::new(self.seed, ask_number);
+            let genome = self.lineage.child(&self.archive, &mut generator);
+            return self.archive.next_new(genome);
+        }
         let fitted = self.fitted.take();
         let settled = self.settled();
         let mut fitted = match fitted {

@@ -5,8 +5,8 @@
 use bitfront_search::problem::Limited;
 use bitfront_search::strategy::BuildError;
 use bitfront_search::{
-    Evaluation, Event, EventError, Genome, Law, Problem, ProblemError, Space, Strategy, Table,
-    build,
+    Evaluation, Event, EventError, Genome, Law, Problem, ProblemError, Space, Strategy, Surrogate,
+    Table, build,
 };
 
 /// What each allele of a gene adds: bits fall from 8 to 2, and the loss grows fourfold a bit.
@@ -257,4 +257,119 @@ fn other_objectives_than_the_problems_are_refused() {
             found: 3
         })
     );
+}
+
+/// Numbers that depend on every gene in a way that no sum expresses.
+fn hash(genome: &Genome, salt: u64) -> f64 {
+    let mut state = salt;
+    for &allele in &genome.0 {
+        state = (state ^ u64::from(allele)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 29;
+    }
+    (state >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+fn guessed(space: &Space) -> Problem {
+    let [loss, time] = tables(space);
+    Problem::new(space.clone(), vec![Law::LogSum(loss), Law::Time(time)]).unwrap()
+}
+
+fn asked_and_told(
+    strategy: &mut Surrogate,
+    evaluations: u64,
+    evaluation: impl Fn(&Genome) -> Evaluation,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    for candidate in 0..evaluations {
+        let genome = strategy.ask(candidate).unwrap();
+        let evaluation = evaluation(&genome);
+        events.push(Event::Asked { candidate, genome });
+        strategy.tell(&events[events.len() - 1]).unwrap();
+        events.push(Event::Told {
+            candidate,
+            evaluation,
+        });
+        strategy.tell(&events[events.len() - 1]).unwrap();
+    }
+    events
+}
+
+/// Of the figures of a good model some hardly differ between proposals, and all have noise.
+#[test]
+fn a_model_that_is_right_is_trusted() {
+    let space = Space::new([5; 20]).unwrap();
+    let [loss, time] = tables(&space);
+    for noise in [0.0, 0.02, 0.08] {
+        for seed in 0..3 {
+            let mut strategy = Surrogate::new(guessed(&space), seed);
+            asked_and_told(&mut strategy, 160, |genome| {
+                let noise = |salt| 1.0 + noise * (2.0 * hash(genome, salt) - 1.0);
+                Evaluation::unlimited(vec![
+                    (loss.sum(genome) * noise(1)).ln(),
+                    time.sum(genome) * noise(2),
+                ])
+            });
+            let checks = strategy.trust();
+            assert_eq!(checks.len(), 9);
+            assert_eq!(checks[0].candidates, 16);
+            let distrusted = checks.iter().filter(|check| check.is_distrusted).count();
+            assert_eq!(distrusted, 0, "noise {noise}, seed {seed}: {checks:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_problem_that_is_no_sum_is_left_to_plain_evolution_for_half_of_the_proposals() {
+    let space = Space::new([5; 20]).unwrap();
+    let evaluation =
+        |genome: &Genome| Evaluation::unlimited(vec![hash(genome, 1).ln(), 1.0 + hash(genome, 2)]);
+    let mut strategy = Surrogate::new(guessed(&space), 1);
+    let mut events = asked_and_told(&mut strategy, 96, evaluation);
+    let checks = strategy.trust();
+    let distrusted = checks.iter().filter(|check| check.is_distrusted).count();
+    assert!(distrusted >= 3, "{checks:#?}");
+    // What was seen on the way does not matter: a replay has the same history and asks the same.
+    let (asks, tells): (Vec<Event>, Vec<Event>) = events
+        .drain(..)
+        .partition(|event| matches!(event, Event::Asked { .. }));
+    let mut replayed = Surrogate::new(guessed(&space), 1);
+    for event in asks.iter().chain(tells.iter().rev()) {
+        replayed.tell(event).unwrap();
+    }
+    assert_eq!(replayed.trust(), checks);
+    assert_eq!(replayed.ask(96), strategy.ask(96));
+    // Where the model is not followed, another ask draws another child.
+    let is_of_evolution = |strategy: &mut Surrogate| strategy.ask(1_000) != strategy.ask(1_001);
+    let mut kinds = Vec::new();
+    for candidate in 96..100 {
+        kinds.push(is_of_evolution(&mut strategy));
+        let genome = strategy.ask(candidate).unwrap();
+        strategy.tell(&Event::Asked { candidate, genome }).unwrap();
+    }
+    assert_eq!(kinds, [false, true, false, true]);
+}
+
+/// The history is there, and the strategy goes on by its model, once the problem is a sum again.
+#[test]
+fn a_model_that_recovers_is_followed_again() {
+    let space = Space::new([5; 20]).unwrap();
+    let [loss, time] = tables(&space);
+    let mut strategy = Surrogate::new(guessed(&space), 1);
+    let mut told = std::cell::Cell::new(0);
+    asked_and_told(&mut strategy, 400, |genome| {
+        let number = told.get();
+        told.set(number + 1);
+        Evaluation::unlimited(if number < 64 {
+            vec![hash(genome, 1).ln(), 1.0 + hash(genome, 2)]
+        } else {
+            vec![loss.sum(genome).ln(), time.sum(genome)]
+        })
+    });
+    assert_eq!(told.get_mut(), &400);
+    let checks = strategy.trust();
+    assert!(
+        checks.iter().any(|check| check.is_distrusted),
+        "{checks:#?}"
+    );
+    assert!(!checks[checks.len() - 1].is_distrusted, "{checks:#?}");
 }

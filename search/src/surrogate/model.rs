@@ -234,6 +234,18 @@ impl Model {
         }
     }
 
+    /// The scatter of measurements of a figure around such a value, as it is told; none of one that
+    /// is known exactly.
+    pub(super) fn scatter(&self, figure: usize, value: f64) -> Option<f64> {
+        let scatter = self.posteriors[figure].as_ref()?.scatter();
+        let is_logarithm = self.predictors[figure].is_logarithm;
+        Some(if is_logarithm {
+            scatter
+        } else {
+            value.abs() * scatter
+        })
+    }
+
     /// Every figure at each genome, and how sure it is.
     pub(super) fn believed(&self, priors: &Priors, genomes: &[Genome]) -> Vec<Vec<Believed>> {
         let known = |genome: &Genome| {
@@ -273,7 +285,7 @@ impl Model {
 }
 
 /// What was told of a candidate's figure, where it was: objectives first, then limited figures.
-fn told(candidate: &Candidate, figure: usize) -> Option<f64> {
+pub(super) fn told(candidate: &Candidate, figure: usize) -> Option<f64> {
     let objectives = candidate.fitness.as_ref()?.objectives();
     objectives
         .iter()
