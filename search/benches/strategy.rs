@@ -1,7 +1,8 @@
 //! What a search costs by itself: the hypervolume, and the asks of the surrogate strategy.
 //!
-//! The first ask after a result is a refit, NSGA-II on the surrogate and what another ask costs, so
-//! NSGA-II is what the times of the other two leave of it.
+//! To solve is NSGA-II on the surrogate, with its seeds and the deviations of its front. The first
+//! ask is a refit, the same without the deviations, and what another ask costs; the refit is what
+//! those leave of it. A belief is a more thorough refit.
 //!
 //!     cargo bench -p bitfront-search
 
@@ -103,7 +104,7 @@ fn benches(criterion: &mut Criterion) {
     group.sample_size(10);
     for count in [100, 1_000, 10_000] {
         let measured = Measured::new(count);
-        group.bench_function(format!("refit, {count} results"), |bencher| {
+        group.bench_function(format!("belief, {count} results"), |bencher| {
             let strategy = measured.strategy();
             bencher.iter(|| black_box(strategy.belief()));
         });

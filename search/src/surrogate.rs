@@ -10,6 +10,10 @@
 //! 4. `improvement`: take the one that adds most to the front of all that was measured and is
 //!    pending.
 //!
+//! `pool` is the second and third step. Beside the proposals stand `belief`, what the model says of
+//! any genome and how surely, and `trust`, what its predictions were worth: where they rank badly,
+//! every second proposal is a child by [`sms_emoa`](crate::sms_emoa).
+//!
 //! The shape is that of surrogate-assisted evolutionary search as in NSGANetV2 (Lu et al., 2020)
 //! and AMQ (Lee et al., 2025). What differs: the surrogate is additive and positive, begins at a
 //! guess and learns from single results; proposals are taken one by one, and pending ones count as
@@ -35,6 +39,7 @@ use crate::problem::Problem;
 use crate::sms_emoa::Lineage;
 use crate::space::Genome;
 use crate::strategy::Strategy;
+use additive::Effort;
 pub use belief::{Belief, BeliefError, Believed, Solved};
 use evolution::Member;
 use improvement::Front;
@@ -49,9 +54,6 @@ const REFIT: usize = 4;
 
 /// The most candidates that a model is fitted to: the time of a fit grows with their cube.
 const MOST_VALUES: usize = 600;
-
-/// Steps of a fit over all values.
-const STEPS: usize = 1;
 
 /// Proposes what would add most to the front by the model's account.
 #[derive(Debug)]
@@ -168,7 +170,7 @@ impl Surrogate {
     }
 
     fn fit(&self, settled: &[&Candidate]) -> Fitted {
-        let model = Model::fit(&self.priors, &learned(settled), STEPS);
+        let model = Model::fit(&self.priors, &learned(settled), Effort::QUICK);
         // From the other end of the numbers, so that no fit shares its stream with an ask.
         let mut generator = Generator::new(self.seed, u64::MAX - settled.len() as u64);
         let (scale, pool) = pool(&self.problem, &model, settled, &[], &mut generator);

@@ -27,9 +27,6 @@ use crate::space::Genome;
 /// noise.
 const STEPS: usize = 3;
 
-/// Values that settle weights and noise.
-const SAMPLE: usize = 192;
-
 /// Noise variances, as shares of the prior's, among which the likeliest is taken.
 const NOISES: [f64; 7] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1];
 
@@ -47,6 +44,30 @@ const SCALE_VALUES: f64 = 4.0;
 
 /// Genomes whose deviations are computed at once.
 const AT_ONCE: usize = 256;
+
+/// How thorough a fit is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Effort {
+    /// The most values that settle weights and noise.
+    sample: usize,
+    /// Steps over all values.
+    steps: usize,
+}
+
+impl Effort {
+    /// Enough to propose by: what is proposed is measured.
+    pub(super) const QUICK: Self = Self {
+        sample: 192,
+        steps: 1,
+    };
+
+    /// Enough to report: the noise by all values, and a fit that has come to rest, as its
+    /// deviations take for granted.
+    pub(super) const THOROUGH: Self = Self {
+        sample: usize::MAX,
+        steps: 2,
+    };
+}
 
 /// A value of the sum at a genome.
 #[derive(Debug, Clone)]
@@ -77,9 +98,9 @@ pub(super) struct Posterior {
     last: Option<(Mat<f64>, Llt<f64>)>,
 }
 
-/// Fits the terms to the values, starting at the guesses, with `steps` over all values. Guesses
-/// must be positive; their common scale does not matter.
-pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>], steps: usize) -> Fit {
+/// Fits the terms to the values, starting at the guesses. Guesses must be positive; their common
+/// scale does not matter.
+pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>], effort: Effort) -> Fit {
     let rows: Vec<Row> = values
         .iter()
         .map(|value| Row {
@@ -90,7 +111,7 @@ pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>], steps:
     let scale = scale(guesses, &rows);
     let start: Vec<f64> = guesses.iter().map(|guess| guess.ln() + scale).collect();
     let mut effects = vec![0.0; start.len()];
-    let (sample, others) = spread(&rows, SAMPLE);
+    let (sample, others) = spread(&rows, effort.sample);
     let mut weights = vec![1.0; sample.len()];
     let mut noise = FIRST_NOISE;
     for step in 0..STEPS {
@@ -118,7 +139,7 @@ pub(super) fn fit(design: &Design, guesses: &[f64], values: &[Value<'_>], steps:
         noise,
         last: None,
     };
-    for _ in 0..steps {
+    for _ in 0..effort.steps {
         if all.is_empty() {
             break;
         }
@@ -438,7 +459,7 @@ mod tests {
                 .enumerate()
                 .map(value)
                 .collect();
-            let fit = fit(&self.design, &self.guesses, &values, 1);
+            let fit = fit(&self.design, &self.guesses, &values, Effort::QUICK);
             let error =
                 |genome| self.logarithm(&fit.terms, genome) - self.logarithm(&self.terms, genome);
             let others = &self.genomes[learned..];
@@ -450,7 +471,7 @@ mod tests {
     #[test]
     fn without_values_the_guesses_stand() {
         let truth = Truth::new(0);
-        let fit = fit(&truth.design, &truth.guesses, &[], 1);
+        let fit = fit(&truth.design, &truth.guesses, &[], Effort::QUICK);
         for (term, guess) in fit.terms.iter().zip(&truth.guesses) {
             assert!((term / guess - 1.0).abs() < 1e-12, "{term} for {guess}");
         }

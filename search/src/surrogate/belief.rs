@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::additive::Effort;
 use super::model::{Model, Priors};
 use super::peel::first_front;
 use super::pool::pool;
@@ -9,10 +10,6 @@ use crate::archive::Candidate;
 use crate::generator::Generator;
 use crate::problem::Problem;
 use crate::space::{Genome, GenomeError};
-
-/// Steps of the fit over all values: after one the model is good enough to propose by, while its
-/// deviations are those of a fit that has come to rest.
-const STEPS: usize = 3;
 
 /// The model after all that was told, for reports and for answers without a measurement.
 ///
@@ -90,7 +87,7 @@ impl<'a> Belief<'a> {
             priors,
             seed,
             measured,
-            model: Model::fit(priors, learned, STEPS),
+            model: Model::fit(priors, learned, Effort::THOROUGH),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the surrogate believes: for any genome, every figure.
 
-use super::additive::{Posterior, Value, fit};
+use super::additive::{Effort, Posterior, Value, fit};
 use super::belief::Believed;
 use super::design::{Design, Deviations};
 use crate::archive::Candidate;
@@ -196,8 +196,8 @@ pub(super) struct Model {
 
 impl Model {
     /// Learns from evaluated candidates; a figure that is not a number or has no logarithm teaches
-    /// nothing. `steps` is how often all of them are gone through.
-    pub(super) fn fit(priors: &Priors, evaluated: &[&Candidate], steps: usize) -> Self {
+    /// nothing.
+    pub(super) fn fit(priors: &Priors, evaluated: &[&Candidate], effort: Effort) -> Self {
         let mut posteriors = Vec::with_capacity(priors.0.len());
         let mut predictor = |(figure, prior): (usize, &Prior)| match prior {
             Prior::Exact(predictor) => {
@@ -223,7 +223,7 @@ impl Model {
                         })
                     })
                     .collect();
-                let fit = fit(design, guesses, &values, steps);
+                let fit = fit(design, guesses, &values, effort);
                 posteriors.push(Some(fit.posterior));
                 Predictor::new(design, fit.terms, *is_logarithm)
             }

@@ -7,7 +7,7 @@
 //! takes everything for noise, so what it takes for noise does not count beyond a share of what
 //! the figure spans.
 
-use super::STEPS;
+use super::additive::Effort;
 use super::model::{Model, Priors, told};
 use crate::archive::Candidate;
 
@@ -58,7 +58,7 @@ pub(super) fn correlations(
     learned: &[&Candidate],
     run: &[&Candidate],
 ) -> Vec<Option<f64>> {
-    let model = Model::fit(priors, learned, STEPS);
+    let model = Model::fit(priors, learned, Effort::QUICK);
     let predictions: Vec<Vec<f64>> = run
         .iter()
         .map(|candidate| model.predict(&candidate.genome))
