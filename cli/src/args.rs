@@ -132,6 +132,16 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "N")]
     pub(crate) evaluations: Option<u64>,
 
+    /// End the search early once N evaluations in a row have grown the front by less than PERCENT,
+    /// 1 when not given
+    #[arg(long, value_name = "N[:PERCENT]")]
+    pub(crate) stop_stalled: Option<String>,
+
+    /// End the search early once a plan keeps all of --max-kld, --max-size and --max-latency that
+    /// are given, and so do the intervals of its figures
+    #[arg(long)]
+    pub(crate) stop_within_limits: bool,
+
     /// What to make small: two or three of kld, decode, prefill, size
     #[arg(
         long,

@@ -13,6 +13,7 @@ mod confirmation;
 mod deviations;
 mod disturbances;
 mod durable;
+mod ending;
 mod explain;
 mod figures;
 mod listing;

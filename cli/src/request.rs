@@ -94,6 +94,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         },
         seed: settings.seed,
         staged: settings.staged,
+        early_stop: settings.early_stop,
     })
 }
 

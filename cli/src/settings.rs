@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use bitfront_model::{Budget, Grouping, Limits, Objective, Precision, StrategyName, Workload};
+use bitfront_model::{
+    Budget, EarlyStop, Grouping, Limits, Objective, Precision, StallRule, StrategyName, Workload,
+};
 
 use crate::args::{ContinueArguments, LimitArguments, SearchArguments};
 use crate::problem::Problem;
@@ -31,6 +33,8 @@ pub(crate) struct SearchSettings {
     pub(crate) tokenizer: Option<PathBuf>,
     /// When it ends.
     pub(crate) budget: Budget,
+    /// What ends it before.
+    pub(crate) early_stop: EarlyStop,
     /// What to make small.
     pub(crate) objectives: Vec<Objective>,
     /// What may be shipped.
@@ -105,6 +109,7 @@ impl SearchSettings {
                 return Err(Problem::usage(format!("{flag}: 0 measures nothing")));
             }
         }
+        let limits = limits(&typed.limits)?;
         let mut budget = budget(typed.budget.as_deref(), typed.evaluations)?;
         if budget == Budget::default() {
             budget.time = Some(USUAL_BUDGET);
@@ -115,8 +120,13 @@ impl SearchSettings {
             calibration: typed.calibration,
             tokenizer: typed.tokenizer,
             budget,
+            early_stop: early_stop(
+                typed.stop_stalled.as_deref(),
+                typed.stop_within_limits,
+                &limits,
+            )?,
             objectives,
-            limits: limits(&typed.limits)?,
+            limits,
             precisions,
             grouping: parse("--group", &typed.group)?,
             strategy: parse("--strategy", &typed.strategy)?,
@@ -152,6 +162,39 @@ fn budget(time: Option<&str>, evaluations: Option<u64>) -> Result<Budget, Proble
     }
     let time = time.map(|time| duration("--budget", time)).transpose()?;
     Ok(Budget { evaluations, time })
+}
+
+fn early_stop(
+    stalled: Option<&str>,
+    within_limits: bool,
+    limits: &Limits,
+) -> Result<EarlyStop, Problem> {
+    let stalled = stalled
+        .map(|typed| parse::<StallRule>("--stop-stalled", typed))
+        .transpose()?;
+    if let Some(rule) = stalled {
+        if rule.evaluations == 0 {
+            return Err(Problem::usage(
+                "--stop-stalled: no growth over 0 evaluations says nothing",
+            ));
+        }
+        if !(rule.least_growth > 0.0 && rule.least_growth < 1.0) {
+            return Err(Problem::usage(format!(
+                "--stop-stalled: {} % is not a percentage between 0 and 100",
+                rule.least_growth * 100.0
+            )));
+        }
+    }
+    if within_limits && *limits == Limits::default() {
+        return Err(Problem::usage(
+            "--stop-within-limits: no limit is given that a plan could keep",
+        )
+        .with_hint("give at least one of --max-kld, --max-size and --max-latency"));
+    }
+    Ok(EarlyStop {
+        stalled,
+        within_limits,
+    })
 }
 
 /// Understands limits.
@@ -302,6 +345,7 @@ mod tests {
         );
         assert_eq!(settings.imatrix, ImatrixChoice::Calibration);
         assert_eq!(settings.precisions, None);
+        assert_eq!(settings.early_stop, EarlyStop::default());
     }
 
     #[test]
@@ -314,6 +358,8 @@ mod tests {
             "--precisions=Q4_K,q6_k",
             "--group=kind",
             "--imatrix=none",
+            "--stop-stalled=50:0.5",
+            "--stop-within-limits",
             "--workloads=prefill@32,decode@16x8",
         ])
         .unwrap();
@@ -326,6 +372,12 @@ mod tests {
             Some(vec![Precision::Q4K, Precision::Q6K])
         );
         assert_eq!(settings.grouping, Grouping::Kind);
+        let stalled = StallRule {
+            evaluations: 50,
+            least_growth: 0.005,
+        };
+        assert_eq!(settings.early_stop.stalled, Some(stalled));
+        assert!(settings.early_stop.within_limits);
         assert_eq!(settings.imatrix, ImatrixChoice::None);
     }
 
@@ -362,6 +414,26 @@ mod tests {
                 "--workloads: one prefill and one decode",
             ),
             ("--context=0", "--context: 0 measures nothing"),
+            (
+                "--stop-stalled=soon",
+                "--stop-stalled: `soon` is not a number of evaluations",
+            ),
+            (
+                "--stop-stalled=0",
+                "--stop-stalled: no growth over 0 evaluations",
+            ),
+            (
+                "--stop-stalled=50:0",
+                "--stop-stalled: 0 % is not a percentage",
+            ),
+            (
+                "--stop-stalled=50:NaN",
+                "--stop-stalled: NaN % is not a percentage",
+            ),
+            (
+                "--stop-within-limits",
+                "--stop-within-limits: no limit is given",
+            ),
         ];
         let wrong: Vec<_> = cases
             .iter()

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Architecture, Baseline, Budget, Confirmation, DataSpec, Digest, Environment, Evidence, Figure,
-    Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource, Interval, Latency,
-    Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective, Placing, Plan,
-    Precision, Quality, Rescoring, SearchRequest, SearchState, SearchStatus, StrategyName, Subject,
-    Workload,
+    Architecture, Baseline, Budget, Confirmation, DataSpec, Digest, EarlyStop, Environment,
+    Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource,
+    Interval, Latency, Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective,
+    Placing, Plan, Precision, Quality, Rescoring, SearchRequest, SearchState, SearchStatus,
+    StrategyName, Subject, Workload,
 };
 
 use crate::request::usual_precisions;
@@ -112,6 +112,7 @@ pub(crate) fn request() -> SearchRequest {
         ],
         seed: 0,
         staged: true,
+        early_stop: EarlyStop::default(),
         spec,
     }
 }
@@ -292,6 +293,7 @@ pub(crate) fn front() -> Front {
             front_size: points.iter().filter(|point| point.on_front).count() as u64,
             hypervolume: Some(0.8125),
             reference_point: vec![0.1, 3e6, 7e6],
+            outlook: None,
             hardware_profile: Some(hardware().digest()),
             hardware_summary: hardware().summary(),
             numerics_class: Some(NumericsClass("candle/0.11.0/cpu/avx2".into())),

@@ -21,6 +21,14 @@ pub(crate) fn scaled(figure: Objective, value: f64) -> f64 {
     }
 }
 
+/// A point of such figures on the scale of [`scaled`].
+pub(crate) fn scaled_point(objectives: &[Objective], point: &[f64]) -> Vec<f64> {
+    let pairs = objectives.iter().zip(point);
+    pairs
+        .map(|(&figure, &value)| scaled(figure, value))
+        .collect()
+}
+
 /// The greatest value of a figure that may be shipped.
 pub(crate) fn limit_of(limits: &Limits, figure: Objective) -> Option<f64> {
     match figure {
@@ -63,6 +71,16 @@ pub(crate) struct Figures {
 /// What is known of candidates by their scores, in the order of the candidates. Scores of others are
 /// passed over.
 pub(crate) fn figures(candidates: &[StoredCandidate], scores: &[Score]) -> Vec<Figures> {
+    figures_in_order(candidates, scores).0
+}
+
+/// The same, with the positions of those whose evaluation is complete, in the order in which they
+/// became so.
+pub(crate) fn figures_in_order(
+    candidates: &[StoredCandidate],
+    scores: &[Score],
+) -> (Vec<Figures>, Vec<usize>) {
+    let mut order = Vec::new();
     let mut figures: Vec<_> = candidates.iter().map(Figures::of).collect();
     let positions: HashMap<_, _> = candidates
         .iter()
@@ -71,10 +89,14 @@ pub(crate) fn figures(candidates: &[StoredCandidate], scores: &[Score]) -> Vec<F
         .collect();
     for score in scores {
         if let Some(&position) = positions.get(&score.candidate) {
+            let was_complete = figures[position].is_complete();
             figures[position].add(score);
+            if !was_complete && figures[position].is_complete() {
+                order.push(position);
+            }
         }
     }
-    figures
+    (figures, order)
 }
 
 impl Figures {
@@ -148,6 +170,11 @@ impl Figures {
             return None;
         }
         self.told(objectives, Self::figure)
+    }
+
+    /// [`Self::point`] on the scale of [`scaled`].
+    pub(crate) fn scaled_point(&self, objectives: &[Objective]) -> Option<Vec<f64>> {
+        Some(scaled_point(objectives, &self.point(objectives)?))
     }
 
     fn told(

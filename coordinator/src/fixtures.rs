@@ -116,6 +116,7 @@ pub fn request() -> SearchRequest {
         ],
         seed: 7,
         staged: true,
+        early_stop: EarlyStop::default(),
     }
 }
 

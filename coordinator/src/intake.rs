@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, DataSpec, ImatrixSource, Limits, Objective, SearchRequest, SpecError, Workload,
+    Budget, DataSpec, EarlyStop, ImatrixSource, Limits, Objective, SearchRequest, SpecError,
+    Workload,
 };
 
 use crate::error::known_devices;
@@ -80,6 +81,7 @@ pub(crate) fn check(request: &SearchRequest, devices: &[String]) -> Result<(), I
     check_workloads(request)?;
     check_budget(&request.budget)?;
     check_limits(&request.limits)?;
+    check_early_stop(request)?;
     check_space(request)?;
     match &request.device {
         Some(name) if !devices.contains(name) => Err(IntakeError::Device {
@@ -271,6 +273,40 @@ pub(crate) fn check_limits(limits: &Limits) -> Result<(), IntakeError> {
     }
     if limits.max_decode == Some(Duration::ZERO) {
         return Err(wrong("limits.max_decode_ns", "is 0; nothing is that fast"));
+    }
+    Ok(())
+}
+
+fn check_early_stop(request: &SearchRequest) -> Result<(), IntakeError> {
+    let EarlyStop {
+        stalled,
+        within_limits,
+    } = request.early_stop;
+    if let Some(rule) = stalled {
+        if !(1..=MOST_EVALUATIONS).contains(&rule.evaluations) {
+            return Err(wrong(
+                "early_stop.stalled.evaluations",
+                format!(
+                    "is {}; 1 to {MOST_EVALUATIONS} are possible",
+                    rule.evaluations
+                ),
+            ));
+        }
+        if !(rule.least_growth > 0.0 && rule.least_growth < 1.0) {
+            return Err(wrong(
+                "early_stop.stalled.least_growth",
+                format!(
+                    "is {}; a share between 0 and 1 is expected",
+                    rule.least_growth
+                ),
+            ));
+        }
+    }
+    if within_limits && request.limits == Limits::default() {
+        return Err(wrong(
+            "early_stop.within_limits",
+            "there is no limit that a plan could keep; set at least one",
+        ));
     }
     Ok(())
 }

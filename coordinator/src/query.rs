@@ -4,6 +4,7 @@
 mod best;
 mod compare;
 mod confirmation;
+mod outlook;
 mod paired;
 mod published;
 mod repeatability;
@@ -25,15 +26,20 @@ use crate::world::World;
 pub(crate) use best::best;
 pub(crate) use compare::compare;
 use confirmation::Measured;
+pub(crate) use paired::upper_kld;
 use standing::Standing;
 
 /// Where one search stands.
 pub(crate) async fn status(world: &World, search: i64) -> Result<SearchStatus, ServiceError> {
     let stored = find(world, search).await?;
-    status_of(world, stored).await
+    let outlook = outlook::of(world, &stored).await?;
+    Ok(SearchStatus {
+        outlook,
+        ..status_of(world, stored).await?
+    })
 }
 
-/// Where all searches stand, by number.
+/// Where all searches stand, by number, without their outlooks.
 pub(crate) async fn list(world: &World) -> Result<Vec<SearchStatus>, ServiceError> {
     let mut statuses = Vec::new();
     for stored in world.store.searches().await? {
@@ -59,8 +65,12 @@ pub(crate) async fn front(
         Some(binding) => world.store.profile(binding.hardware_profile).await?,
         None => None,
     };
+    let outlook = outlook::of(world, &stored).await?;
     Ok(Front {
-        status: status_with(world, stored, &standing).await?,
+        status: SearchStatus {
+            outlook,
+            ..status_with(world, stored, &standing).await?
+        },
         points,
         hardware_profile,
     })
@@ -170,6 +180,7 @@ async fn status_with(
         front_size: standing.front.len() as u64,
         hypervolume: standing.hypervolume,
         reference_point: stored.reference_point.unwrap_or_default(),
+        outlook: None,
         hardware_profile: stored
             .binding
             .as_ref()

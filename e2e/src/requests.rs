@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use bitfront_model::{
-    Architecture, Budget, DataSpec, Digest, Grouping, HeldBack, ImatrixSource, Layer, LayerKind,
-    Limits, ModelSource, ModelSpec, Objective, Precision, SearchRequest, StrategyName, Subject,
+    Architecture, Budget, DataSpec, Digest, EarlyStop, Grouping, HeldBack, ImatrixSource, Layer,
+    LayerKind, Limits, ModelSource, ModelSpec, Objective, Precision, SearchRequest, StrategyName,
+    Subject,
 };
 use tempfile::TempDir;
 
@@ -113,5 +114,6 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
         ],
         seed: 7,
         staged: true,
+        early_stop: EarlyStop::default(),
     }
 }

@@ -101,12 +101,34 @@ pub struct SearchStatus {
     pub hypervolume: Option<f64>,
     /// One figure an objective, in the request's order; empty before it is fixed.
     pub reference_point: Vec<f64>,
+    /// What more budget would bring. None while the search has not ended, where it has no reference
+    /// point, and where nothing is left to evaluate.
+    pub outlook: Option<Outlook>,
     /// The hardware profile that the search is bound to.
     pub hardware_profile: Option<Digest>,
     /// One line about that profile, for people.
     pub hardware_summary: String,
     /// The numerics class that the search is bound to.
     pub numerics_class: Option<NumericsClass>,
+}
+
+/// What as many evaluations again would bring, judged by how the front grew: its hypervolume, on
+/// the scale that distances between plans count on (the divergence by its logarithm).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlook {
+    /// Evaluations so far, without the baselines.
+    pub evaluations: u64,
+    /// None where they are too few to say, or grew the front in too few steps.
+    pub expected: Option<Expected>,
+}
+
+/// Growth as shares of the hypervolume now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// What the latter half of the evaluations brought.
+    pub grew: f64,
+    /// What as many evaluations again are expected to bring.
+    pub grows: f64,
 }
 
 /// One figure of a point, with all that is known of how it came about.

@@ -8,6 +8,7 @@
 //! - [`plan`]: a precision for every layer ([`Plan`]),
 //! - [`preset`]: llama.cpp's presets and the uniform plans, expressed as plans ([`Baseline`]),
 //! - [`request`]: what a user wants found ([`SearchRequest`]),
+//! - [`early_stop`]: what ends a search before its budget does ([`EarlyStop`]),
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
 //! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
@@ -24,6 +25,7 @@ pub mod answer;
 pub mod comparison;
 pub mod condition;
 pub mod digest;
+pub mod early_stop;
 pub mod hardware;
 pub mod measurement;
 pub mod passes;
@@ -39,12 +41,13 @@ pub mod task;
 pub mod workload;
 
 pub use answer::{
-    Best, Confirmation, Device, Figure, Front, FrontPoint, Receipt, Registration, Repeatability,
-    Rescoring, SearchState, SearchStatus,
+    Best, Confirmation, Device, Expected, Figure, Front, FrontPoint, Outlook, Receipt,
+    Registration, Repeatability, Rescoring, SearchState, SearchStatus,
 };
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use digest::Digest;
+pub use early_stop::{EarlyStop, NoStallRule, StallRule};
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ModelSpec, Precision, Workload};
+use crate::{Digest, EarlyStop, ModelSpec, Precision, Workload};
 
 /// Where the weights are, and which weights they must be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -274,6 +274,9 @@ pub struct SearchRequest {
     pub limits: Limits,
     /// When to stop.
     pub budget: Budget,
+    /// What ends it before. Nothing in requests from before there was a choice.
+    #[serde(default)]
+    pub early_stop: EarlyStop,
     /// The precisions to choose from; those that do not fit a layer leave that layer's alleles.
     pub precisions: Vec<Precision>,
     /// Which layers share a gene.

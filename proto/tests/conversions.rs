@@ -94,6 +94,13 @@ fn request() -> SearchRequest {
         ],
         seed: u64::MAX,
         staged: true,
+        early_stop: EarlyStop {
+            stalled: Some(StallRule {
+                evaluations: 50,
+                least_growth: 0.01,
+            }),
+            within_limits: true,
+        },
     }
 }
 
@@ -361,6 +368,13 @@ fn status() -> SearchStatus {
         front_size: 2,
         hypervolume: Some(0.5),
         reference_point: vec![1.0, 2.0],
+        outlook: Some(Outlook {
+            evaluations: 64,
+            expected: Some(Expected {
+                grew: 0.25,
+                grows: 0.125,
+            }),
+        }),
         hardware_profile: Some(profile().digest()),
         hardware_summary: profile().summary(),
         numerics_class: Some(NumericsClass("candle/cpu".to_owned())),
@@ -483,6 +497,7 @@ fn answers_arrive_as_they_were_sent() {
         ended_at_ms: None,
         hypervolume: None,
         reference_point: Vec::new(),
+        outlook: None,
         hardware_profile: None,
         hardware_summary: String::new(),
         numerics_class: None,

@@ -42,6 +42,7 @@
 //! - [`random`], [`nsga2`], [`sms_emoa`] and [`surrogate`]: its implementations,
 //! - [`front`], [`tolerant`] and [`mod@hypervolume`]: what was found, what of it can be told apart
 //!   from noise, and how good it is,
+//! - [`growth`]: how the front grew, and what more evaluations would bring,
 //! - [`mod@stop`]: when it is enough.
 
 // Blank lines between modules keep them in flow order, which formatting would sort.
@@ -78,10 +79,13 @@ pub mod hypervolume;
 
 mod sweep;
 
+pub mod growth;
+
 pub mod stop;
 
 pub use event::{Evaluation, Event, EventError};
 pub use front::{knee, non_dominated};
+pub use growth::{Growth, Outlook, outlook};
 pub use hypervolume::{HypervolumeError, contributions, hypervolume};
 pub use nsga2::Nsga2;
 pub use problem::{Law, Limited, Problem, ProblemError, Table};

@@ -12,12 +12,14 @@ pub struct StopRules {
     pub time: Option<Duration>,
     /// No more progress.
     pub stall: Option<Stall>,
+    /// A candidate that may be shipped is enough.
+    pub within_limits: bool,
 }
 
 /// The hypervolume has stopped growing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stall {
-    /// How many of the latest evaluations are looked at; at least one.
+    /// How many evaluations in a row are looked at; at least one.
     pub evaluations: usize,
     /// The least growth over them that still counts, as a share of the hypervolume before them.
     pub least_gain: f64,
@@ -35,6 +37,8 @@ pub struct Progress<'a> {
     /// The hypervolume after each evaluation, under one fixed reference point. May be empty where
     /// no stall rule is set.
     pub hypervolumes: &'a [f64],
+    /// The first candidate that keeps all limits whatever the noise, where there is one.
+    pub within_limits: Option<u64>,
 }
 
 /// Why a search stopped.
@@ -42,6 +46,11 @@ pub struct Progress<'a> {
 pub enum StopReason {
     /// Every genome of the space has been evaluated.
     Exhausted,
+    /// What was wanted is found.
+    WithinLimits {
+        /// The first that was found.
+        candidate: u64,
+    },
     /// The budget of evaluations is spent.
     Evaluations {
         /// The budget.
@@ -65,13 +74,17 @@ impl fmt::Display for StopReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exhausted => formatter.write_str("every plan of the space has been evaluated"),
+            Self::WithinLimits { candidate } => write!(
+                formatter,
+                "candidate {candidate} keeps all the limits, and so do its intervals"
+            ),
             Self::Evaluations { budget } => {
                 write!(formatter, "the budget of {budget} evaluations is spent")
             }
             Self::Time { budget } => write!(formatter, "the time of {budget:?} is spent"),
             Self::Stalled { evaluations, gain } => write!(
                 formatter,
-                "the last {evaluations} evaluations grew the front by only {:.3} %",
+                "{evaluations} evaluations in a row grew the front by only {:.3} %",
                 gain * 100.0
             ),
         }
@@ -82,6 +95,11 @@ impl fmt::Display for StopReason {
 pub fn stop(rules: &StopRules, progress: &Progress<'_>) -> Option<StopReason> {
     if progress.exhausted {
         return Some(StopReason::Exhausted);
+    }
+    if let Some(candidate) = progress.within_limits
+        && rules.within_limits
+    {
+        return Some(StopReason::WithinLimits { candidate });
     }
     if let Some(budget) = rules.evaluations
         && progress.evaluations >= budget
@@ -98,17 +116,18 @@ pub fn stop(rules: &StopRules, progress: &Progress<'_>) -> Option<StopReason> {
         .and_then(|stall| stalled(stall, progress.hypervolumes))
 }
 
+/// The first stall there was: one that is over counts too, so that what is evaluated after a search
+/// was found to have stalled does not set it going again.
 fn stalled(stall: Stall, hypervolumes: &[f64]) -> Option<StopReason> {
     let evaluations = stall.evaluations.max(1);
-    let latest = *hypervolumes.last()?;
-    let before = *hypervolumes.iter().rev().nth(evaluations)?;
-    // Before anything lies below the reference point there is nothing that growth could be
-    // compared with, so the search has not stalled but not started.
-    if before <= 0.0 {
-        return None;
-    }
-    let gain = (latest - before) / before;
-    (gain < stall.least_gain).then_some(StopReason::Stalled { evaluations, gain })
+    let later = hypervolumes.get(evaluations..)?;
+    hypervolumes.iter().zip(later).find_map(|(before, after)| {
+        // Before anything lies below the reference point there is nothing that growth could be
+        // compared with, so the search has not stalled but not started.
+        let gain = (after - before) / before;
+        (*before > 0.0 && gain < stall.least_gain)
+            .then_some(StopReason::Stalled { evaluations, gain })
+    })
 }
 
 #[cfg(test)]
@@ -122,6 +141,7 @@ mod tests {
             evaluations: 2,
             least_gain: 0.01,
         }),
+        within_limits: true,
     };
 
     fn progress(evaluations: u64, seconds: u64, hypervolumes: &[f64]) -> Progress<'_> {
@@ -130,6 +150,7 @@ mod tests {
             elapsed: Duration::from_secs(seconds),
             exhausted: false,
             hypervolumes,
+            within_limits: None,
         }
     }
 
@@ -138,6 +159,10 @@ mod tests {
         let exhausted = Progress {
             exhausted: true,
             ..progress(3, 1, &[])
+        };
+        let found = |evaluations| Progress {
+            within_limits: Some(7),
+            ..progress(evaluations, 1, &[])
         };
         let rows = [
             ("nothing reached", RULES, progress(99, 59, &[]), None),
@@ -188,6 +213,27 @@ mod tests {
                     gain: (2.01 - 2.0) / 2.0,
                 }),
             ),
+            (
+                "stalled for a while",
+                RULES,
+                progress(4, 0, &[2.0, 2.0, 2.01, 3.0]),
+                Some(StopReason::Stalled {
+                    evaluations: 2,
+                    gain: (2.01 - 2.0) / 2.0,
+                }),
+            ),
+            (
+                "what was wanted is found, before the budget",
+                RULES,
+                found(100),
+                Some(StopReason::WithinLimits { candidate: 7 }),
+            ),
+            (
+                "what was not asked for is found",
+                StopRules::default(),
+                found(100),
+                None,
+            ),
             ("growing", RULES, progress(3, 0, &[2.0, 2.0, 2.02]), None),
             ("not started", RULES, progress(3, 0, &[0.0, 0.0, 0.0]), None),
         ];
@@ -209,7 +255,7 @@ mod tests {
         };
         assert_eq!(
             stalled.to_string(),
-            "the last 50 evaluations grew the front by only 0.123 %"
+            "50 evaluations in a row grew the front by only 0.123 %"
         );
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bitfront_model::{
-    Budget, Front, Grouping, HardwareProfile, Limits, Objective, SearchRequest, SearchState,
-    SearchStatus, StrategyName, Subject, Workload,
+    Budget, EarlyStop, Front, Grouping, HardwareProfile, Limits, Objective, SearchRequest,
+    SearchState, SearchStatus, StrategyName, Subject, Workload,
 };
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _, RuntimeError};
 use tokio::sync::oneshot;
@@ -195,6 +195,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
             evaluations: None,
             time: Some(budget),
         },
+        early_stop: EarlyStop::default(),
         objectives: vec![Objective::Kld, Objective::Decode, Objective::Size],
         limits: Limits::default(),
         precisions: None,

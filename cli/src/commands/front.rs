@@ -8,6 +8,7 @@ use crate::args::{Format, FrontArguments};
 use crate::confirmation;
 use crate::deviations;
 use crate::disturbances::{self, Disturbances};
+use crate::ending;
 use crate::explain::{self, numbered};
 use crate::figures::{self, bytes, kld, moment, percent, three_digits};
 use crate::listing::{Cell, Column, Listing};
@@ -442,7 +443,7 @@ fn stages(front: &Front) -> Option<String> {
 /// The answer in words: the knee, and the best plans under a divergence.
 pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     let summary = Summary::new(front, max_kld);
-    let mut text = legend(front);
+    let mut text = legend(front) + &ending::told(&front.status);
     if let Some(line) = confirmation::conclusion(front) {
         text += &format!("{line}\n");
     }

@@ -3,6 +3,7 @@
 use bitfront_model::{SearchState, SearchStatus};
 
 use crate::args::OneSearchArguments;
+use crate::ending;
 use crate::problem::{ExitStatus, Problem};
 use crate::progress::{self, Ending};
 
@@ -31,7 +32,13 @@ pub(super) async fn watch(
     match ending {
         Ending::Interrupted => Ok(ExitStatus::Interrupted),
         Ending::Paused => Ok(ExitStatus::Success),
-        Ending::Ended(status) => status_of(&status),
+        Ending::Ended(status) => {
+            if let Some(outlook) = &status.outlook {
+                let expected = ending::expected(outlook);
+                session.printer.say(format_args!("more budget: {expected}"));
+            }
+            status_of(&status)
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bitfront_model::{Front, ImatrixSource, Latency, Workload};
 
 use super::page::{escape, facts, section};
+use crate::ending;
 use crate::figures::{batch, moment, nanoseconds, percent};
 use crate::view::{FrontView as _, time};
 
@@ -147,7 +148,7 @@ pub(super) fn request(front: &Front) -> anyhow::Result<String> {
         .iter()
         .map(|it| it as &dyn ToString)
         .collect();
-    let pairs = vec![
+    let mut pairs = vec![
         (
             "search",
             format!(
@@ -169,6 +170,9 @@ pub(super) fn request(front: &Front) -> anyhow::Result<String> {
         ),
         ("seed", request.seed.to_string()),
     ];
+    if let Some(outlook) = &front.status.outlook {
+        pairs.insert(1, ("more budget", ending::expected(outlook)));
+    }
     let mut whole = serde_json::to_value(request)?;
     // The layers are in the pictures; here they would bury everything else.
     if let Some(spec) = whole.get_mut("spec").and_then(|spec| spec.as_object_mut()) {

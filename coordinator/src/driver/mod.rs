@@ -4,12 +4,14 @@
 //! - [`replay`]: the strategy and what was learned, rebuilt from the store;
 //! - [`confirm`]: what was found is measured afresh before the search ends;
 //! - [`meter`]: the time that counts towards the budget;
+//! - [`within`]: whether something is found that may be shipped;
 //! - `step`: one look at the store and what follows from it.
 
 mod confirm;
 mod meter;
 mod replay;
 mod step;
+mod within;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitfront_model::{Baseline, Digest, Plan, Probe, SearchRequest, TaskKind};
+use bitfront_model::{Baseline, Digest, Objective, Plan, Probe, SearchRequest, TaskKind};
 use bitfront_search::event::{Event, EventError};
+use bitfront_search::growth::Growth;
 use bitfront_search::problem::ProblemError;
 use bitfront_search::strategy::{self, BuildError, Strategy};
 
 use super::confirm::Found;
-use crate::evaluation::Figures;
+use crate::evaluation::{Figures, scaled_point};
 use crate::guesses;
 use crate::space::{DecodeError, SearchSpace, SpaceError};
 use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
@@ -29,6 +30,12 @@ pub(super) struct Replay {
     /// The baselines, in the order in which they are measured.
     baselines: Vec<(String, Plan)>,
     learned: BTreeMap<i64, Learned>,
+    /// The candidates whose evaluation is complete, in the order in which they became so.
+    order: Vec<i64>,
+    /// How the front grew after the baselines; none until all of them are evaluated.
+    growth: Option<Growth>,
+    /// How many of `order` the growth has in it, baselines among them.
+    grown: usize,
     last_measurement: i64,
     /// Proposals of the strategy so far.
     asks: u64,
@@ -84,6 +91,9 @@ impl Replay {
             binding: binding.clone(),
             space,
             learned: BTreeMap::new(),
+            order: Vec::new(),
+            growth: None,
+            grown: 0,
             last_measurement: 0,
             asks: 0,
         })
@@ -124,7 +134,62 @@ impl Replay {
         for score in scores {
             self.learn_score(score)?;
         }
+        self.grow();
         Ok(())
+    }
+
+    /// Follows the growth of the front, from the moment on at which its reference point is known.
+    fn grow(&mut self) {
+        let objectives = &self.request.objectives;
+        if self.growth.is_none()
+            && let Some(reference) = self.reference_point()
+        {
+            let reference = scaled_point(objectives, &reference);
+            let baselines = self.learned.values().filter(|learned| learned.is_baseline);
+            let points: Vec<_> = baselines
+                .filter_map(|learned| learned.figures.scaled_point(objectives))
+                .collect();
+            self.growth = Growth::new(reference, &points).ok();
+        }
+        if let Some(growth) = &mut self.growth {
+            for candidate in &self.order[self.grown..] {
+                if let Some(learned) = self.learned.get(candidate)
+                    && !learned.is_baseline
+                {
+                    growth.add(learned.figures.scaled_point(objectives).as_deref());
+                }
+            }
+            self.grown = self.order.len();
+        }
+    }
+
+    /// The hypervolume, on the scale that distances count on, before the first candidate beside the
+    /// baselines that was evaluated after so many, and after each since; nothing while baselines
+    /// are missing.
+    pub(super) fn growth_after(&self, evaluated: u64) -> &[f64] {
+        let Some(growth) = &self.growth else {
+            return &[];
+        };
+        let before = self.order.iter().take(evaluated as usize);
+        let proposals = before.filter(|candidate| {
+            let learned = self.learned.get(candidate);
+            learned.is_some_and(|learned| !learned.is_baseline)
+        });
+        growth.curve().get(proposals.count()..).unwrap_or_default()
+    }
+
+    /// The candidates whose evaluation is complete, in the order in which they became so, with
+    /// whether their figures keep the limits by their means.
+    pub(super) fn order(&self) -> impl Iterator<Item = (i64, bool)> {
+        self.order.iter().map(|candidate| {
+            let learned = self.learned.get(candidate);
+            let keeps = learned.is_some_and(|learned| {
+                let figures = &learned.figures;
+                figures.point(&Objective::ALL).is_some()
+                    && figures.violation(&self.request.limits) == 0.0
+            });
+            (*candidate, keeps)
+        })
     }
 
     fn learn_score(&mut self, score: &Score) -> Result<(), ReplayError> {
@@ -145,6 +210,7 @@ impl Replay {
             .evaluation(&self.request.objectives, &self.request.limits);
         if let Some(evaluation) = evaluation {
             learned.told = true;
+            self.order.push(score.candidate);
             if learned.in_space {
                 lock(&self.strategy).tell(&Event::Told {
                     candidate: name(score.candidate),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitfront_model::{Probe, ProbeQuestion, ProbeStanding, SearchRequest, SearchState};
-use bitfront_search::stop::{Progress, StopRules, stop};
+use bitfront_search::stop::{Progress, Stall, StopRules, stop};
 
 use super::confirm::confirm;
 use super::meter::Meter;
 use super::replay::{Replay, ReplayError};
+use super::within::Within;
 use crate::exclusion::exclusions;
 use crate::presence::KnownDevice;
 use crate::space::SearchSpace;
@@ -45,6 +46,7 @@ struct Running {
     meter: Meter,
     /// The search is over and its front is measured afresh, which counts towards no budget.
     confirming: bool,
+    within: Within,
 }
 
 impl Driver {
@@ -115,6 +117,7 @@ impl Running {
             replay: Replay::new(&stored.request, binding, probe)?,
             meter: Meter::new(stored.active),
             confirming: false,
+            within: Within::default(),
         })
     }
 
@@ -124,16 +127,22 @@ impl Running {
         active: Duration,
         exhausted: bool,
     ) -> Option<String> {
+        let early = stored.request.early_stop;
         let rules = StopRules {
             evaluations: stored.request.budget.evaluations,
             time: stored.request.budget.time,
-            stall: None,
+            stall: early.stalled.map(|rule| Stall {
+                evaluations: usize::try_from(rule.evaluations).unwrap_or(usize::MAX),
+                least_gain: rule.least_growth,
+            }),
+            within_limits: early.within_limits,
         };
         let progress = Progress {
             evaluations: self.replay.evaluated(),
             elapsed: active,
             exhausted: exhausted && self.replay.pending() == 0,
-            hypervolumes: &[],
+            hypervolumes: self.replay.growth_after(stored.continued_after),
+            within_limits: self.within.found_after(stored.continued_after),
         };
         stop(&rules, &progress).map(|reason| reason.to_string())
     }
@@ -242,6 +251,10 @@ impl Hands {
             running.meter.noted(used);
             world.wakeups.search(self.search);
         }
+        if stored.request.early_stop.within_limits {
+            let order = running.replay.order();
+            running.within.look(world, stored, order).await?;
+        }
         let mut reason = running.replay.hopeless();
         let state = match reason {
             Some(_) => SearchState::Failed,
@@ -341,6 +354,7 @@ impl Hands {
             reason: reason.to_owned(),
             active,
             budget: stored.request.budget,
+            continued_after: stored.continued_after,
         };
         let ended = self
             .world

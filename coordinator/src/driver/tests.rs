@@ -1,3 +1,5 @@
+mod stopping;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -493,7 +495,7 @@ async fn cancelled_and_continued_the_clock_and_the_candidates_go_on() {
     let before = digests(store, search).await;
     assert!(
         store
-            .resume(search, &fixtures::evaluations(12))
+            .resume(search, &fixtures::evaluations(12), 4)
             .await
             .unwrap()
     );
@@ -553,7 +555,7 @@ async fn the_front_is_confirmed_before_the_end_and_no_ask_changes() {
         assert_eq!(confirmed(&store, search).await, expected);
 
         // More budget goes on as if nothing had been confirmed, and confirms what is new.
-        let resumed = store.resume(search, &fixtures::evaluations(40)).await;
+        let resumed = store.resume(search, &fixtures::evaluations(40), 30).await;
         assert!(resumed.unwrap());
         bench.drivers.start(search);
         bench.serve(device, search, usize::MAX).await;

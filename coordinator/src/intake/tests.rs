@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bitfront_model::{Digest, Precision};
+use bitfront_model::{Digest, Precision, StallRule};
 
 use super::*;
 use crate::fixtures;
@@ -203,6 +203,31 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
             "no latency",
             |r| r.limits.max_decode = Some(Duration::ZERO),
             &["request.limits.max_decode_ns"],
+        ),
+        (
+            "a stall over nothing",
+            |r| {
+                r.early_stop.stalled = Some(StallRule {
+                    evaluations: 0,
+                    least_growth: 0.01,
+                })
+            },
+            &["request.early_stop.stalled.evaluations", "is 0"],
+        ),
+        (
+            "a stall that never is one",
+            |r| {
+                r.early_stop.stalled = Some(StallRule {
+                    evaluations: 50,
+                    least_growth: f64::NAN,
+                })
+            },
+            &["request.early_stop.stalled.least_growth", "is NaN"],
+        ),
+        (
+            "limits that are none",
+            |r| r.early_stop.within_limits = true,
+            &["request.early_stop.within_limits", "no limit"],
         ),
         (
             "no precisions",

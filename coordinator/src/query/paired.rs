@@ -158,6 +158,15 @@ pub(super) fn mean_and_error(differences: &[f64]) -> (f64, f64) {
     (mean, (squares.sum::<f64>() / (count - 1.0) / count).sqrt())
 }
 
+/// Where the mean divergence of a text lies below, by the spread of its windows: the upper end of
+/// Student's interval. Infinite for a single window, whose error is not known.
+pub(crate) fn upper_kld(quality: &Quality) -> f64 {
+    match quality.kld_windows.len() as u64 {
+        0 | 1 => f64::INFINITY,
+        windows => quality.kld + quantile(windows - 1) * quality.kld_standard_error,
+    }
+}
+
 /// The two-sided quantile of Student's t.
 pub(super) fn quantile(freedom: u64) -> f64 {
     StudentsT::new(0.0, 1.0, freedom as f64)

@@ -87,7 +87,11 @@ impl SearchesService {
         };
         let (world, drivers) = (self.world.clone(), self.drivers.clone());
         to_its_end(async move {
-            if !world.store.resume(search, &budget).await? {
+            if !world
+                .store
+                .resume(search, &budget, status.evaluated)
+                .await?
+            {
                 return Err(ServiceError::SearchFailed {
                     search,
                     reason: status.reason,

@@ -55,6 +55,8 @@ pub(crate) struct StoredSearch {
     pub(crate) active: Duration,
     pub(crate) binding: Option<Binding>,
     pub(crate) reference_point: Option<Vec<f64>>,
+    /// Evaluations that it had when it was last given more budget; 0 if it never was.
+    pub(crate) continued_after: u64,
 }
 
 /// How a search ends.
@@ -66,6 +68,8 @@ pub(crate) struct Ending {
     pub(crate) active: Duration,
     /// The budget that was found to be spent; another one in the store keeps the search running.
     pub(crate) budget: Budget,
+    /// [`StoredSearch::continued_after`] as it was then; another one keeps it running too.
+    pub(crate) continued_after: u64,
 }
 
 /// A candidate to be stored, with the tasks that measure it.

@@ -103,7 +103,7 @@ passed_on! {
     fix_reference(search: i64, point: &[f64]) -> ();
     end(search: i64, ending: &Ending, now_ms: i64) -> bool;
     cancel(search: i64, now_ms: i64) -> Option<Vec<LeaseToken>>;
-    resume(search: i64, budget: &Budget) -> bool;
+    resume(search: i64, budget: &Budget, evaluated: u64) -> bool;
     add_candidate(search: i64, candidate: &NewCandidate, now_ms: i64) -> Option<i64>;
     search_of(candidate: i64) -> Option<i64>;
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;

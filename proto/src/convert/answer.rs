@@ -228,6 +228,7 @@ impl TryFrom<v1::SearchStatus> for SearchStatus {
             front_size: wire.front_size,
             hypervolume: wire.hypervolume,
             reference_point: wire.reference_point,
+            outlook: optional("outlook", wire.outlook)?,
             hardware_profile: filled(wire.hardware_profile_digest)
                 .map(|text| word("hardware_profile_digest", &text))
                 .transpose()?,
@@ -261,6 +262,7 @@ impl From<&SearchStatus> for v1::SearchStatus {
                 .as_ref()
                 .map_or_else(String::new, |class| class.0.clone()),
             reference_point: status.reference_point.clone(),
+            outlook: status.outlook.as_ref().map(Into::into),
         }
     }
 }

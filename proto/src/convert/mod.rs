@@ -17,6 +17,7 @@ mod passes;
 mod probe;
 mod request;
 mod spec;
+mod stopping;
 mod task;
 
 pub use answer::front_point;

@@ -192,6 +192,7 @@ impl TryFrom<v1::SearchRequest> for SearchRequest {
             workloads: words("workloads", &wire.workloads)?,
             seed: wire.seed,
             staged: wire.staged,
+            early_stop: optional("early_stop", wire.early_stop)?.unwrap_or_default(),
         })
     }
 }
@@ -211,6 +212,7 @@ impl From<&SearchRequest> for v1::SearchRequest {
             workloads: names(&request.workloads),
             seed: request.seed,
             staged: request.staged,
+            early_stop: Some((&request.early_stop).into()),
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn confirmations_cancel_what_the_search_still_wanted(store: Arc
     nothing_to_claim(&store, device).await;
     // More budget wants the search's own tasks again.
     let budget = fixtures::evaluations(100);
-    assert!(store.resume(search, &budget).await.unwrap());
+    assert!(store.resume(search, &budget, 3).await.unwrap());
     assert_eq!(claim(&store, device).await.purpose, TaskPurpose::Search);
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn more_budget_puts_confirmations_off(store: Arc<dyn Store>) {
     store.confirm(search, &wanted(candidate)).await.unwrap();
     let held = claim(&store, device).await;
     let budget = fixtures::evaluations(100);
-    assert!(store.resume(search, &budget).await.unwrap());
+    assert!(store.resume(search, &budget, 3).await.unwrap());
     nothing_to_claim(&store, device).await;
     assert_eq!(
         states(&store, search).await,
@@ -140,7 +140,7 @@ pub(super) async fn a_confirmation_that_fails_leaves_the_candidate_as_it_is(stor
     // It does not keep more budget from the candidate's own tasks, nor from another confirmation.
     assert!(store.cancel(search, NOW).await.unwrap().is_some());
     let budget = fixtures::evaluations(100);
-    assert!(store.resume(search, &budget).await.unwrap());
+    assert!(store.resume(search, &budget, 3).await.unwrap());
     nothing_to_claim(&store, device).await;
 }
 
@@ -210,7 +210,7 @@ pub(super) async fn a_confirmation_for_a_class_ends_as_one_for_a_profile(store: 
     let requeued = store.requeue(claimed.token, &given_back, NOW).await;
     assert_eq!(requeued.unwrap(), Requeued::Queued);
     let budget = fixtures::evaluations(100);
-    assert!(store.resume(search, &budget).await.unwrap());
+    assert!(store.resume(search, &budget, 3).await.unwrap());
     assert_eq!(states(&store, search).await, [(false, false)]);
 
     store.confirm(search, quality).await.unwrap();

@@ -146,6 +146,7 @@ pub(super) async fn an_end_cancels_what_is_queued_and_lets_what_is_leased_finish
         reason: "enough".to_owned(),
         active: Duration::from_secs(7),
         budget: fixtures::request().budget,
+        continued_after: 0,
     };
     assert!(store.end(search, &done, NOW + 1).await.unwrap());
     assert!(!store.end(search, &done, NOW + 2).await.unwrap());
@@ -168,13 +169,21 @@ pub(super) async fn an_end_under_another_budget_does_not_happen(store: Arc<dyn S
         reason: "enough".to_owned(),
         active: Duration::ZERO,
         budget: fixtures::request().budget,
+        continued_after: 0,
     };
     let more = fixtures::evaluations(500);
-    assert!(store.resume(search, &more).await.unwrap());
+    assert!(store.resume(search, &more, 3).await.unwrap());
     assert!(!store.end(search, &seen, NOW).await.unwrap());
     let stored = store.search(search).await.unwrap().unwrap();
     assert_eq!(stored.state, SearchState::Running);
-    assert_eq!(stored.request.budget, more);
+    assert_eq!((stored.request.budget, stored.continued_after), (more, 3));
+    // The same budget once more is more budget too.
+    let seen = Ending {
+        budget: more,
+        continued_after: 2,
+        ..seen
+    };
+    assert!(!store.end(search, &seen, NOW).await.unwrap());
 }
 
 pub(super) async fn a_cancel_ends_the_leases(store: Arc<dyn Store>) {
@@ -197,7 +206,7 @@ pub(super) async fn more_budget_queues_the_cancelled_tasks_again(store: Arc<dyn 
     store.record(&infeasible, NOW).await.unwrap();
     store.cancel(search, NOW).await.unwrap();
     let more = fixtures::time(Duration::from_secs(60));
-    assert!(store.resume(search, &more).await.unwrap());
+    assert!(store.resume(search, &more, 3).await.unwrap());
     let resumed = store.search(search).await.unwrap().unwrap();
     assert_eq!(resumed.state, SearchState::Running);
     assert_eq!(resumed.ended_at_ms, None);
@@ -210,16 +219,17 @@ pub(super) async fn more_budget_queues_the_cancelled_tasks_again(store: Arc<dyn 
     assert_eq!(kinds, [TaskKind::Latency, TaskKind::Quality]);
     let unbound = store.submit(&new_search(), NOW).await.unwrap();
     store.cancel(unbound, NOW).await.unwrap();
-    assert!(store.resume(unbound, &more).await.unwrap());
+    assert!(store.resume(unbound, &more, 3).await.unwrap());
     let resumed = store.search(unbound).await.unwrap().unwrap();
     assert_eq!(resumed.state, SearchState::Queued);
-    assert!(!store.resume(9999, &more).await.unwrap());
+    assert!(!store.resume(9999, &more, 3).await.unwrap());
     let failed = Ending {
         state: SearchState::Failed,
         reason: "broken".to_owned(),
         active: Duration::ZERO,
         budget: more,
+        continued_after: 3,
     };
     assert!(store.end(search, &failed, NOW).await.unwrap());
-    assert!(!store.resume(search, &more).await.unwrap());
+    assert!(!store.resume(search, &more, 3).await.unwrap());
 }

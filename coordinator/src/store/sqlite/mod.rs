@@ -206,10 +206,15 @@ impl Store for SqliteStore {
         ))
     }
 
-    async fn resume(&self, search: i64, budget: &Budget) -> Result<bool, StoreError> {
+    async fn resume(
+        &self,
+        search: i64,
+        budget: &Budget,
+        evaluated: u64,
+    ) -> Result<bool, StoreError> {
         let budget = *budget;
         write!(self, "continue a search", |connection| searches::resume(
-            connection, search, &budget
+            connection, search, &budget, evaluated
         ))
     }
 

@@ -131,6 +131,7 @@ fn stored(row: &SqliteRow) -> Result<StoredSearch, Failure> {
     Ok(StoredSearch {
         id,
         request,
+        continued_after: unsigned(row, "continued_after")?,
         state: word(row, "state")?,
         reason: row.try_get("reason")?,
         created_at_ms: row.try_get("created_at")?,
@@ -218,7 +219,7 @@ pub(super) async fn end(
         "UPDATE searches
          SET state = ?, reason = ?, ended_at = ?, active_ms = max(active_ms, ?)
          WHERE id = ? AND state = 'running'
-           AND budget_evaluations IS ? AND budget_time_ms IS ?",
+           AND budget_evaluations IS ? AND budget_time_ms IS ? AND continued_after = ?",
     )
     .bind(ending.state.name())
     .bind(&ending.reason)
@@ -227,6 +228,7 @@ pub(super) async fn end(
     .bind(search)
     .bind(ending.budget.evaluations.map(signed))
     .bind(ending.budget.time.map(milliseconds))
+    .bind(signed(ending.continued_after))
     .execute(&mut *connection)
     .await?;
     if ended.rows_affected() == 0 {
@@ -293,10 +295,11 @@ pub(super) async fn resume(
     connection: &mut SqliteConnection,
     search: i64,
     budget: &Budget,
+    evaluated: u64,
 ) -> Result<bool, Failure> {
     let resumed = sqlx::query(
         "UPDATE searches
-         SET budget_evaluations = ?, budget_time_ms = ?,
+         SET budget_evaluations = ?, budget_time_ms = ?, continued_after = ?,
              reason = CASE WHEN state IN ('queued', 'running') THEN reason
                            WHEN bound_profile IS NULL THEN 'waiting for a device' ELSE '' END,
              state = CASE WHEN bound_profile IS NULL THEN 'queued' ELSE 'running' END,
@@ -305,6 +308,7 @@ pub(super) async fn resume(
     )
     .bind(budget.evaluations.map(signed))
     .bind(budget.time.map(milliseconds))
+    .bind(signed(evaluated))
     .bind(search)
     .bind(SearchState::Failed.name())
     .execute(&mut *connection)
