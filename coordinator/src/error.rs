@@ -1,5 +1,7 @@
 //! What a caller of the coordinator did wrong, or what went wrong in it.
 
+use bitfront_model::Shortfall;
+
 use crate::intake::IntakeError;
 use crate::store::{StoreError, StoredDevice};
 
@@ -164,17 +166,12 @@ pub(crate) enum ServiceError {
         profiles: Vec<String>,
     },
     /// Plans are stored, but none keeps the limits.
-    #[error(
-        "{measured} measured plans of model `{model}` were looked at and none keeps the \
-        limits{nearest}"
-    )]
+    #[error("model `{model}`: {shortfall}")]
     NothingWithin {
         /// The model.
         model: String,
-        /// How many plans there are.
-        measured: usize,
-        /// The nearest one, in words, or nothing.
-        nearest: String,
+        /// Which limits are not kept, and what comes nearest.
+        shortfall: Box<Shortfall>,
     },
 }
 

@@ -357,7 +357,7 @@ async fn questions_that_have_no_answer_say_why() {
             "limits too strict",
             searches.best(too_strict).await.unwrap_err(),
             Code::NotFound,
-            "the nearest has a KLD of",
+            "the nearest to all limits is candidate",
         ),
         (
             "an unknown order",

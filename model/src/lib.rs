@@ -19,6 +19,7 @@
 //! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
+//! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
 pub mod answer;
@@ -35,6 +36,7 @@ pub mod preset;
 mod preset_rules;
 pub mod probe;
 pub mod request;
+pub mod shortfall;
 pub mod spec;
 pub mod stages;
 pub mod task;
@@ -65,6 +67,7 @@ pub use request::{
     Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective,
     SearchRequest, StrategyName, Subject, UnknownName,
 };
+pub use shortfall::Shortfall;
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
 pub use task::{Assignment, LeaseToken, Report, Rival, TaskKind, TaskPurpose};
 pub use workload::Workload;

@@ -8,7 +8,7 @@ use crate::args::{Format, FrontArguments};
 use crate::confirmation;
 use crate::deviations;
 use crate::disturbances::{self, Disturbances};
-use crate::ending;
+use crate::ending::{self, Kept};
 use crate::explain::{self, numbered};
 use crate::figures::{self, bytes, kld, moment, percent, three_digits};
 use crate::listing::{Cell, Column, Listing};
@@ -465,6 +465,11 @@ pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     };
     if let Some(knee) = summary.knee {
         text += &format!("knee: {}\n", line(knee));
+    }
+    match ending::kept(front) {
+        Some(Kept::Best(point)) => text += &format!("best within the limits: {}\n", line(point)),
+        Some(Kept::Nothing(shortfall)) => text += &format!("within the limits: {shortfall}\n"),
+        None => {}
     }
     match summary.smallest {
         Some(smallest) => {

@@ -173,6 +173,9 @@ pub(super) fn request(front: &Front) -> anyhow::Result<String> {
     if let Some(outlook) = &front.status.outlook {
         pairs.insert(1, ("more budget", ending::expected(outlook)));
     }
+    if let Some(ending::Kept::Nothing(shortfall)) = ending::kept(front) {
+        pairs.insert(1, ("within the limits", shortfall.to_string()));
+    }
     let mut whole = serde_json::to_value(request)?;
     // The layers are in the pictures; here they would bury everything else.
     if let Some(spec) = whole.get_mut("spec").and_then(|spec| spec.as_object_mut()) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bitfront_model::shortfall::{self, Shortfall};
 use bitfront_model::{Best, Digest, FrontPoint, HardwareProfile, Limits, Objective};
 
 use super::paired::Paired;
@@ -254,20 +255,16 @@ fn choose<'a, 'b>(
     limits: &Limits,
     by: Objective,
 ) -> Result<(&'b Measured<'a>, usize), ServiceError> {
-    let mut looked_at = 0;
+    let mut beyond = Vec::new();
     // Not confirmed is worse than any figure.
     let mut least = (true, f64::INFINITY);
     let mut best: Option<(&Measured<'_>, usize)> = None;
-    let mut nearest: Option<(f64, &Figures)> = None;
     for one in measured {
         for &position in &one.positions {
             let figures = &one.standing.figures[position];
-            looked_at += 1;
-            let violation = figures.violation(limits);
-            if violation > 0.0 {
-                if nearest.is_none_or(|(least, _)| violation < least) {
-                    nearest = Some((violation, figures));
-                }
+            if figures.violation(limits) > 0.0 {
+                let candidate = one.standing.candidates[position].id;
+                beyond.extend(by_limits(candidate, figures));
             } else if let Some(figure) = figures.figure(by) {
                 let rank = (!one.standing.confirmed.contains(position), figure);
                 if best.is_none() || rank < least {
@@ -276,11 +273,17 @@ fn choose<'a, 'b>(
             }
         }
     }
-    best.ok_or_else(|| ServiceError::NothingWithin {
-        model: model.to_owned(),
-        measured: looked_at,
-        nearest: nearest.map_or_else(String::new, |(_, figures)| describe(figures)),
-    })
+    match (best, Shortfall::of(limits, &beyond)) {
+        (Some(best), _) => Ok(best),
+        (None, Some(shortfall)) => Err(ServiceError::NothingWithin {
+            model: model.to_owned(),
+            shortfall: Box::new(shortfall),
+        }),
+        // Nothing is beyond the limits and nothing within, so nothing is measured.
+        (None, None) => Err(ServiceError::NothingMeasured {
+            searches: measured.iter().map(|one| one.search.id).collect(),
+        }),
+    }
 }
 
 async fn profile(world: &World, digest: Digest) -> Result<HardwareProfile, ServiceError> {
@@ -298,13 +301,14 @@ fn is_about(search: &StoredSearch, model: &str) -> bool {
         || (model.len() >= LEAST_PREFIX && spec.digest.to_string().starts_with(model))
 }
 
-fn describe(figures: &Figures) -> String {
-    format!(
-        "; the nearest has a KLD of {:.4}, {} bytes and {:.3} ms per token",
-        figures.kld.unwrap_or(f64::NAN),
-        figures.size_bytes,
-        figures.decode_ns.unwrap_or(f64::NAN) / 1e6
-    )
+/// What limits are about, of a candidate that is measured whole.
+fn by_limits(candidate: i64, figures: &Figures) -> Option<shortfall::Measured> {
+    Some(shortfall::Measured {
+        candidate,
+        kld: figures.kld?,
+        decode_ns: figures.decode_ns?,
+        size_bytes: figures.size_bytes,
+    })
 }
 
 #[cfg(test)]
