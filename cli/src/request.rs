@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bitfront_model::{
-    DataSpec, Digest, ImatrixSource, ModelSource, ModelSpec, Precision, SearchRequest, Subject,
-    Workload,
+    Baseline, DataSpec, Digest, ImatrixSource, ModelSource, ModelSpec, Precision, SearchRequest,
+    Subject, Workload,
 };
 use bitfront_runtime::{source, text, tokenizer};
 
@@ -96,6 +96,20 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         staged: settings.staged,
         early_stop: settings.early_stop,
     })
+}
+
+/// What a budget of evaluations leaves of the baselines, where it is too small for them: said before
+/// anything starts, since nothing is searched for then.
+pub(crate) fn baselines_beyond(request: &SearchRequest) -> Option<String> {
+    let evaluations = request.budget.evaluations?;
+    let baselines = Baseline::named(&request.spec, &request.precisions).len() as u64;
+    let beyond = baselines.checked_sub(evaluations).filter(|&it| it > 0)?;
+    Some(format!(
+        "{baselines} baselines come first, as far as the device executes them: --evaluations \
+         {evaluations} ends before {beyond} of them and before anything is searched for; {} is the \
+         least that searches",
+        baselines + 1
+    ))
 }
 
 /// The precisions to choose from where nobody says.
@@ -203,6 +217,24 @@ mod tests {
             "q8_0, q6_k, q5_1, q5_0, q5_k, q4_1, q4_0, q4_k, q3_k, q2_k"
         );
         assert!(usual_precisions(&spec(33)).contains(&Precision::F16));
+    }
+
+    #[test]
+    fn a_budget_below_the_baselines_says_what_is_left_out() {
+        let mut request = crate::testing::request();
+        assert_eq!(baselines_beyond(&request), None, "a time says nothing");
+        request.budget.evaluations = Some(1);
+        let said = baselines_beyond(&request).unwrap();
+        let baselines = Baseline::named(&request.spec, &request.precisions).len() as u64;
+        let parts = [
+            format!("{baselines} baselines"),
+            "--evaluations 1 ends".to_owned(),
+            format!("before {} of them", baselines - 1),
+            format!("{} is the least", baselines + 1),
+        ];
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+        request.budget.evaluations = Some(baselines);
+        assert_eq!(baselines_beyond(&request), None);
     }
 
     #[test]

@@ -205,6 +205,20 @@ const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "a stall rule that is none",
+        spoil: nothing,
+        arguments: &["--stop-stalled=50:0.5:1"],
+        code: 2,
+        said: &["--stop-stalled", "`50:0.5:1`", "such as 50 or 50:0.5"],
+    },
+    Case {
+        name: "to stop within limits that are not given",
+        spoil: nothing,
+        arguments: &["--stop-within-limits"],
+        code: 2,
+        said: &["--stop-within-limits", "no limit", "--max-kld"],
+    },
+    Case {
         name: "a coordinator that is not there",
         spoil: nothing,
         arguments: &["--coordinator=http://127.0.0.1:9"],

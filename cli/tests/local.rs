@@ -65,6 +65,12 @@ fn a_fresh_machine_can_be_named_as_the_device() {
     .finish();
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stdout.contains("Q2_K"), "{}", run.stdout);
+    let said = ["baselines come first", "--evaluations 1 ends before"];
+    assert!(
+        said.iter().all(|said| run.stderr.contains(said)),
+        "{}",
+        run.stderr
+    );
 }
 
 /// One small search, and every verb that reads from it.

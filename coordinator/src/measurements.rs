@@ -96,12 +96,24 @@ fn problem(report: &Report, facts: &TaskFacts) -> Option<String> {
             if quality.positions == 0 || quality.kld_windows.is_empty() {
                 return Some("the quality has no samples".to_owned());
             }
+            if !quality.kld.is_finite() {
+                return Some(format!("the divergence is {}", quality.kld));
+            }
             rescored_problem(&quality.rescored, facts)
         }
         (Outcome::Latency { workloads }, TaskKind::Latency) => {
             let timed: Vec<_> = workloads.iter().map(|latency| latency.workload).collect();
             if timed != facts.workloads {
                 return Some("other workloads were timed than asked for".to_owned());
+            }
+            let strange = workloads
+                .iter()
+                .find(|latency| !latency.median_ns.is_finite());
+            if let Some(latency) = strange {
+                return Some(format!(
+                    "the time of `{}` is {}",
+                    latency.workload, latency.median_ns
+                ));
             }
             let hollow = workloads
                 .iter()

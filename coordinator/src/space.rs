@@ -1,6 +1,8 @@
 //! Where genes meet meaning, and the only file where they do: which layers share a gene, which
 //! precisions its alleles are, and the way between genomes and plans.
 
+use std::collections::HashMap;
+
 use bitfront_model::{
     Exclusion, Grouping, Layer, LayerKind, ModelSpec, Plan, PlanError, Precision, SearchRequest,
     Shape,
@@ -81,15 +83,20 @@ impl SearchSpace {
         grouping: Grouping,
     ) -> Result<Self, SpaceError> {
         let mut genes: Vec<Gene> = Vec::new();
+        // Looked up by name, or a model of ten thousand layers would take seconds.
+        let mut positions: HashMap<String, usize> = HashMap::new();
         for (position, layer) in spec.layers.iter().enumerate() {
             let name = gene_name(layer, grouping);
-            match genes.iter_mut().find(|gene| gene.name == name) {
-                Some(gene) => gene.layers.push(position),
-                None => genes.push(Gene {
-                    name,
-                    layers: vec![position],
-                    alleles: Vec::new(),
-                }),
+            match positions.get(&name) {
+                Some(&known) => genes[known].layers.push(position),
+                None => {
+                    positions.insert(name.clone(), genes.len());
+                    genes.push(Gene {
+                        name,
+                        layers: vec![position],
+                        alleles: Vec::new(),
+                    });
+                }
             }
         }
         for gene in &mut genes {
@@ -186,6 +193,41 @@ impl SearchSpace {
             u8::try_from(allele).ok()
         });
         alleles.collect::<Option<_>>().map(Genome)
+    }
+
+    /// How a stored genome stands for something else in this space than the precisions that were
+    /// stored with it: one entry for every gene that changed.
+    pub(crate) fn misread(&self, genome: &Genome, precisions: &[Precision]) -> Vec<String> {
+        if genome.0.len() != self.genes.len() {
+            return vec![format!(
+                "it had {} genes, there are {} now",
+                genome.0.len(),
+                self.genes.len()
+            )];
+        }
+        let changed = self
+            .genes
+            .iter()
+            .zip(&genome.0)
+            .filter_map(|(gene, &allele)| {
+                let now = gene.alleles.get(usize::from(allele)).copied();
+                let then = gene
+                    .layers
+                    .iter()
+                    .map(|&layer| precisions.get(layer).copied());
+                let other = then
+                    .into_iter()
+                    .find(|&then| then.is_none() || then != now)?;
+                let name =
+                    |precision: Option<Precision>| precision.map_or("nothing", Precision::name);
+                Some(format!(
+                    "`{}` was {} and is {}",
+                    gene.name,
+                    name(other),
+                    name(now)
+                ))
+            });
+        changed.collect()
     }
 
     /// For every allele of every gene, the sum of a part over the gene's layers.

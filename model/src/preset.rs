@@ -97,6 +97,19 @@ impl Baseline {
             .filter_map(|baseline| Some((baseline, baseline.plan(spec).ok()?)))
             .collect()
     }
+
+    /// The different plans among them with all names of each, in order. Several names may stand for
+    /// one plan.
+    pub fn named(spec: &ModelSpec, precisions: &[Precision]) -> Vec<(String, Plan)> {
+        let mut named: Vec<(String, Plan)> = Vec::new();
+        for (baseline, plan) in Self::all(spec, precisions) {
+            match named.iter_mut().find(|(_, known)| *known == plan) {
+                Some((names, _)) => *names = format!("{names}, {baseline}"),
+                None => named.push((baseline.to_string(), plan)),
+            }
+        }
+        named
+    }
 }
 
 impl fmt::Display for Baseline {

@@ -24,6 +24,9 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
     ));
     let announced = confirmation::announcement(&request.subject.data);
     session.printer.say(announced);
+    if let Some(beyond) = request::baselines_beyond(&request) {
+        session.printer.say(beyond);
+    }
     let mut connection = session.connect(Agent::Needed).await?;
     let search = connection.client.submit(&request).await?;
     session.printer.say(format_args!("search {search} started"));

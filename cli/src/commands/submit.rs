@@ -14,6 +14,9 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
     let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
     let announced = confirmation::announcement(&request.subject.data);
     session.printer.say(announced);
+    if let Some(beyond) = request::baselines_beyond(&request) {
+        session.printer.say(beyond);
+    }
     let mut connection = session.connect(Agent::NotNeeded).await?;
     let search = connection.client.submit(&request).await?;
     session.printer.data(format_args!("{search}\n"))?;

@@ -66,6 +66,11 @@ pub(super) enum ReplayError {
     Proposal(#[from] DecodeError),
     #[error("the stored events contradict each other: {0}")]
     Event(#[from] EventError),
+    #[error(
+        "its space is no longer the one that candidate {candidate} was stored in: {changed}; submit \
+         the search again, its measurements stay where they are"
+    )]
+    SpaceChanged { candidate: i64, changed: String },
     #[error("it was bound with probe {probe}, which has no answer")]
     NoProbe { probe: i64 },
     #[error("measurement {measurement} belongs to the unknown candidate {candidate}")]
@@ -114,6 +119,13 @@ impl Replay {
     ) -> Result<(), ReplayError> {
         for candidate in candidates {
             if let Some(genome) = &candidate.genome {
+                let changed = self.space.misread(genome, &candidate.precisions);
+                if !changed.is_empty() {
+                    return Err(ReplayError::SpaceChanged {
+                        candidate: candidate.id,
+                        changed: listed(&changed),
+                    });
+                }
                 lock(&self.strategy).tell(&Event::Asked {
                     candidate: name(candidate.id),
                     genome: genome.clone(),
@@ -274,6 +286,14 @@ impl Replay {
             .count()
     }
 
+    /// How many of how many baselines are not evaluated.
+    pub(super) fn baselines_left(&self) -> (usize, usize) {
+        let evaluated = self.learned.values();
+        let evaluated = evaluated.filter(|learned| learned.is_baseline && learned.told);
+        let all = self.baselines.len();
+        (all.saturating_sub(evaluated.count()), all)
+    }
+
     /// A point a margin beyond the worst baseline in every objective, once all baselines are
     /// evaluated; none where no baseline could be measured.
     pub(super) fn reference_point(&self) -> Option<Vec<f64>> {
@@ -338,6 +358,16 @@ impl Replay {
     }
 }
 
+/// The first few of some things, and how many more there are.
+fn listed(things: &[String]) -> String {
+    const MOST: usize = 5;
+    let shown = things[..things.len().min(MOST)].join(", ");
+    match things.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// A strategy that panicked ends its search; what it left behind is not asked again.
 fn lock(strategy: &Mutex<Box<dyn Strategy>>) -> MutexGuard<'_, Box<dyn Strategy>> {
     strategy.lock().unwrap_or_else(PoisonError::into_inner)
@@ -348,16 +378,10 @@ fn name(candidate: i64) -> u64 {
     candidate.unsigned_abs()
 }
 
-/// The baselines over the request's precisions that the bound device executes. Several names may
-/// stand for one plan; it is measured once and bears them all.
+/// The baselines over the request's precisions that the bound device executes. A plan of several
+/// names is measured once.
 fn baselines(request: &SearchRequest, binding: &Binding) -> Vec<(String, Plan)> {
-    let mut named: Vec<(String, Plan)> = Vec::new();
-    for (baseline, plan) in Baseline::all(&request.spec, &request.precisions) {
-        match named.iter_mut().find(|(_, known)| *known == plan) {
-            Some((names, _)) => *names = format!("{names}, {baseline}"),
-            None => named.push((baseline.to_string(), plan)),
-        }
-    }
+    let mut named = Baseline::named(&request.spec, &request.precisions);
     named.retain(|(_, plan)| {
         plan.precisions()
             .iter()

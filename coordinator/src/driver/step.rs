@@ -144,7 +144,15 @@ impl Running {
             hypervolumes: self.replay.growth_after(stored.continued_after),
             within_limits: self.within.found_after(stored.continued_after),
         };
-        stop(&rules, &progress).map(|reason| reason.to_string())
+        let reason = stop(&rules, &progress)?;
+        let (left, baselines) = self.replay.baselines_left();
+        Some(match left {
+            0 => reason.to_string(),
+            left => format!(
+                "{reason} before {left} of {baselines} baselines are evaluated; more budget goes on \
+                 with them"
+            ),
+        })
     }
 }
 
