@@ -142,6 +142,11 @@ pub(crate) struct SearchArguments {
     #[arg(long)]
     pub(crate) stop_within_limits: bool,
 
+    /// Measure the front of this search right after the baselines: one over the same layers, grouped
+    /// alike, perhaps on another device or text
+    #[arg(long, value_name = "SEARCH")]
+    pub(crate) start_from: Option<i64>,
+
     /// What to make small: two or three of kld, decode, prefill, size
     #[arg(
         long,

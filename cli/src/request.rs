@@ -95,6 +95,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         seed: settings.seed,
         staged: settings.staged,
         early_stop: settings.early_stop,
+        start_from: settings.start_from,
     })
 }
 

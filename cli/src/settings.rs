@@ -35,6 +35,8 @@ pub(crate) struct SearchSettings {
     pub(crate) budget: Budget,
     /// What ends it before.
     pub(crate) early_stop: EarlyStop,
+    /// The search whose front it begins with.
+    pub(crate) start_from: Option<i64>,
     /// What to make small.
     pub(crate) objectives: Vec<Objective>,
     /// What may be shipped.
@@ -125,6 +127,7 @@ impl SearchSettings {
                 typed.stop_within_limits,
                 &limits,
             )?,
+            start_from: typed.start_from,
             objectives,
             limits,
             precisions,

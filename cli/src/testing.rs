@@ -113,6 +113,7 @@ pub(crate) fn request() -> SearchRequest {
         seed: 0,
         staged: true,
         early_stop: EarlyStop::default(),
+        start_from: None,
         spec,
     }
 }

@@ -117,6 +117,7 @@ pub fn request() -> SearchRequest {
         seed: 7,
         staged: true,
         early_stop: EarlyStop::default(),
+        start_from: None,
     }
 }
 

@@ -66,10 +66,20 @@ pub(crate) enum IntakeError {
     },
 }
 
-fn wrong(field: &'static str, problem: impl Into<String>) -> IntakeError {
+pub(crate) fn wrong(field: &'static str, problem: impl Into<String>) -> IntakeError {
     IntakeError::Field {
         field,
         problem: problem.into(),
+    }
+}
+
+/// The first few of some things, and how many more there are.
+pub(crate) fn listed(things: &[String]) -> String {
+    const MOST: usize = 5;
+    let shown = things[..things.len().min(MOST)].join(", ");
+    match things.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

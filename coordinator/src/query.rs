@@ -10,6 +10,7 @@ mod published;
 mod repeatability;
 mod rescoring;
 mod standing;
+mod starts;
 
 use std::collections::HashMap;
 
@@ -28,6 +29,7 @@ pub(crate) use compare::compare;
 use confirmation::Measured;
 pub(crate) use paired::upper_kld;
 use standing::Standing;
+pub(crate) use starts::starts;
 
 /// Where one search stands.
 pub(crate) async fn status(world: &World, search: i64) -> Result<SearchStatus, ServiceError> {

@@ -1,7 +1,7 @@
 //! Where genes meet meaning, and the only file where they do: which layers share a gene, which
 //! precisions its alleles are, and the way between genomes and plans.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bitfront_model::{
     Exclusion, Grouping, Layer, LayerKind, ModelSpec, Plan, PlanError, Precision, SearchRequest,
@@ -193,6 +193,48 @@ impl SearchSpace {
             u8::try_from(allele).ok()
         });
         alleles.collect::<Option<_>>().map(Genome)
+    }
+
+    /// Which genes another space does not have alike: of the same name, over layers of the same
+    /// names and shapes. `spec` is this space's model, `other` comes with its own.
+    pub(crate) fn differing_genes(
+        &self,
+        spec: &ModelSpec,
+        (other, other_spec): (&Self, &ModelSpec),
+    ) -> Vec<String> {
+        let layers = |gene: &Gene, spec: &ModelSpec| -> Vec<(String, u64, u64)> {
+            let layers = gene.layers.iter().map(|&layer| &spec.layers[layer]);
+            layers
+                .map(|layer| (layer.name.clone(), layer.rows, layer.columns))
+                .collect()
+        };
+        let others: HashMap<_, _> = other
+            .genes
+            .iter()
+            .map(|gene| (&gene.name, layers(gene, other_spec)))
+            .collect();
+        let mut differing = Vec::new();
+        for gene in &self.genes {
+            match others.get(&gene.name) {
+                None => differing.push(format!("it has no gene `{}`", gene.name)),
+                Some(other) if *other != layers(gene, spec) => {
+                    differing.push(format!("its gene `{}` is other layers", gene.name));
+                }
+                Some(_) => {}
+            }
+        }
+        let ours: HashSet<_> = self.genes.iter().map(|gene| &gene.name).collect();
+        for gene in other.genes.iter().filter(|gene| !ours.contains(&gene.name)) {
+            differing.push(format!("it has a gene `{}` more", gene.name));
+        }
+        // A plan is read by the order of layers.
+        let order = |spec: &ModelSpec| -> Vec<String> {
+            spec.layers.iter().map(|layer| layer.name.clone()).collect()
+        };
+        if differing.is_empty() && order(spec) != order(other_spec) {
+            differing.push("its layers come in another order".to_owned());
+        }
+        differing
     }
 
     /// How a stored genome stands for something else in this space than the precisions that were

@@ -66,6 +66,7 @@ impl Bench {
         let new = NewSearch {
             request,
             idempotency_key: None,
+            starts: Vec::new(),
         };
         let search = self.world.store.submit(&new, self.clock.now_ms()).await;
         let search = search.expect("the search is stored");

@@ -115,5 +115,6 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
         seed: 7,
         staged: true,
         early_stop: EarlyStop::default(),
+        start_from: None,
     }
 }

@@ -277,6 +277,10 @@ pub struct SearchRequest {
     /// What ends it before. Nothing in requests from before there was a choice.
     #[serde(default)]
     pub early_stop: EarlyStop,
+    /// A search over the same genes whose front is measured right after the baselines, as far as it
+    /// lies in the space. None in requests from before there was a choice.
+    #[serde(default)]
+    pub start_from: Option<i64>,
     /// The precisions to choose from; those that do not fit a layer leave that layer's alleles.
     pub precisions: Vec<Precision>,
     /// Which layers share a gene.

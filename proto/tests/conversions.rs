@@ -101,6 +101,7 @@ fn request() -> SearchRequest {
             }),
             within_limits: true,
         },
+        start_from: Some(7),
     }
 }
 

@@ -196,6 +196,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
             time: Some(budget),
         },
         early_stop: EarlyStop::default(),
+        start_from: None,
         objectives: vec![Objective::Kld, Objective::Decode, Objective::Size],
         limits: Limits::default(),
         precisions: None,

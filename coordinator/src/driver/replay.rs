@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitfront_model::{Baseline, Digest, Objective, Plan, Probe, SearchRequest, TaskKind};
+use bitfront_model::{
+    Baseline, Digest, Objective, Plan, Precision, Probe, SearchRequest, TaskKind,
+};
 use bitfront_search::event::{Event, EventError};
 use bitfront_search::growth::Growth;
 use bitfront_search::problem::ProblemError;
@@ -13,6 +15,7 @@ use bitfront_search::strategy::{self, BuildError, Strategy};
 use super::confirm::Found;
 use crate::evaluation::{Figures, scaled_point};
 use crate::guesses;
+use crate::intake::listed;
 use crate::space::{DecodeError, SearchSpace, SpaceError};
 use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
 
@@ -29,6 +32,8 @@ pub(super) struct Replay {
     strategy: Arc<Mutex<Box<dyn Strategy>>>,
     /// The baselines, in the order in which they are measured.
     baselines: Vec<(String, Plan)>,
+    /// The plans that the search begins with after them, in the order in which they are measured.
+    starts: Vec<Plan>,
     learned: BTreeMap<i64, Learned>,
     /// The candidates whose evaluation is complete, in the order in which they became so.
     order: Vec<i64>,
@@ -92,6 +97,7 @@ impl Replay {
                 request.seed,
             )?)),
             baselines: baselines(request, binding),
+            starts: Vec::new(),
             request: request.clone(),
             binding: binding.clone(),
             space,
@@ -102,6 +108,19 @@ impl Replay {
             last_measurement: 0,
             asks: 0,
         })
+    }
+
+    /// The same, beginning with the plans of another search's front, as far as they lie in the space
+    /// that the device left.
+    pub(super) fn starting_from(mut self, starts: &[Vec<Precision>]) -> Self {
+        let spec = &self.request.spec;
+        let plans = starts.iter().filter_map(|precisions| {
+            let plan = Plan::new(spec, precisions.clone()).ok()?;
+            self.space.genome(&plan)?;
+            Some(plan)
+        });
+        self.starts = plans.collect();
+        self
     }
 
     /// The latest candidate and the latest measurement that were learned.
@@ -233,20 +252,24 @@ impl Replay {
         Ok(())
     }
 
-    /// What to measure next: the first baseline that is not stored yet, and after them what the
-    /// strategy proposes. None when the space is exhausted.
+    /// What to measure next: the first baseline that is not stored yet, after them the plans that
+    /// the search begins with, and then what the strategy proposes. None when the space is exhausted.
     pub(super) async fn next(&self) -> Result<Option<NewCandidate>, ReplayError> {
         let spec = &self.request.spec;
-        let missing = self.baselines.iter().find(|(_, plan)| {
+        let is_missing = |plan: &Plan| {
             let digest = plan.digest();
             self.learned
                 .values()
                 .all(|learned| learned.plan_digest != digest)
-        });
+        };
+        let baselines = self.baselines.iter();
+        let baselines = baselines.map(|(name, plan)| (plan, Some(name.clone())));
+        let starts = self.starts.iter().map(|plan| (plan, None));
+        let missing = baselines.chain(starts).find(|(plan, _)| is_missing(plan));
         let (ask_number, genome, plan, baseline) = match missing {
-            Some((name, plan)) => {
+            Some((plan, name)) => {
                 let genome = self.space.genome(plan);
-                (None, genome, plan.clone(), Some(name.clone()))
+                (None, genome, plan.clone(), name)
             }
             None => {
                 let (strategy, asks) = (self.strategy.clone(), self.asks);
@@ -355,16 +378,6 @@ impl Replay {
         Some(format!(
             "none of the first {ENOUGH} candidates could be measured: {reason}"
         ))
-    }
-}
-
-/// The first few of some things, and how many more there are.
-fn listed(things: &[String]) -> String {
-    const MOST: usize = 5;
-    let shown = things[..things.len().min(MOST)].join(", ");
-    match things.len().saturating_sub(MOST) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -114,7 +114,7 @@ impl Running {
         probe: Option<&Probe>,
     ) -> Result<Self, ReplayError> {
         Ok(Self {
-            replay: Replay::new(&stored.request, binding, probe)?,
+            replay: Replay::new(&stored.request, binding, probe)?.starting_from(&stored.starts),
             meter: Meter::new(stored.active),
             confirming: false,
             within: Within::default(),

@@ -1,4 +1,5 @@
 mod bad_input;
+mod starts;
 mod stopping;
 
 use std::collections::BTreeSet;
@@ -399,6 +400,7 @@ async fn a_store_that_loses_requests_and_replies_loses_no_measurement() {
             let new = crate::store::NewSearch {
                 request: request(25),
                 idempotency_key: None,
+                starts: Vec::new(),
             };
             reliable.submit(&new, 1).await.unwrap()
         };

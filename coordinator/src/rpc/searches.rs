@@ -46,7 +46,12 @@ impl SearchesService {
             .map(|device| device.registration.device)
             .collect();
         intake::check(&request, &devices)?;
+        let starts = match request.start_from {
+            Some(search) => query::starts(&self.world, &request, search).await?,
+            None => Vec::new(),
+        };
         let search = NewSearch {
+            starts,
             request,
             idempotency_key: Some(idempotency_key).filter(|key| !key.is_empty()),
         };

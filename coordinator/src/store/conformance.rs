@@ -94,6 +94,7 @@ fn new_search() -> NewSearch {
     NewSearch {
         request: fixtures::request(),
         idempotency_key: None,
+        starts: Vec::new(),
     }
 }
 

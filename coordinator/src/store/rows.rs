@@ -26,6 +26,8 @@ pub(crate) struct StoredDevice {
 pub(crate) struct NewSearch {
     pub(crate) request: SearchRequest,
     pub(crate) idempotency_key: Option<String>,
+    /// The plans that it begins with after its baselines, by the precisions of their layers.
+    pub(crate) starts: Vec<Vec<Precision>>,
 }
 
 /// What a search is bound to for all its life: figures of other devices cannot be compared, and
@@ -57,6 +59,8 @@ pub(crate) struct StoredSearch {
     pub(crate) reference_point: Option<Vec<f64>>,
     /// Evaluations that it had when it was last given more budget; 0 if it never was.
     pub(crate) continued_after: u64,
+    /// The plans that it begins with after its baselines, by the precisions of their layers.
+    pub(crate) starts: Vec<Vec<Precision>>,
 }
 
 /// How a search ends.
@@ -88,6 +92,7 @@ pub(crate) struct NewCandidate {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StoredCandidate {
     pub(crate) id: i64,
+    /// None of a baseline, and of a plan that the search began with.
     pub(crate) ask_number: Option<u64>,
     pub(crate) genome: Option<Genome>,
     pub(crate) precisions: Vec<Precision>,

@@ -193,6 +193,7 @@ impl TryFrom<v1::SearchRequest> for SearchRequest {
             seed: wire.seed,
             staged: wire.staged,
             early_stop: optional("early_stop", wire.early_stop)?.unwrap_or_default(),
+            start_from: wire.start_from,
         })
     }
 }
@@ -213,6 +214,7 @@ impl From<&SearchRequest> for v1::SearchRequest {
             seed: request.seed,
             staged: request.staged,
             early_stop: Some((&request.early_stop).into()),
+            start_from: request.start_from,
         }
     }
 }

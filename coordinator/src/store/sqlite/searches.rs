@@ -36,11 +36,15 @@ pub(super) async fn submit(
     if let Some(fields) = document.as_object_mut() {
         fields.remove(SPEC);
     }
+    let starts = match search.starts.is_empty() {
+        true => None,
+        false => Some(json("the plans that it starts with", &search.starts)?),
+    };
     let model = model(connection, request).await?;
     Ok(sqlx::query_scalar(
         "INSERT INTO searches (model, request, subject_digest, idempotency_key, state, reason,
-                               created_at, budget_evaluations, budget_time_ms)
-         VALUES (?, ?, ?, ?, 'queued', 'waiting for a device', ?, ?, ?)
+                               created_at, budget_evaluations, budget_time_ms, starts)
+         VALUES (?, ?, ?, ?, 'queued', 'waiting for a device', ?, ?, ?, ?)
          RETURNING id",
     )
     .bind(model)
@@ -50,6 +54,7 @@ pub(super) async fn submit(
     .bind(now_ms)
     .bind(request.budget.evaluations.map(signed))
     .bind(request.budget.time.map(milliseconds))
+    .bind(starts)
     .fetch_one(connection)
     .await?)
 }
@@ -128,9 +133,14 @@ fn stored(row: &SqliteRow) -> Result<StoredSearch, Failure> {
         }),
     };
     let reference_point: Option<String> = row.try_get("reference_point")?;
+    let starts: Option<String> = row.try_get("starts")?;
     Ok(StoredSearch {
         id,
         request,
+        starts: starts
+            .map(|text| parsed("searches.starts", &text))
+            .transpose()?
+            .unwrap_or_default(),
         continued_after: unsigned(row, "continued_after")?,
         state: word(row, "state")?,
         reason: row.try_get("reason")?,

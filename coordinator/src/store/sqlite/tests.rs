@@ -76,7 +76,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 5)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 6)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -207,6 +207,7 @@ async fn what_cannot_be_read_is_named() {
     let search = NewSearch {
         request: fixtures::request(),
         idempotency_key: None,
+        starts: Vec::new(),
     };
     let search = store.submit(&search, 1).await.unwrap();
     store
