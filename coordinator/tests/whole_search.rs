@@ -337,6 +337,17 @@ async fn questions_that_have_no_answer_say_why() {
     };
     let mut bad_layer = v1::SearchRequest::from(&request);
     bad_layer.spec.as_mut().unwrap().layers[3].kind = "ffn_sideways".to_owned();
+    let from_itself = SearchRequest {
+        start_from: Some(search),
+        ..request.clone()
+    };
+    let within_nothing = SearchRequest {
+        early_stop: EarlyStop {
+            stalled: None,
+            within_limits: true,
+        },
+        ..request.clone()
+    };
     let bad_layer = v1::SubmitRequest {
         request: Some(bad_layer),
         idempotency_key: String::new(),
@@ -403,6 +414,18 @@ async fn questions_that_have_no_answer_say_why() {
                 .unwrap_err(),
             Code::NotFound,
             "no search 99",
+        ),
+        (
+            "a front of baselines to start from",
+            coordinator.submit(&from_itself).await.unwrap_err(),
+            Code::InvalidArgument,
+            "request.start_from: the front of search 1 has nothing but baselines",
+        ),
+        (
+            "limits to stop within that are not there",
+            coordinator.submit(&within_nothing).await.unwrap_err(),
+            Code::InvalidArgument,
+            "request.early_stop.within_limits",
         ),
         (
             "no budget",
