@@ -62,9 +62,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// where the search had ended before.
     async fn cancel(&self, search: i64, now_ms: i64)
     -> Result<Option<Vec<LeaseToken>>, StoreError>;
-    /// Replaces the budget, and notes how many candidates were evaluated by then; a done or cancelled search runs (or, unbound, queues) again, with its
-    /// cancelled tasks unless their candidate is infeasible. Confirmations that are queued are
-    /// cancelled, since the front will be another one. False for a failed or unknown search.
+    /// Replaces the budget, and notes how many candidates were evaluated by then; a done or
+    /// cancelled search runs (or, unbound, queues) again, with its cancelled tasks unless their
+    /// candidate is infeasible. Confirmations that are queued are cancelled, since the front will be
+    /// another one. False for a failed or unknown search.
     async fn resume(
         &self,
         search: i64,

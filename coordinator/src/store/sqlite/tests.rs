@@ -346,3 +346,15 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
     assert_eq!(migrated.scores(search, 0).await.unwrap().len(), 2);
     assert_eq!(migrated.measurements(search, None).await.unwrap().len(), 3);
 }
+
+#[test]
+fn a_request_from_before_early_stops_and_starts_reads_as_one_without() {
+    let request = fixtures::request();
+    let mut stored = serde_json::to_value(&request).unwrap();
+    let fields = stored.as_object_mut().unwrap();
+    for later in ["early_stop", "start_from"] {
+        assert!(fields.remove(later).is_some(), "{later}");
+    }
+    let read: bitfront_model::SearchRequest = serde_json::from_value(stored).unwrap();
+    assert_eq!(read, request);
+}
