@@ -168,7 +168,7 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "NAME", default_value = "tensor")]
     pub(crate) group: String,
 
-    /// How candidates are proposed: surrogate, nsga2 or random
+    /// How candidates are proposed: surrogate, sms-emoa, nsga2 or random
     #[arg(long, value_name = "NAME", default_value = "surrogate")]
     pub(crate) strategy: String,
 

@@ -211,6 +211,9 @@ pub enum StrategyName {
     Random,
     /// The non-dominated sorting genetic algorithm II.
     Nsga2,
+    /// Steady-state selection by the hypervolume that each candidate adds alone.
+    #[serde(rename = "sms-emoa")]
+    SmsEmoa,
     /// What an additive model of every figure expects to extend the front most.
     Surrogate,
 }
@@ -257,7 +260,7 @@ named!(Grouping, "grouping",
     Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
 named!(StrategyName, "strategy",
     StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2",
-    StrategyName::Surrogate => "surrogate");
+    StrategyName::SmsEmoa => "sms-emoa",    StrategyName::Surrogate => "surrogate");
 
 /// One request, complete: what `submit` sends and what the store keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

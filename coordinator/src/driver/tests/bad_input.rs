@@ -4,9 +4,10 @@ use super::*;
 use crate::intake;
 use crate::space::SearchSpace;
 
-const STRATEGIES: [StrategyName; 3] = [
+const STRATEGIES: [StrategyName; 4] = [
     StrategyName::Random,
     StrategyName::Nsga2,
+    StrategyName::SmsEmoa,
     StrategyName::Surrogate,
 ];
 
