@@ -5,6 +5,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "v1/words.proto",
         "v1/probe.proto",
+        "v1/sensitivity.proto",
+        "v1/question.proto",
         "v1/searches.proto",
         "v1/agents.proto",
     ];

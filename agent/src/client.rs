@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Assignment, LeaseToken, ProbeAssignment, ProbeReport, Receipt, Registration, Report,
+    AnswerReport, Assignment, LeaseToken, QuestionAssignment, Receipt, Registration, Report,
 };
 use bitfront_proto::v1::agents_client::AgentsClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
@@ -30,8 +30,8 @@ pub(crate) struct Registered {
 pub(crate) enum Leased {
     /// A task, and its companions after it.
     Assignments(Vec<Assignment>),
-    /// Products to time.
-    Probe(ProbeAssignment),
+    /// Products to time, or swaps to score.
+    Question(QuestionAssignment),
     NoTask,
     /// A task was handed out that this version does not understand.
     Malformed {
@@ -185,10 +185,10 @@ impl Client {
         });
         request.set_timeout(self.lease.saturating_add(self.call));
         let answer = self.agents.lease(request).await?.into_inner();
-        if let Some(wire) = answer.probe {
+        if let Some(wire) = answer.question {
             let token = wire.token.unwrap_or_default().into();
-            return Ok(match ProbeAssignment::try_from(wire) {
-                Ok(probe) => Leased::Probe(probe),
+            return Ok(match QuestionAssignment::try_from(wire) {
+                Ok(question) => Leased::Question(question),
                 Err(error) => Leased::Malformed {
                     token,
                     reason: error.to_string(),
@@ -236,12 +236,12 @@ impl Client {
         Receipt::try_from(answer).map_err(|error| CallError::Refused(error.to_string()))
     }
 
-    pub(crate) async fn report_probe(
+    pub(crate) async fn report_answer(
         &mut self,
-        report: &ProbeReport,
+        report: &AnswerReport,
     ) -> Result<Receipt, CallError> {
-        let request = self.request(v1::ReportProbeRequest::from(report));
-        let answer = self.agents.report_probe(request).await?.into_inner();
+        let request = self.request(v1::ReportAnswerRequest::from(report));
+        let answer = self.agents.report_answer(request).await?.into_inner();
         Receipt::try_from(answer).map_err(|error| CallError::Refused(error.to_string()))
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Assignment, Digest, Environment, Evidence, LeaseToken, Measurement, Probe, ProbeAssignment,
-    ProbeReport, Receipt, Registration, Report,
+    AnswerReport, Assignment, Digest, Environment, Evidence, LeaseToken, Measurement,
+    QuestionAssignment, Receipt, Registration, Report,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -49,7 +49,7 @@ enum Done {
 enum Work {
     /// A task and its companions.
     Measure(Vec<Assignment>),
-    Probe(ProbeAssignment),
+    Answer(QuestionAssignment),
 }
 
 impl Work {
@@ -61,7 +61,7 @@ impl Work {
                 let lease = assignments.iter().map(|assignment| assignment.lease_time);
                 (tokens.collect(), lease.min().unwrap_or_default())
             }
-            Self::Probe(assignment) => (vec![assignment.token], assignment.lease_time),
+            Self::Answer(assignment) => (vec![assignment.token], assignment.lease_time),
         }
     }
 }
@@ -69,14 +69,14 @@ impl Work {
 /// What is to be reported.
 enum Finished<'a> {
     Measurement(&'a Report),
-    Probe(&'a ProbeReport),
+    Answer(&'a AnswerReport),
 }
 
 impl Finished<'_> {
     fn named(&self) -> (LeaseToken, String) {
         match self {
             Self::Measurement(report) => (report.token, report.idempotency_key.clone()),
-            Self::Probe(report) => (report.token, report.idempotency_key.clone()),
+            Self::Answer(report) => (report.token, report.idempotency_key.clone()),
         }
     }
 }
@@ -95,7 +95,7 @@ impl Duty {
             }));
             let done = match work {
                 Work::Measure(assignments) => self.work(assignments).await,
-                Work::Probe(assignment) => self.probe(assignment).await,
+                Work::Answer(assignment) => self.answer(assignment).await,
             };
             self.held.send_replace(None);
             match done? {
@@ -110,8 +110,8 @@ impl Duty {
         Ok(())
     }
 
-    /// The next task and its companions, or a probe; none at shutdown. Waits for a coordinator that is away, and registers again
-    /// with one that does not know this device.
+    /// The next task and its companions, or a question; none at shutdown. Waits for a coordinator
+    /// that is away, and registers again with one that does not know this device.
     ///
     /// Also after a call that broke, since it may have handed out a task that nobody heard of:
     /// registering gives back whatever this device still holds, which at this point it does not
@@ -130,7 +130,9 @@ impl Duty {
                 Ok(Leased::Assignments(assignments)) => {
                     return Ok(Some(Work::Measure(assignments)));
                 }
-                Ok(Leased::Probe(assignment)) => return Ok(Some(Work::Probe(assignment))),
+                Ok(Leased::Question(assignment)) => {
+                    return Ok(Some(Work::Answer(assignment)));
+                }
                 Ok(Leased::NoTask) => {
                     register = false;
                     backoff.reset();
@@ -213,44 +215,35 @@ impl Duty {
         Ok(worst)
     }
 
-    async fn probe(&mut self, assignment: ProbeAssignment) -> Result<Done, AgentError> {
-        let ProbeAssignment {
+    async fn answer(&mut self, assignment: QuestionAssignment) -> Result<Done, AgentError> {
+        let QuestionAssignment {
             token, question, ..
         } = assignment;
-        let question_digest = question.digest();
-        tracing::info!(
-            task = token.task,
-            epoch = token.epoch,
-            "timing {} products",
-            question.products().count()
-        );
+        let (kind, question_digest) = (question.kind(), question.digest());
+        tracing::info!(task = token.task, epoch = token.epoch, "measuring a {kind}");
         let readings = Readings::before();
-        let probed = tokio::select! {
+        let answered = tokio::select! {
             biased;
-            probed = self.worker.probe(question) => probed,
+            answered = self.worker.answer(question) => answered,
             () = self.shutdown.cancelled() => {
                 self.release(token, Release::Stopping).await;
                 return Ok(Done::Stopped);
             }
         };
-        match probed {
-            Ok(Ok((products, duration))) => {
-                let probe = Probe {
-                    products,
-                    environment: readings.finish(&self.host, &self.worker.pinning),
-                    duration_ns: nanoseconds(duration),
-                };
-                let report = ProbeReport {
+        match answered {
+            Ok(Ok((told, duration))) => {
+                let environment = readings.finish(&self.host, &self.worker.pinning);
+                let report = AnswerReport {
                     token,
                     idempotency_key: Uuid::now_v7().to_string(),
                     question_digest,
-                    probe,
+                    answer: told.within(environment, nanoseconds(duration)),
                 };
-                Ok(self.deliver(Finished::Probe(&report)).await)
+                Ok(self.deliver(Finished::Answer(&report)).await)
             }
             Ok(Err(failure)) => {
                 let reason = failure.to_string();
-                tracing::error!(task = token.task, "the probe failed: {reason}");
+                tracing::error!(task = token.task, "the {kind} failed: {reason}");
                 self.release(token, Release::Failed(reason)).await;
                 Ok(Done::GivenBack)
             }
@@ -377,7 +370,7 @@ impl Duty {
     async fn send(&mut self, finished: &Finished<'_>) -> Result<Receipt, CallError> {
         match finished {
             Finished::Measurement(report) => self.client.report(report).await,
-            Finished::Probe(report) => self.client.report_probe(report).await,
+            Finished::Answer(report) => self.client.report_answer(report).await,
         }
     }
 

@@ -44,6 +44,7 @@ pub async fn run(
         precisions: worker.precisions.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         can_probe: true,
+        can_score_swaps: true,
     };
     let introduced = tokio::select! {
         introduced = introduce(&config, &registration) => introduced?,

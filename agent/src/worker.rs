@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bitfront_model::{
-    Assignment, ColdStart, Digest, Energy, Executed, Outcome, Precision, ProbeQuestion, Product,
-    Subject, TaskKind,
+    Answer, Assignment, ColdStart, Digest, Energy, Environment, Executed, Outcome, Precision,
+    Probe, Product, Question, Sensitivity, Subject, Swap, TaskKind,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
 use tokio::sync::oneshot;
@@ -69,14 +69,38 @@ enum Job {
         assignments: Vec<Assignment>,
         answer: oneshot::Sender<Vec<Found>>,
     },
-    Probe {
-        question: ProbeQuestion,
-        answer: oneshot::Sender<Probed>,
+    Answer {
+        question: Question,
+        answer: oneshot::Sender<Answered>,
     },
 }
 
-/// The products of a probe and how long they took together.
-pub(crate) type Probed = Result<(Vec<Product>, Duration), RuntimeError>;
+/// What came of a question, before the readings of the environment are added.
+pub(crate) enum Told {
+    Products(Vec<Product>),
+    Swaps(Vec<Swap>),
+}
+
+impl Told {
+    /// The answer, with what the device was like and how long it took.
+    pub(crate) fn within(self, environment: Environment, duration_ns: u64) -> Answer {
+        match self {
+            Self::Products(products) => Answer::Probe(Probe {
+                products,
+                environment,
+                duration_ns,
+            }),
+            Self::Swaps(swaps) => Answer::Sensitivity(Sensitivity {
+                swaps,
+                environment,
+                duration_ns,
+            }),
+        }
+    }
+}
+
+/// What came of a question, and how long it took.
+pub(crate) type Answered = Result<(Told, Duration), TaskFailure>;
 
 /// The handle on the measuring thread. Dropping it ends the thread after its current assignment.
 pub(crate) struct Worker {
@@ -149,13 +173,13 @@ impl Worker {
         findings.await.map_err(|_| ended())
     }
 
-    /// Times the products of a question. The error is that the thread has ended.
-    pub(crate) async fn probe(&self, question: ProbeQuestion) -> Result<Probed, String> {
-        let (answer, probed) = oneshot::channel();
+    /// Answers a question, as [`Self::measure`] measures. The error is that the thread has ended.
+    pub(crate) async fn answer(&self, question: Question) -> Result<Answered, String> {
+        let (answer, answered) = oneshot::channel();
         let ended = || last_words(&self.thread);
-        let job = Job::Probe { question, answer };
+        let job = Job::Answer { question, answer };
         self.jobs.send(job).map_err(|_| ended())?;
-        probed.await.map_err(|_| ended())
+        answered.await.map_err(|_| ended())
     }
 }
 
@@ -205,11 +229,27 @@ fn serve(runtime: &mut dyn Runtime, watch: &mut Watch, queue: &mpsc::Receiver<Jo
                 assignments,
                 answer,
             } => drop(answer.send(measure(runtime, watch, &mut resolved, &assignments))),
-            Job::Probe { question, answer } => {
+            Job::Answer { question, answer } => {
                 let begun = Instant::now();
-                let products = runtime.probe(&question);
-                drop(answer.send(products.map(|products| (products, begun.elapsed()))));
+                let told = tell(runtime, &mut resolved, &question);
+                drop(answer.send(told.map(|told| (told, begun.elapsed()))));
             }
+        }
+    }
+}
+
+fn tell(
+    runtime: &mut dyn Runtime,
+    resolved: &mut Option<(Subject, Subject)>,
+    question: &Question,
+) -> Result<Told, TaskFailure> {
+    match question {
+        Question::Probe(question) => Ok(Told::Products(runtime.probe(question)?)),
+        Question::Sensitivity(question) => {
+            open(runtime, resolved, &question.subject)?;
+            let swaps = runtime.sensitivity(question, &mut |line| tracing::info!("{line}"));
+            // As after a measurement that failed: the files are looked for anew.
+            Ok(Told::Swaps(swaps.inspect_err(|_| *resolved = None)?))
         }
     }
 }

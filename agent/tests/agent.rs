@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use bitfront_agent::{AgentError, Calm, Config, CoreChoice, Patience};
 use bitfront_model::{
-    Anchor, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
-    LeaseToken, Mark, Measurement, ModelSource, ModelSpec, Outcome, Plan, Precision,
-    ProbeAssignment, ProbeQuestion, ProbeReport, Report, Subject, TaskKind, TaskPurpose,
+    Anchor, AnswerReport, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource,
+    Layer, LayerKind, LeaseToken, Mark, Measurement, ModelSource, ModelSpec, Outcome, Plan,
+    Precision, ProbeQuestion, Question, QuestionAssignment, Report, SensitivityQuestion, Subject,
+    TaskKind, TaskPurpose,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
@@ -416,53 +417,93 @@ async fn a_report_whose_answer_is_lost_is_sent_again_unchanged() {
     assert!(state.releases.is_empty(), "{:?}", state.releases);
 }
 
-fn probe(world: &World) -> ProbeAssignment {
-    ProbeAssignment {
-        token: LeaseToken { task: 9, epoch: 2 },
-        question: ProbeQuestion::new(&world.spec, &Precision::ALL, &[]),
-        lease_time: Duration::from_secs(30),
+/// A probe and a sensitivity.
+fn questions(world: &World) -> [QuestionAssignment; 2] {
+    let probe = ProbeQuestion::new(&world.spec, &Precision::ALL, &[]);
+    let all = Precision::ALL;
+    let sensitivity = SensitivityQuestion::new(&world.subject(), &world.spec, &all, &all);
+    let asked = [
+        Question::Probe(probe),
+        Question::Sensitivity(Box::new(sensitivity)),
+    ];
+    let mut task = 8;
+    asked.map(|question| {
+        task += 1;
+        QuestionAssignment {
+            token: LeaseToken { task, epoch: 2 },
+            question,
+            lease_time: Duration::from_secs(30),
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_whole_and_sent_again_unchanged_where_its_answer_is_lost() {
+    for assignment in questions(&World::new()) {
+        let coordinator = FakeCoordinator::start();
+        coordinator.state().report_errors = [Status::unavailable("lost")].into();
+        coordinator.queue_question(&assignment);
+        let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
+        coordinator
+            .wait("two reports", |state| state.answers.len() == 2)
+            .await;
+        agent.stop().await.unwrap();
+
+        let state = coordinator.state();
+        assert!(state.registrations[0].can_probe && state.registrations[0].can_score_swaps);
+        assert_eq!(state.answers[0], state.answers[1]);
+        let report = AnswerReport::try_from(state.answers[0].clone()).unwrap();
+        assert_eq!(report.token, assignment.token);
+        assert_eq!(report.problem(&assignment.question), None);
+        let environment = match report.answer {
+            bitfront_model::Answer::Probe(probe) => probe.environment,
+            bitfront_model::Answer::Sensitivity(sensitivity) => sensitivity.environment,
+        };
+        assert!(!environment.host.is_empty());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_is_answered_whole_and_sent_again_unchanged_where_its_answer_is_lost() {
-    let (world, coordinator) = (World::new(), FakeCoordinator::start());
-    coordinator.state().report_errors = [Status::unavailable("lost")].into();
-    let assignment = probe(&world);
-    coordinator.queue_probe(&assignment);
-    let agent = Agent::start(&coordinator, ScriptedRuntime::obliging());
+async fn heartbeats_go_on_while_a_question_is_answered() {
+    let world = World::new();
+    let [_, sensitivity] = questions(&world);
+    let coordinator = FakeCoordinator::start();
+    coordinator.queue_question(&sensitivity);
+    let slow = ScriptedRuntime::obliging().pausing(Duration::from_millis(300));
+    let agent = Agent::start(&coordinator, slow);
     coordinator
-        .wait("two reports", |state| state.probe_reports.len() == 2)
+        .wait("an answer", |state| state.answers.len() == 1)
         .await;
     agent.stop().await.unwrap();
-
     let state = coordinator.state();
-    assert!(state.registrations[0].can_probe);
-    assert_eq!(state.probe_reports[0], state.probe_reports[1]);
-    let report = ProbeReport::try_from(state.probe_reports[0].clone()).unwrap();
-    assert_eq!(report.token, assignment.token);
-    assert_eq!(report.question_digest, assignment.question.digest());
-    assert_eq!(report.probe.problem(&assignment.question), None);
-    assert!(!report.probe.environment.host.is_empty());
+    let held = state.heartbeats.iter().filter(|beat| {
+        beat.held
+            .iter()
+            .any(|&held| LeaseToken::from(held) == sensitivity.token)
+    });
+    assert!(held.count() >= 3, "{:?}", state.heartbeats);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_that_fails_is_given_back_with_the_reason() {
-    let (world, coordinator) = (World::new(), FakeCoordinator::start());
-    coordinator.queue_probe(&probe(&world));
-    world.queue(&coordinator, 1, TaskKind::Quality);
-    let mut runtime = ScriptedRuntime::obliging();
-    runtime.failing_probes = vec!["no memory".to_owned()];
-    let agent = Agent::start(&coordinator, runtime);
-    coordinator
-        .wait("a report", |state| state.reports.len() == 1)
-        .await;
-    agent.stop().await.unwrap();
+async fn a_question_that_fails_is_given_back_with_the_reason() {
+    let world = World::new();
+    for assignment in questions(&world) {
+        let coordinator = FakeCoordinator::start();
+        coordinator.queue_question(&assignment);
+        world.queue(&coordinator, 1, TaskKind::Quality);
+        let mut runtime = ScriptedRuntime::obliging();
+        runtime.failing_questions = vec!["no memory".to_owned()];
+        let agent = Agent::start(&coordinator, runtime);
+        coordinator
+            .wait("a report", |state| state.reports.len() == 1)
+            .await;
+        agent.stop().await.unwrap();
 
-    let state = coordinator.state();
-    assert_eq!(state.probe_reports, []);
-    assert_eq!(state.releases.len(), 1);
-    assert!(state.releases[0].failed && state.releases[0].reason.contains("no memory"));
+        let state = coordinator.state();
+        assert_eq!(state.answers, []);
+        assert_eq!(state.releases.len(), 1);
+        assert!(state.releases[0].failed && state.releases[0].reason.contains("no memory"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

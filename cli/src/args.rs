@@ -60,6 +60,9 @@ pub(crate) enum Verb {
     /// List the devices that have served, or show how fast one multiplies
     #[command(after_help = EXIT_CODES)]
     Devices(DevicesArguments),
+    /// Show what each layer loses alone, which a search is told before its first candidate
+    #[command(after_help = EXIT_CODES)]
+    Sensitivity(SensitivityArguments),
     /// Show what a search measured: the front, and the baselines beside it
     #[command(after_help = EXIT_CODES)]
     Front(FrontArguments),
@@ -172,6 +175,11 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "NAME", default_value = "surrogate")]
     pub(crate) strategy: String,
 
+    /// What a surrogate first believes that each layer loses: `swaps` measures each alone in every
+    /// precision, on two windows, before the search begins; `rounding` goes by rounding errors
+    #[arg(long, value_name = "NAME", default_value = "swaps")]
+    pub(crate) prior: String,
+
     /// The seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -259,6 +267,15 @@ pub(crate) struct DevicesArguments {
     /// Show the probe of this device: how long it takes for every shape in every precision, and
     /// what is not worth searching for
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+/// Whose layers to list.
+#[derive(Debug, Args)]
+pub(crate) struct SensitivityArguments {
+    /// The search's number
+    pub(crate) search: i64,
     #[command(flatten)]
     pub(crate) listing: ListingArguments,
 }

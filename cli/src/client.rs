@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Budget, Comparison, Device, Front, Limits, ProbedDevice, SearchRequest, SearchStatus,
+    Best, Budget, Comparison, Device, Front, Limits, ProbedDevice, SearchRequest,
+    SearchSensitivity, SearchStatus,
 };
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
@@ -165,6 +166,13 @@ impl Client {
     pub(crate) async fn device(&mut self, name: String) -> anyhow::Result<ProbedDevice> {
         let answer = self.searches.device(v1::DeviceRequest { name }).await;
         Ok(ProbedDevice::try_from(self.answer(answer)?)?)
+    }
+
+    /// What each layer loses alone, as a search was told.
+    pub(crate) async fn sensitivity(&mut self, search: i64) -> anyhow::Result<SearchSensitivity> {
+        let request = v1::SensitivityRequest { search };
+        let answer = self.searches.sensitivity(request).await;
+        Ok(SearchSensitivity::try_from(self.answer(answer)?)?)
     }
 
     /// Every device that has served.

@@ -96,6 +96,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         staged: settings.staged,
         early_stop: settings.early_stop,
         start_from: settings.start_from,
+        prior: settings.prior,
     })
 }
 

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, EarlyStop, Grouping, Limits, Objective, Precision, StallRule, StrategyName, Workload,
+    Budget, EarlyStop, Grouping, Limits, Objective, Precision, Prior, StallRule, StrategyName,
+    Workload,
 };
 
 use crate::args::{ContinueArguments, LimitArguments, SearchArguments};
@@ -51,6 +52,8 @@ pub(crate) struct SearchSettings {
     pub(crate) seed: u64,
     /// Score all windows only of what can still enter the front.
     pub(crate) staged: bool,
+    /// Where the first guess of losses comes from.
+    pub(crate) prior: Prior,
     /// Where the importance matrix comes from.
     pub(crate) imatrix: ImatrixChoice,
     /// Tokens in a window; none lets the model decide.
@@ -135,6 +138,7 @@ impl SearchSettings {
             strategy: parse("--strategy", &typed.strategy)?,
             seed: typed.seed,
             staged: !typed.no_stages,
+            prior: parse("--prior", &typed.prior)?,
             imatrix: imatrix(&typed.imatrix),
             context: typed.context,
             windows: typed.windows,
@@ -349,6 +353,7 @@ mod tests {
         assert_eq!(settings.imatrix, ImatrixChoice::Calibration);
         assert_eq!(settings.precisions, None);
         assert_eq!(settings.early_stop, EarlyStop::default());
+        assert_eq!(settings.prior, Prior::Swaps);
     }
 
     #[test]
@@ -412,6 +417,7 @@ mod tests {
             ("--evaluations=0", "--evaluations: 0 searches nothing"),
             ("--group=layer", "--group: unknown grouping `layer`"),
             ("--strategy=best", "--strategy: unknown strategy `best`"),
+            ("--prior=luck", "--prior: unknown prior `luck`"),
             (
                 "--workloads=prefill@8",
                 "--workloads: one prefill and one decode",

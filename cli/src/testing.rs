@@ -8,7 +8,7 @@ use bitfront_model::{
     Architecture, Baseline, Budget, Confirmation, DataSpec, Digest, EarlyStop, Environment,
     Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource,
     Interval, Latency, Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective,
-    Placing, Plan, Precision, Quality, Rescoring, SearchRequest, SearchState, SearchStatus,
+    Placing, Plan, Precision, Prior, Quality, Rescoring, SearchRequest, SearchState, SearchStatus,
     StrategyName, Subject, Workload,
 };
 
@@ -114,6 +114,7 @@ pub(crate) fn request() -> SearchRequest {
         staged: true,
         early_stop: EarlyStop::default(),
         start_from: None,
+        prior: Prior::Swaps,
         spec,
     }
 }

@@ -9,8 +9,24 @@ use support::bitfront;
 #[test]
 fn help_texts_are_pinned() {
     let verbs = [
-        "", "demo", "run", "submit", "watch", "continue", "cancel", "searches", "devices", "front",
-        "compare", "best", "export", "report", "inspect", "serve", "agent",
+        "",
+        "demo",
+        "run",
+        "submit",
+        "watch",
+        "continue",
+        "cancel",
+        "searches",
+        "devices",
+        "sensitivity",
+        "front",
+        "compare",
+        "best",
+        "export",
+        "report",
+        "inspect",
+        "serve",
+        "agent",
     ];
     for verb in verbs {
         let arguments = [verb, "--help"].into_iter().filter(|it| !it.is_empty());

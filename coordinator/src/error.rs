@@ -49,6 +49,14 @@ pub(crate) enum ServiceError {
         /// What is not the same, with both sides.
         differing: Vec<String>,
     },
+    /// A search has no sensitivity to show.
+    #[error("search {search} has no sensitivity: {why}")]
+    NoSensitivity {
+        /// The search.
+        search: i64,
+        /// What keeps it from having one, and what to do.
+        why: String,
+    },
     /// A failed search cannot go on.
     #[error("search {search} has failed and cannot be continued ({reason}); submit it again")]
     SearchFailed {

@@ -118,6 +118,7 @@ pub fn request() -> SearchRequest {
         staged: true,
         early_stop: EarlyStop::default(),
         start_from: None,
+        prior: Prior::Swaps,
     }
 }
 
@@ -143,6 +144,7 @@ pub fn registration(name: &str) -> Registration {
         precisions: Precision::ALL.to_vec(),
         agent_version: "test".to_owned(),
         can_probe: false,
+        can_score_swaps: false,
     }
 }
 
@@ -364,5 +366,50 @@ pub fn probe(question: &ProbeQuestion) -> Probe {
         products: question.products().map(product).collect(),
         environment: Environment::default(),
         duration_ns: 1,
+    }
+}
+
+/// What a sensitivity of [`request`] asks.
+pub fn sensitivity_question() -> SensitivityQuestion {
+    let request = request();
+    SensitivityQuestion::new(
+        &request.subject,
+        &request.spec,
+        &request.precisions,
+        &Precision::ALL,
+    )
+}
+
+/// What the layers of a scripted device lose alone: the last ones most, which neither their shapes
+/// nor what is measured of plans tells.
+pub fn sensitivity(question: &SensitivityQuestion) -> Sensitivity {
+    let swaps = question.swaps().map(|(layer, precision)| {
+        let kld = (-1.3 * precision.bits_per_weight()).exp() * (1.0 + layer as f64);
+        Swap {
+            layer,
+            precision,
+            result: SwapResult::Scored {
+                kld_windows: vec![kld; question.windows as usize],
+            },
+        }
+    });
+    Sensitivity {
+        swaps: swaps.collect(),
+        environment: Environment::default(),
+        duration_ns: 1,
+    }
+}
+
+/// What a scripted device answers to any question, under a key of its own for every attempt.
+pub fn answer(assignment: &QuestionAssignment) -> AnswerReport {
+    let token = assignment.token;
+    AnswerReport {
+        token,
+        idempotency_key: format!("question {}:{}", token.task, token.epoch),
+        question_digest: assignment.question.digest(),
+        answer: match &assignment.question {
+            Question::Probe(question) => Answer::Probe(probe(question)),
+            Question::Sensitivity(question) => Answer::Sensitivity(sensitivity(question)),
+        },
     }
 }

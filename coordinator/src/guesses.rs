@@ -2,13 +2,16 @@
 //! guesses of what every layer adds at every precision.
 //!
 //! Only ratios matter, and a strategy corrects them by what it measures. The loss of a layer is
-//! guessed as the square root of its weights times the mean square of the rounding errors of its
-//! precision, which the divergence grows with. The time of a layer is that of its product in the
-//! device's probe; without one, the bytes that are read.
+//! what it loses alone, where that was measured; otherwise it is guessed as the square root of its
+//! weights times the mean square of the rounding errors of its precision, which the divergence
+//! grows with. The time of a layer is that of its product in the device's probe; without one, the
+//! bytes that are read.
+
+use std::collections::HashMap;
 
 use bitfront_model::{
     Layer, LayerKind, Limits, ModelSpec, Objective, Precision, Probe, ProductTime, SearchRequest,
-    Shape,
+    Sensitivity, Shape,
 };
 use bitfront_search::problem::{Law, Limited, Problem, ProblemError, Table};
 
@@ -18,11 +21,20 @@ use crate::space::SearchSpace;
 /// The share of its bytes that a looked-up embedding costs a token: a row of it is read.
 const LOOKED_UP: f64 = 1e-3;
 
-/// The problem that a request poses over a space, on a device with this probe.
+/// What was asked before a search was bound, as far as there is an answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    /// How long products take on its device.
+    pub(crate) probe: Option<Probe>,
+    /// What its model's layers lose alone.
+    pub(crate) sensitivity: Option<Sensitivity>,
+}
+
+/// The problem that a request poses over a space, with what is known of its device and its model.
 pub(crate) fn problem(
     space: &SearchSpace,
     request: &SearchRequest,
-    probe: Option<&Probe>,
+    known: &Known,
 ) -> Result<Problem, ProblemError> {
     let SearchRequest {
         spec,
@@ -33,9 +45,9 @@ pub(crate) fn problem(
     let worst = objectives.iter().map(|&objective| worst(limits, objective));
     let laws = objectives
         .iter()
-        .map(|&objective| law(space, spec, probe, objective));
+        .map(|&objective| law(space, spec, known, objective));
     let limited = limited(objectives, limits).map(|(figure, limit)| Limited {
-        law: law(space, spec, probe, figure),
+        law: law(space, spec, known, figure),
         limit: scaled(figure, limit),
     });
     Problem::new(space.as_numbers().clone(), laws.collect())?
@@ -48,16 +60,24 @@ fn worst(limits: &Limits, objective: Objective) -> Option<f64> {
     Some(scaled(objective, limit_of(limits, objective)?).next_up())
 }
 
-fn law(space: &SearchSpace, spec: &ModelSpec, probe: Option<&Probe>, figure: Objective) -> Law {
+fn law(space: &SearchSpace, spec: &ModelSpec, known: &Known, figure: Objective) -> Law {
     let time = |of: Figure| {
-        let times = Times { probe, of };
+        let times = Times {
+            probe: known.probe.as_ref(),
+            of,
+        };
         let nanoseconds_per_byte = times.per_byte();
         Law::Time(Table::new(space.sums(spec, |layer, precision| {
             times.guess(layer, precision, nanoseconds_per_byte)
         })))
     };
     match figure {
-        Objective::Kld => Law::LogSum(Table::new(space.sums(spec, loss))),
+        Objective::Kld => {
+            let losses = Losses::new(spec, known.sensitivity.as_ref());
+            Law::LogSum(Table::new(
+                space.sums(spec, |layer, precision| losses.guess(layer, precision)),
+            ))
+        }
         Objective::Decode => time(|(few_rows, _)| few_rows.median_ns),
         Objective::Prefill => time(|(_, many_rows)| many_rows.median_ns),
         Objective::Size => Law::Exact {
@@ -67,7 +87,48 @@ fn law(space: &SearchSpace, spec: &ModelSpec, probe: Option<&Probe>, figure: Obj
     }
 }
 
-fn loss(layer: &Layer, precision: Precision) -> f64 {
+/// Guesses of losses.
+struct Losses<'a> {
+    /// In nats, by the layer's name and its precision.
+    alone: HashMap<(&'a str, Precision), f64>,
+    /// Nats for one of [`by_rounding`]; 1 where nothing is known, which makes that the unit.
+    scale: f64,
+}
+
+impl<'a> Losses<'a> {
+    /// A loss that is no more than the rounding of floats in the runtime, and so may come out
+    /// negative, is none that is known.
+    fn new(spec: &'a ModelSpec, sensitivity: Option<&Sensitivity>) -> Self {
+        let swaps = sensitivity.iter().flat_map(|it| &it.swaps);
+        let (mut alone, mut ratios) = (HashMap::new(), Vec::new());
+        for swap in swaps {
+            if let Some(layer) = spec.layers.get(swap.layer)
+                && let Some(kld) = swap.kld().filter(|kld| *kld > 0.0)
+            {
+                alone.insert((layer.name.as_str(), swap.precision), kld);
+                ratios.push(kld / by_rounding(layer, swap.precision));
+            }
+        }
+        Self {
+            alone,
+            scale: median(ratios).unwrap_or(1.0),
+        }
+    }
+
+    fn guess(&self, layer: &Layer, precision: Precision) -> f64 {
+        let alone = self.alone.get(&(layer.name.as_str(), precision));
+        let by_rounding = || by_rounding(layer, precision) * self.scale;
+        alone.copied().unwrap_or_else(by_rounding)
+    }
+}
+
+/// The upper one of two middle values.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn by_rounding(layer: &Layer, precision: Precision) -> f64 {
     let weights = layer.rows as f64 * layer.columns as f64;
     weights.sqrt() * precision.rounding_error()
 }
@@ -122,6 +183,8 @@ fn bytes(layer: &Layer, precision: Precision) -> f64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bitfront_model::SwapResult;
+
     use super::*;
     use crate::fixtures;
 
@@ -177,6 +240,62 @@ mod tests {
             assert!((0.2..5.0).contains(&ratio), "{precision}: {ratio}");
             let [looked_up, _] = guess(Some(&probe), &embedding, precision);
             assert!(looked_up < known / 100.0);
+        }
+    }
+
+    /// A request over the fixtures' model with what its layers lose alone, changed.
+    fn losses(change: impl Fn(&mut bitfront_model::Swap)) -> (ModelSpec, Sensitivity) {
+        let question = fixtures::sensitivity_question();
+        let mut sensitivity = fixtures::sensitivity(&question);
+        sensitivity.swaps.iter_mut().for_each(change);
+        (question.spec, sensitivity)
+    }
+
+    #[test]
+    fn the_guess_of_a_loss_is_what_the_layer_loses_alone_where_that_is_known() {
+        let (spec, sensitivity) = losses(|swap| {
+            let kld = (1 + swap.layer) as f64;
+            swap.result = SwapResult::Scored {
+                kld_windows: vec![0.5 * kld, 1.5 * kld],
+            };
+        });
+        let losses = Losses::new(&spec, Some(&sensitivity));
+        for swap in &sensitivity.swaps {
+            let guess = losses.guess(&spec.layers[swap.layer], swap.precision);
+            assert_eq!(guess, (1 + swap.layer) as f64, "the mean over the windows");
+        }
+        let without = Losses::new(&spec, None);
+        let layer = &spec.layers[0];
+        let guess = without.guess(layer, Precision::Q4K);
+        assert_eq!(guess, by_rounding(layer, Precision::Q4K));
+    }
+
+    /// Layers lose a thousand times what their rounding errors tell, one of them ten times that.
+    #[test]
+    fn what_is_not_known_of_a_layer_is_guessed_in_the_unit_of_the_others() {
+        let spec = fixtures::spec();
+        let (_, sensitivity) = losses(|swap| {
+            let rounding = by_rounding(&spec.layers[swap.layer], swap.precision);
+            let kld = match swap.layer {
+                0 => 1e4 * rounding,
+                _ => 1e3 * rounding,
+            };
+            let kld_windows = vec![kld; 2];
+            swap.result = match (swap.layer, swap.precision) {
+                (1, Precision::Q4K) => SwapResult::Infeasible {
+                    reason: "not finite".to_owned(),
+                },
+                (1, Precision::Q8_0) => SwapResult::Scored {
+                    kld_windows: vec![-1e-9, 1e-10],
+                },
+                _ => SwapResult::Scored { kld_windows },
+            };
+        });
+        let losses = Losses::new(&spec, Some(&sensitivity));
+        let layer = &spec.layers[1];
+        for missing in [Precision::Q4K, Precision::Q8_0, Precision::F32] {
+            let ratio = losses.guess(layer, missing) / by_rounding(layer, missing);
+            assert!((ratio / 1e3 - 1.0).abs() < 1e-9, "{missing}: {ratio}");
         }
     }
 

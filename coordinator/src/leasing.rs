@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitfront_model::{
-    Assignment, Digest, LeaseToken, ModelSpec, ProbeAssignment, Registration, TaskKind, TaskPurpose,
+    Assignment, Digest, LeaseToken, ModelSpec, QuestionAssignment, Registration, TaskKind,
+    TaskPurpose,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -37,15 +38,15 @@ pub(crate) struct HandOut {
 pub(crate) enum Handed {
     /// A candidate to measure; boxed, since it is much the larger of the two.
     Task(Box<HandOut>),
-    /// Products to time.
-    Probe(ProbeAssignment),
+    /// Products to time, or swaps to score.
+    Question(QuestionAssignment),
 }
 
 impl Handed {
     fn token(&self) -> LeaseToken {
         match self {
             Self::Task(hand_out) => hand_out.assignment.token,
-            Self::Probe(assignment) => assignment.token,
+            Self::Question(assignment) => assignment.token,
         }
     }
 }
@@ -180,7 +181,7 @@ impl Leasing {
             match self.claim(&known, Some(beside)).await {
                 Ok(Some(Handed::Task(companion))) => companions.push(*companion),
                 // Nothing else is claimed beside a timing.
-                Ok(Some(Handed::Probe(_)) | None) => break,
+                Ok(Some(Handed::Question(_)) | None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "fewer companions are handed out");
                     break;
@@ -254,18 +255,20 @@ impl Leasing {
             device: device.id,
             numerics_class: device.registration.numerics_class.clone(),
             hardware_profile: device.registration.hardware_profile.digest(),
+            can_probe: device.registration.can_probe,
+            can_score_swaps: device.registration.can_score_swaps,
             lease_time: world.config.lease_time,
             companion_in,
         };
-        // A probe comes first: searches wait for it, and it is over in seconds.
-        if companion_in.is_none() && device.registration.can_probe {
-            let claimed = world.store.claim_probe(&claimant, world.clock.now_ms());
+        // A question comes first: it is asked once, and searches wait for it.
+        if companion_in.is_none() && (claimant.can_probe || claimant.can_score_swaps) {
+            let claimed = world.store.claim_question(&claimant, world.clock.now_ms());
             if let Some(claimed) = claimed.await? {
                 self.hold(HeldLease {
                     token: claimed.token,
                     device: device.id,
                 });
-                return Ok(Some(Handed::Probe(ProbeAssignment {
+                return Ok(Some(Handed::Question(QuestionAssignment {
                     token: claimed.token,
                     question: claimed.question,
                     lease_time: world.config.lease_time,
@@ -386,7 +389,7 @@ impl Leasing {
             if let Some(facts) = store.task(token.task).await? {
                 self.world.wakeups.search(facts.search);
             } else {
-                // A probe: searches that wait for it look whether it was given up.
+                // A question: searches that wait for it look whether it was given up.
                 self.world.wakeups.devices();
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bitfront_model::{Outcome, ProbeReport, Receipt, Report, Rescored, TaskKind, TaskPurpose};
+use bitfront_model::{AnswerReport, Outcome, Receipt, Report, Rescored, TaskKind, TaskPurpose};
 
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
@@ -40,36 +40,33 @@ pub(crate) async fn report(
     Ok(receipt)
 }
 
-/// Takes the report of a probe in, as [`report`] does: searches that wait for it look again.
-pub(crate) async fn probe(
+/// Takes the answer to a question in, as [`report`] does: searches that wait for it look again.
+pub(crate) async fn answer(
     world: &Arc<World>,
     leasing: &Leasing,
-    report: &ProbeReport,
+    report: &AnswerReport,
 ) -> Result<Receipt, ServiceError> {
     let token = report.token;
     let facts = world
         .store
-        .probe_task(token.task)
+        .question_task(token.task)
         .await?
         .filter(|facts| (1..=facts.epoch).contains(&token.epoch))
         .ok_or(ServiceError::UnknownLease {
             task: token.task,
             epoch: token.epoch,
         })?;
-    let problem = match report.question_digest == facts.question_digest {
-        true => report.probe.problem(&facts.question),
-        false => Some("another question was answered".to_owned()),
-    };
-    if let Some(problem) = problem {
+    if let Some(problem) = report.problem(&facts.question) {
         return Err(ServiceError::WrongReport {
             task: token.task,
             problem,
         });
     }
     let now = world.clock.now_ms();
-    let receipt = world.store.record_probe(report, now).await?;
+    let receipt = world.store.record_answer(report, now).await?;
     leasing.forget(token);
-    tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "probe");
+    let kind = facts.question.kind();
+    tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "{kind}");
     world.wakeups.devices();
     Ok(receipt)
 }

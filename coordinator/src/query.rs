@@ -9,25 +9,27 @@ mod paired;
 mod published;
 mod repeatability;
 mod rescoring;
+mod sensitivity;
 mod standing;
 mod starts;
 
 use std::collections::HashMap;
 
 use bitfront_model::{
-    Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbeStanding, ProbedDevice,
-    SearchStatus, TaskPurpose,
+    Answer, Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbedDevice,
+    Question, QuestionStanding, SearchStatus, TaskPurpose,
 };
 
 use crate::error::{ServiceError, unknown_device};
 use crate::exclusion::exclusions;
-use crate::store::{StoredCandidate, StoredMeasurement, StoredSearch};
+use crate::store::{StoredCandidate, StoredMeasurement, StoredQuestion, StoredSearch};
 use crate::world::World;
 
 pub(crate) use best::best;
 pub(crate) use compare::compare;
 use confirmation::Measured;
 pub(crate) use paired::upper_kld;
+pub(crate) use sensitivity::sensitivity;
 use standing::Standing;
 pub(crate) use starts::starts;
 
@@ -105,20 +107,36 @@ pub(crate) async fn device(world: &World, name: &str) -> Result<ProbedDevice, Se
             known: known.into_iter().map(|it| it.registration.device).collect(),
         });
     };
-    let profile = device.registration.hardware_profile.digest();
-    let probes = world.store.probes(profile).await?.into_iter();
-    let probes = probes.map(|stored| DeviceProbe {
-        probe: stored.id,
-        excluded: match &stored.standing {
-            ProbeStanding::Done(probe) => exclusions(probe, &stored.question.precisions),
-            _ => Vec::new(),
-        },
-        question: stored.question,
-        standing: stored.standing,
-    });
+    let profile = device.registration.hardware_profile.digest().to_string();
+    let asked = world.store.questions(&profile).await?.into_iter();
     Ok(ProbedDevice {
         device: device.clone(),
-        probes: probes.collect(),
+        probes: asked.filter_map(probe).collect(),
+    })
+}
+
+/// A question that is a probe, with what follows from its answer.
+fn probe(stored: StoredQuestion) -> Option<DeviceProbe> {
+    let Question::Probe(question) = stored.question else {
+        return None;
+    };
+    let standing = match stored.standing {
+        QuestionStanding::Pending => QuestionStanding::Pending,
+        QuestionStanding::Failed { reason } => QuestionStanding::Failed { reason },
+        QuestionStanding::Done(answer) => match *answer {
+            Answer::Probe(probe) => QuestionStanding::Done(Box::new(probe)),
+            Answer::Sensitivity(_) => return None,
+        },
+    };
+    let excluded = match &standing {
+        QuestionStanding::Done(probe) => exclusions(probe, &question.precisions),
+        _ => Vec::new(),
+    };
+    Some(DeviceProbe {
+        probe: stored.id,
+        question,
+        standing,
+        excluded,
     })
 }
 

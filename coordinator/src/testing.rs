@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{ProbeAssignment, Receipt, SearchStatus};
+use bitfront_model::{QuestionAssignment, Receipt, SearchStatus};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -106,12 +106,12 @@ impl Bench {
     pub(crate) async fn lease(&self, device: i64) -> Result<Option<HandOut>, ServiceError> {
         Ok(match self.lease_anything(device).await? {
             Some(Handed::Task(hand_out)) => Some(*hand_out),
-            Some(Handed::Probe(probe)) => panic!("a probe is handed out: {probe:?}"),
+            Some(Handed::Question(question)) => panic!("a question is handed out: {question:?}"),
             None => None,
         })
     }
 
-    /// Asks for a task or a probe, waiting at most until the clock is moved.
+    /// Asks for a task or a question, waiting at most until the clock is moved.
     pub(crate) async fn lease_anything(&self, device: i64) -> Result<Option<Handed>, ServiceError> {
         let wait = Duration::from_secs(5);
         self.leasing
@@ -119,14 +119,14 @@ impl Bench {
             .await
     }
 
-    /// Asks for a probe that is certain to come.
-    pub(crate) async fn lease_probe(&self, device: i64) -> ProbeAssignment {
+    /// Asks for a question that is certain to come.
+    pub(crate) async fn lease_question(&self, device: i64) -> QuestionAssignment {
         let leased = self.lease_anything(device);
         let leased = tokio::time::timeout(Duration::from_secs(20), leased).await;
-        let leased = leased.expect("a probe comes in time").expect("no error");
+        let leased = leased.expect("a question comes in time").expect("no error");
         match leased {
-            Some(Handed::Probe(assignment)) => assignment,
-            other => panic!("{other:?} is no probe"),
+            Some(Handed::Question(assignment)) => assignment,
+            other => panic!("{other:?} is no question"),
         }
     }
 
@@ -135,6 +135,14 @@ impl Bench {
         let leased = tokio::time::timeout(Duration::from_secs(20), self.lease(device)).await;
         let leased = leased.expect("a task comes in time").expect("no error");
         leased.expect("there is a task")
+    }
+
+    /// Answers a question as the fixtures do.
+    pub(crate) async fn answer(
+        &self,
+        assignment: &QuestionAssignment,
+    ) -> Result<Receipt, ServiceError> {
+        measurements::answer(&self.world, &self.leasing, &fixtures::answer(assignment)).await
     }
 
     /// Measures and reports a hand-out.

@@ -199,15 +199,26 @@ impl Agents for Service {
         Ok(answer)
     }
 
-    async fn report_probe(
+    async fn report_answer(
         &self,
-        request: Request<v1::ReportProbeRequest>,
+        request: Request<v1::ReportAnswerRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let mut upstream = self.upstream().await?;
-        let answer = upstream.report_probe(request.into_inner()).await;
+        let answer = upstream.report_answer(request.into_inner()).await;
         let answer = answer.map_err(passed_on)?;
         self.lock().lose()?;
         Ok(answer)
+    }
+
+    async fn report_probe(
+        &self,
+        request: Request<v1::ReportAnswerRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let mut upstream = self.upstream().await?;
+        upstream
+            .report_probe(request.into_inner())
+            .await
+            .map_err(passed_on)
     }
 
     async fn release(

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bitfront_model::{
     Architecture, Budget, DataSpec, Digest, EarlyStop, Grouping, HeldBack, ImatrixSource, Layer,
-    LayerKind, Limits, ModelSource, ModelSpec, Objective, Precision, SearchRequest, StrategyName,
-    Subject,
+    LayerKind, Limits, ModelSource, ModelSpec, Objective, Precision, Prior, SearchRequest,
+    StrategyName, Subject,
 };
 use tempfile::TempDir;
 
@@ -116,5 +116,6 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
         staged: true,
         early_stop: EarlyStop::default(),
         start_from: None,
+        prior: Prior::Swaps,
     }
 }

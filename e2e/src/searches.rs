@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Budget, Device, Front, Limits, ProbedDevice, SearchRequest, SearchStatus,
+    Best, Budget, Device, Front, Limits, ProbedDevice, SearchRequest, SearchSensitivity,
+    SearchStatus,
 };
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
@@ -112,6 +113,13 @@ impl Searches {
             name: name.to_owned(),
         };
         let answer = self.0.clone().device(request).await?;
+        Ok(answer.into_inner().try_into().unwrap())
+    }
+
+    /// What the layers of a search's model lose alone.
+    pub async fn sensitivity(&self, search: i64) -> Result<SearchSensitivity, Status> {
+        let request = v1::SensitivityRequest { search };
+        let answer = self.0.clone().sensitivity(request).await?;
         Ok(answer.into_inner().try_into().unwrap())
     }
 

@@ -15,8 +15,8 @@ use bitfront_e2e::requests::{files, request, spec};
 use bitfront_e2e::scripted::{self, Answer, ScriptedRuntime};
 use bitfront_e2e::searches::Searches;
 use bitfront_model::{
-    Baseline, Budget, Front, FrontPoint, Limits, Outcome, Plan, Precision, Preset, Quality,
-    Receipt, SearchRequest, SearchState, SearchStatus, TaskKind,
+    Baseline, Budget, Front, FrontPoint, Limits, Outcome, Plan, Precision, Preset, Prior, Quality,
+    Receipt, SearchRequest, SearchState, SearchStatus, StrategyName, TaskKind,
 };
 use tempfile::TempDir;
 use tonic::Code;
@@ -324,6 +324,51 @@ async fn a_search_is_about_the_batch_that_was_asked_for() {
         (4, 128)
     );
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_layers_lose_alone_is_asked_once_for_all_searches_over_a_model() {
+    let world = World::new().await;
+    let request = SearchRequest {
+        strategy: StrategyName::Surrogate,
+        ..request(world.folder.path(), 20)
+    };
+    let first = world.searches.submit(&request).await.unwrap();
+    let agent = world.agent("first", ScriptedRuntime::obliging());
+    let status = world.ended(first).await;
+    assert_eq!(status.state, SearchState::Done, "{}", status.reason);
+    agent.stop().await;
+    let known = world.searches.sensitivity(first).await.unwrap();
+    assert_eq!(known.question.windows, 2);
+    assert_eq!(known.sensitivity.problem(&known.question), None);
+    for swap in &known.sensitivity.swaps {
+        let plan = known.question.plan((swap.layer, swap.precision)).unwrap();
+        let kld = swap.kld().unwrap();
+        assert!((kld / scripted::kld(&plan) - 1.0).abs() < 1e-12, "{swap:?}");
+    }
+
+    // A device that would fail at it is never asked: the answer is there.
+    let mut failing = ScriptedRuntime::obliging();
+    failing.failing_questions = vec!["asked again".to_owned(); 10];
+    let agent = world.agent("first", failing);
+    let second = world.searches.submit(&request).await.unwrap();
+    let status = world.ended(second).await;
+    assert_eq!(status.state, SearchState::Done, "{}", status.reason);
+    agent.stop().await;
+    let again = world.searches.sensitivity(second).await.unwrap();
+    assert_eq!(
+        (again.question, again.sensitivity),
+        (known.question, known.sensitivity)
+    );
+
+    let rounding = SearchRequest {
+        prior: Prior::Rounding,
+        ..request
+    };
+    let third = world.searches.submit(&rounding).await.unwrap();
+    let refused = world.searches.sensitivity(third).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("--prior swaps"), "{refused}");
 }
 
 /// Scripted figures have no noise, so stages must change nothing at all.

@@ -302,6 +302,8 @@ pub struct Registration {
     pub agent_version: String,
     /// It understands probes; agents of earlier versions do not.
     pub can_probe: bool,
+    /// It can score what layers lose alone; agents of earlier versions cannot.
+    pub can_score_swaps: bool,
 }
 
 /// A device that the coordinator knows. Times are milliseconds since the Unix epoch.

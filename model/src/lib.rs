@@ -16,6 +16,8 @@
 //! - [`workload`]: what is timed ([`Workload`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`probe`]: what a device multiplies how fast ([`ProbeQuestion`], [`Probe`]),
+//! - [`sensitivity`]: what each layer loses alone ([`SensitivityQuestion`], [`Sensitivity`]),
+//! - [`question`]: both, as they are asked and answered ([`Question`], [`Answer`]),
 //! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
@@ -35,7 +37,9 @@ pub mod precision;
 pub mod preset;
 mod preset_rules;
 pub mod probe;
+pub mod question;
 pub mod request;
+pub mod sensitivity;
 pub mod shortfall;
 pub mod spec;
 pub mod stages;
@@ -60,13 +64,17 @@ pub use plan::{Plan, PlanError};
 pub use precision::{Precision, UnknownPrecision};
 pub use preset::{Baseline, Preset};
 pub use probe::{
-    DeviceProbe, Exclusion, Probe, ProbeAssignment, ProbeQuestion, ProbeReport, ProbeStanding,
-    ProbedDevice, Product, ProductResult, ProductTime, Shape,
+    DeviceProbe, Exclusion, Probe, ProbeQuestion, ProbedDevice, Product, ProductResult,
+    ProductTime, Shape,
+};
+pub use question::{
+    Answer, AnswerReport, Question, QuestionAssignment, QuestionKind, QuestionStanding,
 };
 pub use request::{
-    Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective,
+    Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective, Prior,
     SearchRequest, StrategyName, Subject, UnknownName,
 };
+pub use sensitivity::{SearchSensitivity, Sensitivity, SensitivityQuestion, Swap, SwapResult};
 pub use shortfall::Shortfall;
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
 pub use task::{Assignment, LeaseToken, Report, Rival, TaskKind, TaskPurpose};

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Device, Digest, Environment, Interval, Layer, LayerKind, LeaseToken, ModelSpec, Precision,
-    Workload,
+    Device, Digest, Environment, Interval, Layer, LayerKind, ModelSpec, Precision,
+    QuestionStanding, Workload,
 };
 
 /// Most weights of a matrix that is timed: 4096 × 4096, which is 64 MiB in `f32`. Of larger ones
@@ -283,45 +282,6 @@ pub struct Exclusion {
     pub reason: String,
 }
 
-/// A leased probe: all that an agent needs for it. No weights are, since how long a product takes
-/// does not depend on them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProbeAssignment {
-    /// Proof of the lease.
-    pub token: LeaseToken,
-    /// What to time.
-    pub question: ProbeQuestion,
-    /// How long the lease lasts without a heartbeat.
-    pub lease_time: Duration,
-}
-
-/// What an agent says of a leased probe.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProbeReport {
-    /// Proof of the lease.
-    pub token: LeaseToken,
-    /// Minted by the agent once per probe, so that a report sent twice counts once.
-    pub idempotency_key: String,
-    /// The question that was answered, to catch a mix-up before it is stored.
-    pub question_digest: Digest,
-    /// The answer.
-    pub probe: Probe,
-}
-
-/// How far a probe has come.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ProbeStanding {
-    /// A device makes it, or will.
-    Pending,
-    /// It is known.
-    Done(Box<Probe>),
-    /// It was given up after too many attempts; searches go on without it.
-    Failed {
-        /// How the last attempt ended.
-        reason: String,
-    },
-}
-
 /// A probe of a device, with what follows from it for searches over all of its precisions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceProbe {
@@ -330,7 +290,7 @@ pub struct DeviceProbe {
     /// What was asked.
     pub question: ProbeQuestion,
     /// How far it has come.
-    pub standing: ProbeStanding,
+    pub standing: QuestionStanding<Probe>,
     /// What leaves the space.
     pub excluded: Vec<Exclusion>,
 }

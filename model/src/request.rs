@@ -218,6 +218,18 @@ pub enum StrategyName {
     Surrogate,
 }
 
+/// Where the first guess comes from of what each layer loses at each precision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prior {
+    /// The rounding errors of precisions and the sizes of layers. That of requests from before
+    /// there was a choice.
+    #[default]
+    Rounding,
+    /// What each layer loses alone on a few windows, which is measured before the search is bound.
+    Swaps,
+}
+
 /// An enumeration's text names none of its values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} `{name}`; known are {known}")]
@@ -260,7 +272,9 @@ named!(Grouping, "grouping",
     Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
 named!(StrategyName, "strategy",
     StrategyName::Random => "random", StrategyName::Nsga2 => "nsga2",
-    StrategyName::SmsEmoa => "sms-emoa",    StrategyName::Surrogate => "surrogate");
+    StrategyName::SmsEmoa => "sms-emoa",
+    StrategyName::Surrogate => "surrogate");
+named!(Prior, "prior", Prior::Rounding => "rounding", Prior::Swaps => "swaps");
 
 /// One request, complete: what `submit` sends and what the store keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -298,4 +312,30 @@ pub struct SearchRequest {
     /// enter the front. False in requests from before there was a choice.
     #[serde(default)]
     pub staged: bool,
+    /// Where the strategy's first guess of losses comes from.
+    #[serde(default)]
+    pub prior: Prior,
+}
+
+impl SearchRequest {
+    /// Whether what each layer loses alone is measured for it: only the surrogate makes use of
+    /// guesses.
+    pub fn wants_sensitivity(&self) -> bool {
+        self.prior == Prior::Swaps && self.strategy == StrategyName::Surrogate
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prior_reads_back_and_an_unknown_one_is_listed_with_the_known() {
+        for prior in [Prior::Rounding, Prior::Swaps] {
+            assert_eq!(prior.to_string().parse(), Ok(prior));
+        }
+        let unknown = "luck".parse::<Prior>().unwrap_err().to_string();
+        assert_eq!(unknown, "unknown prior `luck`; known are rounding, swaps");
+    }
 }

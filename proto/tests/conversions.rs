@@ -102,6 +102,7 @@ fn request() -> SearchRequest {
             within_limits: true,
         },
         start_from: Some(7),
+        prior: Prior::Swaps,
     }
 }
 
@@ -388,6 +389,18 @@ fn sent<W: Message + Default>(wire: W) -> W {
 }
 
 #[test]
+fn a_request_from_before_there_was_a_choice_guesses_from_rounding_errors() {
+    let wire = v1::SearchRequest {
+        prior: String::new(),
+        ..(&request()).into()
+    };
+    assert_eq!(
+        SearchRequest::try_from(wire).unwrap().prior,
+        Prior::Rounding
+    );
+}
+
+#[test]
 fn requests_arrive_as_they_were_sent() {
     let mut request = request();
     for imatrix in [ImatrixSource::None, ImatrixSource::Calibration] {
@@ -531,6 +544,7 @@ fn answers_arrive_as_they_were_sent() {
             precisions: Precision::ALL.to_vec(),
             agent_version: "1".to_owned(),
             can_probe: true,
+            can_score_swaps: true,
         },
         first_seen_ms: 1,
         last_seen_ms: 2,
@@ -621,6 +635,10 @@ fn a_malformed_field_is_named_by_its_path() {
         (
             request_with(|r| r.workloads[0] = "prefill@0".to_owned()),
             "request.workloads[0]: unknown workload `prefill@0`",
+        ),
+        (
+            request_with(|r| r.prior = "luck".to_owned()),
+            "request.prior: unknown prior `luck`",
         ),
         (
             request_with(|r| r.strategy = "luck".to_owned()),

@@ -74,9 +74,9 @@ fn probe() -> Probe {
 
 fn device() -> ProbedDevice {
     let standings = [
-        ProbeStanding::Pending,
-        ProbeStanding::Done(Box::new(probe())),
-        ProbeStanding::Failed {
+        QuestionStanding::Pending,
+        QuestionStanding::Done(Box::new(probe())),
+        QuestionStanding::Failed {
             reason: "gone".to_owned(),
         },
     ];
@@ -103,6 +103,7 @@ fn device() -> ProbedDevice {
                 precisions: Precision::ALL.to_vec(),
                 agent_version: "1".to_owned(),
                 can_probe: true,
+                can_score_swaps: false,
             },
             first_seen_ms: 1,
             last_seen_ms: 2,
@@ -126,39 +127,45 @@ fn device() -> ProbedDevice {
     }
 }
 
-fn report() -> ProbeReport {
-    ProbeReport {
+fn report() -> AnswerReport {
+    AnswerReport {
         token: LeaseToken { task: 4, epoch: 2 },
         idempotency_key: "key".to_owned(),
         question_digest: question().digest(),
-        probe: probe(),
+        answer: Answer::Probe(probe()),
     }
 }
 
 #[test]
 fn probes_arrive_as_they_were_sent() {
-    let assignment = ProbeAssignment {
+    let assignment = QuestionAssignment {
         token: LeaseToken { task: 4, epoch: 2 },
-        question: question(),
+        question: Question::Probe(question()),
         lease_time: Duration::from_secs(30),
     };
-    let wire = sent(v1::ProbeAssignment::from(&assignment));
-    assert_eq!(ProbeAssignment::try_from(wire), Ok(assignment));
-    let wire = sent(v1::ReportProbeRequest::from(&report()));
-    assert_eq!(ProbeReport::try_from(wire), Ok(report()));
+    let wire = sent(v1::QuestionAssignment::from(&assignment));
+    assert_eq!(QuestionAssignment::try_from(wire), Ok(assignment));
+    let wire = sent(v1::ReportAnswerRequest::from(&report()));
+    assert_eq!(AnswerReport::try_from(wire), Ok(report()));
     let wire = sent(v1::DeviceResponse::from(&device()));
     assert_eq!(ProbedDevice::try_from(wire), Ok(device()));
 }
 
 #[test]
 fn a_malformed_probe_is_named_by_its_path() {
-    let refused = |change: fn(&mut v1::ReportProbeRequest)| {
-        let mut wire = v1::ReportProbeRequest::from(&report());
+    let refused = |change: fn(&mut v1::ReportAnswerRequest)| {
+        let mut wire = v1::ReportAnswerRequest::from(&report());
         change(&mut wire);
-        ProbeReport::try_from(wire).unwrap_err().to_string()
+        AnswerReport::try_from(wire).unwrap_err().to_string()
     };
+    fn products(wire: &mut v1::ReportAnswerRequest) -> &mut Vec<v1::Product> {
+        match &mut wire.answer {
+            Some(v1::report_answer_request::Answer::Probe(probe)) => &mut probe.products,
+            other => panic!("{other:?} is no probe"),
+        }
+    }
     let message = refused(|wire| {
-        let products = &mut wire.probe.as_mut().unwrap().products;
+        let products = products(wire);
         let Some(v1::product::Result::Timed(timed)) = &mut products[0].result else {
             panic!("it is timed");
         };
@@ -168,7 +175,7 @@ fn a_malformed_probe_is_named_by_its_path() {
         message.contains("probe.products[0].few_rows.median_ns"),
         "{message}"
     );
-    let message = refused(|wire| wire.probe.as_mut().unwrap().products[1].result = None);
+    let message = refused(|wire| products(wire)[1].result = None);
     assert!(message.contains("products[1].result"), "{message}");
     let message = refused(|wire| wire.idempotency_key.clear());
     assert!(message.contains("idempotency_key"), "{message}");

@@ -31,7 +31,7 @@ pub mod tokenizer;
 
 use bitfront_model::{
     Anchor, ColdStart, Energy, Executed, Latency, NumericsClass, Plan, Precision, ProbeQuestion,
-    Product, Quality, Rival, Subject, TaskPurpose, Workload,
+    Product, Quality, Rival, SensitivityQuestion, Subject, Swap, TaskPurpose, Workload,
 };
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,18 @@ pub trait Runtime {
     /// the order of [`ProbeQuestion::products`]; what cannot be held or multiplied is among them,
     /// with the reason.
     fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError>;
+
+    /// Scores every swap of a question, whose subject is open, as [`Runtime::quality`] would on the
+    /// question's windows. The answers are in the order of [`SensitivityQuestion::swaps`]; what
+    /// cannot be held, or gives values that are not finite, is among them, with the reason. The
+    /// error is what stands in the way of all, such as a source that does not fit into memory.
+    ///
+    /// `progress` hears how far it is, in lines for people.
+    fn sensitivity(
+        &mut self,
+        question: &SensitivityQuestion,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Swap>, RuntimeError>;
 }
 
 /// What came of timing one plan among several.

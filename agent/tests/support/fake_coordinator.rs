@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bitfront_model::{Assignment, LeaseToken, ModelSpec, ProbeAssignment};
+use bitfront_model::{Assignment, LeaseToken, ModelSpec, QuestionAssignment};
 use bitfront_proto::v1;
 use bitfront_proto::v1::agents_server::{Agents, AgentsServer};
 use tokio::net::TcpListener;
@@ -23,8 +23,8 @@ pub struct State {
     pub queue: VecDeque<Vec<v1::Assignment>>,
     /// Every report as it came, repeated ones too.
     pub reports: Vec<v1::ReportRequest>,
-    pub probes: VecDeque<v1::ProbeAssignment>,
-    pub probe_reports: Vec<v1::ReportProbeRequest>,
+    pub questions: VecDeque<v1::QuestionAssignment>,
+    pub answers: Vec<v1::ReportAnswerRequest>,
     pub releases: Vec<v1::ReleaseRequest>,
     pub heartbeats: Vec<v1::HeartbeatRequest>,
     /// Answered to the next reports after they were heard, as if the answer was lost.
@@ -106,9 +106,9 @@ impl FakeCoordinator {
         self.service.changed.notify_waiters();
     }
 
-    /// Queues a probe.
-    pub fn queue_probe(&self, assignment: &ProbeAssignment) {
-        self.state().probes.push_back(assignment.into());
+    /// Queues a question.
+    pub fn queue_question(&self, assignment: &QuestionAssignment) {
+        self.state().questions.push_back(assignment.into());
         self.service.changed.notify_waiters();
     }
 
@@ -173,10 +173,10 @@ impl Agents for Service {
         loop {
             let changed = self.changed.notified();
             self.check_device(request.device_id)?;
-            let probe = self.state().probes.pop_front();
-            if probe.is_some() {
+            let question = self.state().questions.pop_front();
+            if question.is_some() {
                 return Ok(Response::new(v1::LeaseResponse {
-                    probe,
+                    question,
                     ..Default::default()
                 }));
             }
@@ -186,7 +186,7 @@ impl Agents for Service {
                 return Ok(Response::new(v1::LeaseResponse {
                     companions: together.split_off(1),
                     assignment: together.pop(),
-                    probe: None,
+                    question: None,
                 }));
             }
             tokio::select! {
@@ -234,18 +234,27 @@ impl Agents for Service {
         }))
     }
 
-    async fn report_probe(
+    async fn report_answer(
         &self,
-        request: Request<v1::ReportProbeRequest>,
+        request: Request<v1::ReportAnswerRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let mut state = self.state();
-        state.probe_reports.push(request.into_inner());
+        state.answers.push(request.into_inner());
         if let Some(error) = state.report_errors.pop_front() {
             return Err(error);
         }
         Ok(Response::new(v1::ReportResponse {
             receipt: v1::report_response::Receipt::Recorded.into(),
         }))
+    }
+
+    async fn report_probe(
+        &self,
+        _request: Request<v1::ReportAnswerRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        Err(Status::unimplemented(
+            "only agents of earlier versions call it",
+        ))
     }
 
     async fn release(

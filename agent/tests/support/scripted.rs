@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bitfront_model::{
     Anchor, AnchorTime, Cold, ColdStart, Energy, Interval, Latency, NumericsClass, Paired, Plan,
-    Precision, ProbeQuestion, Product, ProductResult, ProductTime, Quality, Rescored, Rival, Shape,
-    Stopped, Subject, TaskKind, TaskPurpose, Workload,
+    Precision, ProbeQuestion, Product, ProductResult, ProductTime, Quality, Rescored, Rival,
+    SensitivityQuestion, Shape, Stopped, Subject, Swap, SwapResult, TaskKind, TaskPurpose,
+    Workload,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
@@ -37,8 +38,8 @@ pub struct ScriptedRuntime {
     pub pause: Duration,
     /// What becomes of each measurement.
     pub decide: Decide,
-    /// Why the next probes fail, last one first.
-    pub failing_probes: Vec<String>,
+    /// Why the next questions fail, last one first.
+    pub failing_questions: Vec<String>,
     /// How many times as much plans lose on it as in the numerics class that it claims.
     pub loses: f64,
     open: Option<Subject>,
@@ -56,7 +57,7 @@ impl ScriptedRuntime {
             precisions: Precision::ALL.to_vec(),
             pause: Duration::ZERO,
             decide: Box::new(decide),
-            failing_probes: Vec::new(),
+            failing_questions: Vec::new(),
             loses: 1.0,
             open: None,
         }
@@ -163,13 +164,43 @@ impl Runtime for ScriptedRuntime {
 
     fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError> {
         std::thread::sleep(self.pause);
-        if let Some(reason) = self.failing_probes.pop() {
+        if let Some(reason) = self.failing_questions.pop() {
             return Err(RuntimeError::Engine(reason));
         }
         let products = question.products();
         Ok(products
             .map(|(shape, precision)| product(question, shape, precision))
             .collect())
+    }
+
+    fn sensitivity(
+        &mut self,
+        question: &SensitivityQuestion,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Swap>, RuntimeError> {
+        std::thread::sleep(self.pause);
+        if let Some(reason) = self.failing_questions.pop() {
+            return Err(RuntimeError::Engine(reason));
+        }
+        if self.open.as_ref().map(Subject::digest) != Some(question.subject.digest()) {
+            return Err(RuntimeError::NotOpen);
+        }
+        progress("scoring scripted swaps");
+        question
+            .swaps()
+            .map(|(layer, precision)| {
+                let plan = question.plan((layer, precision));
+                let plan = plan.map_err(|error| RuntimeError::Engine(error.to_string()))?;
+                let kld = kld(&plan) * self.loses;
+                Ok(Swap {
+                    layer,
+                    precision,
+                    result: SwapResult::Scored {
+                        kld_windows: vec![kld; question.windows as usize],
+                    },
+                })
+            })
+            .collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bitfront_model::{
-    Budget, EarlyStop, Front, Grouping, HardwareProfile, Limits, Objective, SearchRequest,
+    Budget, EarlyStop, Front, Grouping, HardwareProfile, Limits, Objective, Prior, SearchRequest,
     SearchState, SearchStatus, StrategyName, Subject, Workload,
 };
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _, RuntimeError};
@@ -204,6 +204,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
         strategy: StrategyName::Surrogate,
         seed: 0,
         staged: true,
+        prior: Prior::Swaps,
         imatrix: ImatrixChoice::Calibration,
         context: None,
         windows: WINDOWS,

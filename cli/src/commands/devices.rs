@@ -85,6 +85,7 @@ mod tests {
                 precisions: vec![Precision::Q8_0, Precision::Q4K],
                 agent_version: "0.1.0".into(),
                 can_probe: true,
+                can_score_swaps: true,
             },
             first_seen_ms: NOON_MS,
             last_seen_ms: NOON_MS + 1000,

@@ -18,6 +18,7 @@ mod probes;
 mod report;
 mod run;
 mod searches;
+mod sensitivity;
 #[cfg(feature = "local")]
 mod serve;
 mod session;
@@ -50,6 +51,7 @@ pub(crate) async fn dispatch(
         Verb::Cancel(arguments) => cancel::cancel(arguments, session).await,
         Verb::Searches(arguments) => searches::searches(arguments, session).await,
         Verb::Devices(arguments) => devices::devices(arguments, session).await,
+        Verb::Sensitivity(arguments) => sensitivity::sensitivity(arguments, session).await,
         Verb::Front(arguments) => front::front(arguments, session).await,
         Verb::Compare(arguments) => compare::compare(arguments, session).await,
         Verb::Best(arguments) => best::best(arguments, session).await,

@@ -2,7 +2,7 @@
 //! searching for.
 
 use bitfront_model::{
-    DeviceProbe, Interval, Precision, Probe, ProbeStanding, ProbedDevice, ProductTime, Shape,
+    DeviceProbe, Interval, Precision, Probe, ProbedDevice, ProductTime, QuestionStanding, Shape,
 };
 
 use crate::figures::{self, three_digits};
@@ -29,11 +29,11 @@ pub(super) fn talk(device: &ProbedDevice) -> Vec<String> {
     for probe in &device.probes {
         let number = probe.probe;
         match &probe.standing {
-            ProbeStanding::Pending => lines.push(format!("probe {number} is not done yet")),
-            ProbeStanding::Failed { reason } => lines.push(format!(
+            QuestionStanding::Pending => lines.push(format!("probe {number} is not done yet")),
+            QuestionStanding::Failed { reason } => lines.push(format!(
                 "probe {number} was given up, and searches go on without it: {reason}"
             )),
-            ProbeStanding::Done(answer) => lines.push(about(probe, answer)),
+            QuestionStanding::Done(answer) => lines.push(about(probe, answer)),
         }
     }
     lines
@@ -82,7 +82,7 @@ pub(super) fn listing(device: &ProbedDevice) -> Listing {
         Column::text("left_the_space", "left the space"),
     ]);
     for probe in &device.probes {
-        if let ProbeStanding::Done(answer) = &probe.standing {
+        if let QuestionStanding::Done(answer) = &probe.standing {
             for product in &answer.products {
                 let row = row(probe, product.shape, product.precision, product.times());
                 listing.row(row);
@@ -193,6 +193,7 @@ mod tests {
                     precisions: vec![Precision::Q8_0, Precision::Q4K],
                     agent_version: "0.1.0".into(),
                     can_probe,
+                    can_score_swaps: can_probe,
                 },
                 first_seen_ms: NOON_MS,
                 last_seen_ms: NOON_MS,
@@ -237,7 +238,7 @@ mod tests {
         }
     }
 
-    fn probe(standing: ProbeStanding) -> DeviceProbe {
+    fn probe(standing: QuestionStanding<Probe>) -> DeviceProbe {
         DeviceProbe {
             probe: 3,
             question: ProbeQuestion {
@@ -269,7 +270,7 @@ mod tests {
             ..product(Precision::Q4K, 1.0, false)
         });
         let probed = device(
-            vec![probe(ProbeStanding::Done(Box::new(Probe {
+            vec![probe(QuestionStanding::Done(Box::new(Probe {
                 products,
                 environment: Environment::default(),
                 duration_ns: 2_100_000_000,
@@ -290,10 +291,14 @@ mod tests {
             old.contains("0.1.0") && old.contains("this version"),
             "{old}"
         );
-        let waiting = talk(&device(vec![probe(ProbeStanding::Pending)], true)).join("");
+        let waiting = talk(&device(vec![probe(QuestionStanding::Pending)], true)).join("");
         assert!(waiting.contains("probe 3 is not done yet"), "{waiting}");
         let reason = "no memory".into();
-        let failed = talk(&device(vec![probe(ProbeStanding::Failed { reason })], true)).join("");
+        let failed = talk(&device(
+            vec![probe(QuestionStanding::Failed { reason })],
+            true,
+        ))
+        .join("");
         assert!(
             failed.contains("given up") && failed.contains("no memory"),
             "{failed}"

@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitfront_model::{
-    Baseline, Digest, Objective, Plan, Precision, Probe, SearchRequest, TaskKind,
-};
+use bitfront_model::{Baseline, Digest, Objective, Plan, Precision, SearchRequest, TaskKind};
 use bitfront_search::event::{Event, EventError};
 use bitfront_search::growth::Growth;
 use bitfront_search::problem::ProblemError;
@@ -14,7 +12,7 @@ use bitfront_search::strategy::{self, BuildError, Strategy};
 
 use super::confirm::Found;
 use crate::evaluation::{Figures, scaled_point};
-use crate::guesses;
+use crate::guesses::{self, Known};
 use crate::intake::listed;
 use crate::space::{DecodeError, SearchSpace, SpaceError};
 use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
@@ -76,24 +74,24 @@ pub(super) enum ReplayError {
          the search again, its measurements stay where they are"
     )]
     SpaceChanged { candidate: i64, changed: String },
-    #[error("it was bound with probe {probe}, which has no answer")]
-    NoProbe { probe: i64 },
+    #[error("it was bound with the answer to question {question}, which has none")]
+    NoAnswer { question: i64 },
     #[error("measurement {measurement} belongs to the unknown candidate {candidate}")]
     UnknownCandidate { measurement: i64, candidate: i64 },
 }
 
 impl Replay {
-    /// The search before its first event, with the probe that it is bound to.
+    /// The search before its first event, with the answers that it is bound with.
     pub(super) fn new(
         request: &SearchRequest,
         binding: &Binding,
-        probe: Option<&Probe>,
+        known: &Known,
     ) -> Result<Self, ReplayError> {
         let space = SearchSpace::bound(request, &binding.precisions, &binding.exclusions)?;
         Ok(Self {
             strategy: Arc::new(Mutex::new(strategy::build(
                 &request.strategy.to_string(),
-                guesses::problem(&space, request, probe)?,
+                guesses::problem(&space, request, known)?,
                 request.seed,
             )?)),
             baselines: baselines(request, binding),

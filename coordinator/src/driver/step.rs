@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{Probe, ProbeQuestion, ProbeStanding, SearchRequest, SearchState};
+use bitfront_model::{
+    Answer, ProbeQuestion, Question, QuestionStanding, SearchRequest, SearchState,
+    SensitivityQuestion,
+};
 use bitfront_search::stop::{Progress, Stall, StopRules, stop};
 
 use super::confirm::confirm;
@@ -11,6 +14,7 @@ use super::meter::Meter;
 use super::replay::{Replay, ReplayError};
 use super::within::Within;
 use crate::exclusion::exclusions;
+use crate::guesses::Known;
 use crate::presence::KnownDevice;
 use crate::space::SearchSpace;
 use crate::store::{Binding, Ending, StoreError, StoredSearch};
@@ -108,13 +112,9 @@ impl Driver {
 }
 
 impl Running {
-    fn new(
-        stored: &StoredSearch,
-        binding: &Binding,
-        probe: Option<&Probe>,
-    ) -> Result<Self, ReplayError> {
+    fn new(stored: &StoredSearch, binding: &Binding, known: &Known) -> Result<Self, ReplayError> {
         Ok(Self {
-            replay: Replay::new(&stored.request, binding, probe)?.starting_from(&stored.starts),
+            replay: Replay::new(&stored.request, binding, known)?.starting_from(&stored.starts),
             meter: Meter::new(stored.active),
             confirming: false,
             within: Within::default(),
@@ -157,33 +157,38 @@ impl Running {
 }
 
 impl Hands {
-    /// What runs a bound search, with the probe that it was bound with.
+    /// What runs a bound search, with the answers that it was bound with.
     async fn start(
         &self,
         stored: &StoredSearch,
         binding: &Binding,
     ) -> Result<Result<Running, ReplayError>, StoreError> {
-        let mut probe = None;
-        if let Some(number) = binding.probe {
-            let known = self.world.store.probe(number).await?;
-            match known.map(|known| known.standing) {
-                Some(ProbeStanding::Done(known)) => probe = Some(known),
-                _ => return Ok(Err(ReplayError::NoProbe { probe: number })),
+        let mut known = Known::default();
+        for question in [binding.probe, binding.sensitivity].into_iter().flatten() {
+            let asked = self.world.store.question(question).await?;
+            match asked.map(|asked| asked.standing) {
+                Some(QuestionStanding::Done(answer)) => match *answer {
+                    Answer::Probe(probe) => known.probe = Some(probe),
+                    Answer::Sensitivity(sensitivity) => known.sensitivity = Some(sensitivity),
+                },
+                _ => return Ok(Err(ReplayError::NoAnswer { question })),
             }
         }
-        Ok(Running::new(stored, binding, probe.as_deref()))
+        Ok(Running::new(stored, binding, &known))
     }
 
-    /// Binds a queued search to the first device that suits it once that is probed, or says what
-    /// it waits for.
+    /// Binds a queued search to the first device that suits it once what it asks is answered, or
+    /// says what it waits for.
     async fn bind(&self, stored: &StoredSearch) -> Result<Next, StoreError> {
         let world = &self.world;
         let serving = world.presence.serving(world.clock.elapsed());
         match choose(&stored.request, &serving) {
             Ok((device, mut binding)) => {
-                if device.registration.can_probe
-                    && let Some(reason) = self.probe(stored, &device, &mut binding).await?
-                {
+                let mut waits = self.probe(stored, &device, &mut binding).await?;
+                if waits.is_none() {
+                    waits = self.sensitivity(stored, &serving, &mut binding).await?;
+                }
+                if let Some(reason) = waits {
                     self.say(stored, &reason).await?;
                     return Ok(Next::Wait(None));
                 }
@@ -199,37 +204,102 @@ impl Hands {
         }
     }
 
-    /// Completes a binding by the device's probe, or says that it is waited for. One that was given
-    /// up is done without.
+    /// Completes a binding by the device's probe, or says that it is waited for. One that the
+    /// device's agent does not understand or that was given up is done without.
     async fn probe(
         &self,
         stored: &StoredSearch,
         device: &KnownDevice,
         binding: &mut Binding,
     ) -> Result<Option<String>, StoreError> {
-        let world = &self.world;
+        if !device.registration.can_probe {
+            return Ok(None);
+        }
         let request = &stored.request;
         let question = ProbeQuestion::new(&request.spec, &binding.precisions, &request.workloads);
-        let profile = binding.hardware_profile;
-        let now = world.clock.now_ms();
-        let probe = world.store.want_probe(profile, &question, now).await?;
-        match probe.standing {
-            ProbeStanding::Pending => {
-                world.wakeups.work();
+        let profile = binding.hardware_profile.to_string();
+        match self.ask(&profile, Question::Probe(question)).await? {
+            Asked::Pending => {
                 let name = &device.registration.device;
                 return Ok(Some(format!("waiting for the probe of device `{name}`")));
             }
-            ProbeStanding::Failed { reason } => {
-                tracing::warn!(search = self.search, reason, "bound without a probe");
+            Asked::Answered(id, answer) => {
+                if let Answer::Probe(probe) = *answer {
+                    let searched = request.precisions.iter().copied();
+                    let searched = searched.filter(|it| binding.precisions.contains(it));
+                    binding.exclusions = exclusions(&probe, &searched.collect::<Vec<_>>());
+                    binding.probe = Some(id);
+                }
             }
-            ProbeStanding::Done(answer) => {
-                let searched = request.precisions.iter().copied();
-                let searched = searched.filter(|it| binding.precisions.contains(it));
-                binding.exclusions = exclusions(&answer, &searched.collect::<Vec<_>>());
-                binding.probe = Some(probe.id);
-            }
+            Asked::GivenUp => {}
         }
         Ok(None)
+    }
+
+    /// Completes a binding by what the model's layers lose alone, or says that it is waited for.
+    /// What no agent of the device's numerics class can answer, or was given up, is done without.
+    async fn sensitivity(
+        &self,
+        stored: &StoredSearch,
+        serving: &[Arc<KnownDevice>],
+        binding: &mut Binding,
+    ) -> Result<Option<String>, StoreError> {
+        let request = &stored.request;
+        if !request.wants_sensitivity() {
+            return Ok(None);
+        }
+        let class = &binding.numerics_class;
+        let able: Vec<_> = serving
+            .iter()
+            .map(|device| &device.registration)
+            .filter(|device| device.numerics_class == *class && device.can_score_swaps)
+            .map(|device| format!("`{}`", device.device))
+            .collect();
+        if able.is_empty() {
+            tracing::warn!(
+                search = self.search,
+                %class,
+                "bound without a sensitivity: no agent of the class can measure one"
+            );
+            return Ok(None);
+        }
+        let question = SensitivityQuestion::new(
+            &request.subject,
+            &request.spec,
+            &request.precisions,
+            &binding.precisions,
+        );
+        let question = Question::Sensitivity(Box::new(question));
+        match self.ask(&class.0, question).await? {
+            Asked::Pending => {
+                return Ok(Some(format!(
+                    "waiting for the sensitivity of the model's layers on device {}",
+                    able.join(" or ")
+                )));
+            }
+            Asked::Answered(id, _) => binding.sensitivity = Some(id),
+            Asked::GivenUp => {}
+        }
+        Ok(None)
+    }
+
+    /// Asks a question, where it was never asked before, and says how far it has come.
+    async fn ask(&self, target: &str, question: Question) -> Result<Asked, StoreError> {
+        let world = &self.world;
+        let asked = world.store.ask(target, &question, world.clock.now_ms());
+        let asked = asked.await?;
+        Ok(match asked.standing {
+            QuestionStanding::Pending => {
+                world.wakeups.work();
+                Asked::Pending
+            }
+            QuestionStanding::Done(answer) => Asked::Answered(asked.id, answer),
+            QuestionStanding::Failed { reason } => {
+                let kind = question.kind();
+                tracing::warn!(search = self.search, reason, "bound without a {kind}");
+                Asked::GivenUp
+            }
+        })
     }
 
     /// Learns what is new, keeps candidates pending, and where the search is over has its front
@@ -395,6 +465,15 @@ impl Hands {
     }
 }
 
+/// How far a question has come.
+enum Asked {
+    Pending,
+    /// By its number, with the answer.
+    Answered(i64, Box<Answer>),
+    /// Too many attempts failed.
+    GivenUp,
+}
+
 /// Why a running search could not advance.
 enum Trouble {
     /// It may later.
@@ -435,8 +514,8 @@ fn exceeds(space: &SearchSpace, request: &SearchRequest) -> bool {
     limit.is_some_and(|limit| limit < space.smallest_bytes(&request.spec))
 }
 
-/// The first device that suits a request with the binding to it, before its probe; or what the
-/// request waits for.
+/// The first device that suits a request with the binding to it, before anything is asked; or what
+/// the request waits for.
 fn choose(
     request: &SearchRequest,
     serving: &[Arc<KnownDevice>],
@@ -471,6 +550,7 @@ fn choose(
                     precisions: registration.precisions.clone(),
                     probe: None,
                     exclusions: Vec::new(),
+                    sensitivity: None,
                 };
                 return Ok((device.clone(), binding));
             }

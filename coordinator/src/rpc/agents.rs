@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{LeaseToken, ProbeReport, Registration, Report};
+use bitfront_model::{AnswerReport, LeaseToken, Registration, Report};
 use bitfront_proto::v1::agents_server::Agents;
 use bitfront_proto::{ConvertError, v1};
 use tokio_util::sync::CancellationToken;
@@ -62,9 +62,9 @@ impl Agents for AgentsService {
         let most = request.most_companions as usize;
         let first = match leased {
             Some(Handed::Task(first)) => *first,
-            Some(Handed::Probe(probe)) => {
+            Some(Handed::Question(question)) => {
                 return Ok(Response::new(v1::LeaseResponse {
-                    probe: Some((&probe).into()),
+                    question: Some((&question).into()),
                     ..Default::default()
                 }));
             }
@@ -76,7 +76,7 @@ impl Agents for AgentsService {
         Ok(Response::new(v1::LeaseResponse {
             assignment: Some(wire(first)),
             companions: companions.into_iter().map(wire).collect(),
-            probe: None,
+            question: None,
         }))
     }
 
@@ -101,13 +101,20 @@ impl Agents for AgentsService {
         Ok(Response::new(receipt.into()))
     }
 
+    async fn report_answer(
+        &self,
+        request: Request<v1::ReportAnswerRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let report = AnswerReport::try_from(request.into_inner()).map_err(malformed)?;
+        let receipt = measurements::answer(&self.world, &self.leasing, &report).await?;
+        Ok(Response::new(receipt.into()))
+    }
+
     async fn report_probe(
         &self,
-        request: Request<v1::ReportProbeRequest>,
+        request: Request<v1::ReportAnswerRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
-        let report = ProbeReport::try_from(request.into_inner()).map_err(malformed)?;
-        let receipt = measurements::probe(&self.world, &self.leasing, &report).await?;
-        Ok(Response::new(receipt.into()))
+        self.report_answer(request).await
     }
 
     async fn release(

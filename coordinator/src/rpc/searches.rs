@@ -256,6 +256,14 @@ impl Searches for SearchesService {
         let device = query::device(&self.world, &request.into_inner().name).await?;
         Ok(Response::new((&device).into()))
     }
+
+    async fn sensitivity(
+        &self,
+        request: Request<v1::SensitivityRequest>,
+    ) -> Result<Response<v1::SensitivityResponse>, Status> {
+        let sensitivity = query::sensitivity(&self.world, request.into_inner().search).await?;
+        Ok(Response::new((&sensitivity).into()))
+    }
 }
 
 /// Sends the status now and after every change, until the search has ended or nobody listens.

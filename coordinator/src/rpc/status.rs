@@ -27,6 +27,7 @@ impl From<ServiceError> for Status {
             | ServiceError::UnknownLease { .. }
             | ServiceError::UnknownModel { .. }
             | ServiceError::NothingMeasured { .. }
+            | ServiceError::NoSensitivity { .. }
             | ServiceError::OtherHardware { .. }
             | ServiceError::NothingWithin { .. } => Code::NotFound,
             ServiceError::NameTaken { .. } => Code::AlreadyExists,

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod confirmations;
-mod probes;
+mod questions;
 mod searches;
 mod tasks;
 
@@ -65,11 +65,12 @@ const CASES: &[(&str, Case)] = cases![
     confirmations::only_a_running_search_confirms_and_only_its_own,
     confirmations::quality_is_confirmed_by_devices_of_the_profile_alone,
     confirmations::a_confirmation_for_a_class_ends_as_one_for_a_profile,
-    probes::a_question_is_asked_once_of_a_profile,
-    probes::a_probe_counts_once_and_reads_back_whole,
-    probes::a_stale_probe_never_ends_a_newer_lease,
-    probes::a_probe_that_fails_too_often_is_given_up_with_the_reason,
-    probes::a_binding_keeps_its_probe_and_what_left_the_space,
+    questions::a_question_is_asked_once_of_its_target,
+    questions::a_question_goes_to_whom_it_is_asked_of_and_who_can_answer_it,
+    questions::an_answer_counts_once_and_reads_back_whole,
+    questions::a_stale_answer_never_ends_a_newer_lease,
+    questions::a_question_that_fails_too_often_is_given_up_with_the_reason,
+    questions::a_binding_keeps_its_answers_and_what_left_the_space,
 ];
 
 /// Runs every case on a store of its own and reports all that fail.
@@ -90,7 +91,7 @@ where
 
 const NOW: i64 = 1_000_000;
 
-fn new_search() -> NewSearch {
+pub(crate) fn new_search() -> NewSearch {
     NewSearch {
         request: fixtures::request(),
         idempotency_key: None,
@@ -106,6 +107,7 @@ fn binding() -> Binding {
         precisions: device.precisions,
         probe: None,
         exclusions: Vec::new(),
+        sensitivity: None,
     }
 }
 
@@ -126,12 +128,14 @@ fn candidate(ask_number: u64, precision: Precision) -> NewCandidate {
     }
 }
 
-fn claimant(device: i64) -> Claimant {
+pub(crate) fn claimant(device: i64) -> Claimant {
     let binding = binding();
     Claimant {
         device,
         numerics_class: binding.numerics_class,
         hardware_profile: binding.hardware_profile,
+        can_probe: true,
+        can_score_swaps: true,
         lease_time: Duration::from_secs(30),
         companion_in: None,
     }

@@ -20,14 +20,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    Budget, Digest, HardwareProfile, LeaseToken, ProbeQuestion, ProbeReport, Receipt, Registration,
+    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
     Report,
 };
 
 pub(crate) use rows::{
-    Binding, Claimant, Claimed, ClaimedProbe, Ending, HeldLease, LeaseEnding, NewCandidate,
-    NewConfirmation, NewSearch, ProbeFacts, Requeued, Score, ScoreOutcome, StoredCandidate,
-    StoredConfirmation, StoredDevice, StoredMeasurement, StoredProbe, StoredSearch, TaskFacts,
+    Binding, Claimant, Claimed, ClaimedQuestion, Ending, HeldLease, LeaseEnding, NewCandidate,
+    NewConfirmation, NewSearch, QuestionFacts, Requeued, Score, ScoreOutcome, StoredCandidate,
+    StoredConfirmation, StoredDevice, StoredMeasurement, StoredQuestion, StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -129,29 +129,35 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// purpose. The report must have been checked against [`Self::task`].
     async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError>;
 
-    /// The probe of a hardware profile; one that was never asked for is queued. A failed one stays
-    /// as it is.
-    async fn want_probe(
+    /// A question to the devices of a target: the digest of a hardware profile for a probe, a
+    /// numerics class for a sensitivity. One that was never asked is queued; a failed one stays as
+    /// it is.
+    async fn ask(
         &self,
-        profile: Digest,
-        question: &ProbeQuestion,
+        target: &str,
+        question: &Question,
         now_ms: i64,
-    ) -> Result<StoredProbe, StoreError>;
-    /// A probe.
-    async fn probe(&self, probe: i64) -> Result<Option<StoredProbe>, StoreError>;
-    /// The probes of a hardware profile, by number.
-    async fn probes(&self, profile: Digest) -> Result<Vec<StoredProbe>, StoreError>;
-    /// Leases the first queued probe of the claimant's hardware profile.
-    async fn claim_probe(
+    ) -> Result<StoredQuestion, StoreError>;
+    /// A question.
+    async fn question(&self, question: i64) -> Result<Option<StoredQuestion>, StoreError>;
+    /// The questions to a target, by number.
+    async fn questions(&self, target: &str) -> Result<Vec<StoredQuestion>, StoreError>;
+    /// Leases the first queued question that the claimant is a target of and says that it can
+    /// answer, probes first.
+    async fn claim_question(
         &self,
         claimant: &Claimant,
         now_ms: i64,
-    ) -> Result<Option<ClaimedProbe>, StoreError>;
-    /// What a report about a probe's task is checked against; none for a task of a candidate.
-    async fn probe_task(&self, task: i64) -> Result<Option<ProbeFacts>, StoreError>;
-    /// Appends the answer to a probe, once for every idempotency key, and ends its task as
-    /// [`Self::record`] does. The report must have been checked against [`Self::probe_task`].
-    async fn record_probe(&self, report: &ProbeReport, now_ms: i64) -> Result<Receipt, StoreError>;
+    ) -> Result<Option<ClaimedQuestion>, StoreError>;
+    /// What a report about a question's task is checked against; none for a task of a candidate.
+    async fn question_task(&self, task: i64) -> Result<Option<QuestionFacts>, StoreError>;
+    /// Appends the answer to a question, once for every idempotency key, and ends its task as
+    /// [`Self::record`] does. The report must have been checked against [`Self::question_task`].
+    async fn record_answer(
+        &self,
+        report: &AnswerReport,
+        now_ms: i64,
+    ) -> Result<Receipt, StoreError>;
 }
 
 /// The store did not do as it was asked.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, Digest, Exclusion, LeaseToken, Measurement, ModelSpec, NumericsClass, Plan, Precision,
-    ProbeQuestion, ProbeStanding, Registration, SearchRequest, SearchState, TaskKind, TaskPurpose,
-    Workload,
+    Answer, Budget, Digest, Exclusion, LeaseToken, Measurement, ModelSpec, NumericsClass, Plan,
+    Precision, Question, QuestionStanding, Registration, SearchRequest, SearchState, TaskKind,
+    TaskPurpose, Workload,
 };
 use bitfront_search::space::Genome;
 
@@ -42,6 +42,9 @@ pub(crate) struct Binding {
     pub(crate) probe: Option<i64>,
     /// What left the space by that probe.
     pub(crate) exclusions: Vec<Exclusion>,
+    /// The sensitivity that guesses of losses are made from; none where it was not wanted or could
+    /// not be had.
+    pub(crate) sensitivity: Option<i64>,
 }
 
 /// A search as it stands.
@@ -169,6 +172,9 @@ pub(crate) struct Claimant {
     pub(crate) device: i64,
     pub(crate) numerics_class: NumericsClass,
     pub(crate) hardware_profile: Digest,
+    /// The questions that it says it can answer.
+    pub(crate) can_probe: bool,
+    pub(crate) can_score_swaps: bool,
     pub(crate) lease_time: Duration,
     /// Only a timing of this search and purpose that was never handed out before, to be taken in turns with
     /// one that the device holds: a task that failed is tried again alone, so that it cannot fail
@@ -189,28 +195,27 @@ pub(crate) struct Claimed {
     pub(crate) attempts: u32,
 }
 
-/// A probe as it stands.
+/// A question as it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct StoredProbe {
+pub(crate) struct StoredQuestion {
     pub(crate) id: i64,
-    pub(crate) question: ProbeQuestion,
-    pub(crate) standing: ProbeStanding,
+    pub(crate) question: Question,
+    pub(crate) standing: QuestionStanding<Answer>,
 }
 
-/// A probe that was just leased.
+/// A question that was just leased.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ClaimedProbe {
+pub(crate) struct ClaimedQuestion {
     pub(crate) token: LeaseToken,
-    pub(crate) question: ProbeQuestion,
+    pub(crate) question: Question,
 }
 
-/// What the report of a probe is checked against.
+/// What the report of an answer is checked against.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ProbeFacts {
+pub(crate) struct QuestionFacts {
     /// Hand-outs so far.
     pub(crate) epoch: i64,
-    pub(crate) question: ProbeQuestion,
-    pub(crate) question_digest: Digest,
+    pub(crate) question: Question,
 }
 
 /// A task that is leased.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    Budget, Digest, HardwareProfile, LeaseToken, ProbeQuestion, ProbeReport, Receipt, Registration,
+    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
     Report,
 };
 
@@ -117,10 +117,10 @@ passed_on! {
     requeue(token: LeaseToken, ending: &LeaseEnding, now_ms: i64) -> Requeued;
     task(task: i64) -> Option<TaskFacts>;
     record(report: &Report, now_ms: i64) -> Receipt;
-    want_probe(profile: Digest, question: &ProbeQuestion, now_ms: i64) -> StoredProbe;
-    probe(probe: i64) -> Option<StoredProbe>;
-    probes(profile: Digest) -> Vec<StoredProbe>;
-    claim_probe(claimant: &Claimant, now_ms: i64) -> Option<ClaimedProbe>;
-    probe_task(task: i64) -> Option<ProbeFacts>;
-    record_probe(report: &ProbeReport, now_ms: i64) -> Receipt;
+    ask(target: &str, question: &Question, now_ms: i64) -> StoredQuestion;
+    question(question: i64) -> Option<StoredQuestion>;
+    questions(target: &str) -> Vec<StoredQuestion>;
+    claim_question(claimant: &Claimant, now_ms: i64) -> Option<ClaimedQuestion>;
+    question_task(task: i64) -> Option<QuestionFacts>;
+    record_answer(report: &AnswerReport, now_ms: i64) -> Receipt;
 }

@@ -1,13 +1,11 @@
 //! What a device multiplies how fast.
 
-use std::time::Duration;
-
 use bitfront_model::{
-    DeviceProbe, Exclusion, Probe, ProbeAssignment, ProbeQuestion, ProbeReport, ProbeStanding,
-    ProbedDevice, Product, ProductResult, ProductTime, Shape,
+    DeviceProbe, Exclusion, Probe, ProbeQuestion, ProbedDevice, Product, ProductResult,
+    ProductTime, QuestionStanding, Shape,
 };
 
-use super::{ConvertError, finite, message, messages, milliseconds, names, present, word, words};
+use super::{ConvertError, finite, message, messages, names, present, word, words};
 use crate::v1;
 use crate::v1::device_probe::Standing as WireStanding;
 use crate::v1::product::Result as WireResult;
@@ -160,58 +158,6 @@ impl From<&Probe> for v1::Probe {
     }
 }
 
-impl TryFrom<v1::ProbeAssignment> for ProbeAssignment {
-    type Error = ConvertError;
-
-    fn try_from(wire: v1::ProbeAssignment) -> Result<Self, Self::Error> {
-        Ok(Self {
-            token: present("token", wire.token)?.into(),
-            question: message("question", wire.question)?,
-            lease_time: Duration::from_millis(wire.lease_ms),
-        })
-    }
-}
-
-impl From<&ProbeAssignment> for v1::ProbeAssignment {
-    fn from(assignment: &ProbeAssignment) -> Self {
-        Self {
-            token: Some(assignment.token.into()),
-            question: Some((&assignment.question).into()),
-            lease_ms: milliseconds(assignment.lease_time),
-        }
-    }
-}
-
-impl TryFrom<v1::ReportProbeRequest> for ProbeReport {
-    type Error = ConvertError;
-
-    fn try_from(wire: v1::ReportProbeRequest) -> Result<Self, Self::Error> {
-        if wire.idempotency_key.is_empty() {
-            return Err(ConvertError::invalid(
-                "idempotency_key",
-                "is empty; mint one for every probe",
-            ));
-        }
-        Ok(Self {
-            token: present("token", wire.token)?.into(),
-            idempotency_key: wire.idempotency_key,
-            question_digest: word("question_digest", &wire.question_digest)?,
-            probe: message("probe", wire.probe)?,
-        })
-    }
-}
-
-impl From<&ProbeReport> for v1::ReportProbeRequest {
-    fn from(report: &ProbeReport) -> Self {
-        Self {
-            token: Some(report.token.into()),
-            idempotency_key: report.idempotency_key.clone(),
-            question_digest: report.question_digest.to_string(),
-            probe: Some((&report.probe).into()),
-        }
-    }
-}
-
 impl TryFrom<v1::Exclusion> for Exclusion {
     type Error = ConvertError;
 
@@ -241,11 +187,11 @@ impl TryFrom<v1::DeviceProbe> for DeviceProbe {
 
     fn try_from(wire: v1::DeviceProbe) -> Result<Self, Self::Error> {
         let standing = match present("standing", wire.standing)? {
-            WireStanding::Pending(v1::ProbePending {}) => ProbeStanding::Pending,
+            WireStanding::Pending(v1::ProbePending {}) => QuestionStanding::Pending,
             WireStanding::Done(probe) => {
-                ProbeStanding::Done(Box::new(message("done", Some(probe))?))
+                QuestionStanding::Done(Box::new(message("done", Some(probe))?))
             }
-            WireStanding::Failed(failed) => ProbeStanding::Failed {
+            WireStanding::Failed(failed) => QuestionStanding::Failed {
                 reason: failed.reason,
             },
         };
@@ -261,9 +207,9 @@ impl TryFrom<v1::DeviceProbe> for DeviceProbe {
 impl From<&DeviceProbe> for v1::DeviceProbe {
     fn from(probe: &DeviceProbe) -> Self {
         let standing = match &probe.standing {
-            ProbeStanding::Pending => WireStanding::Pending(v1::ProbePending {}),
-            ProbeStanding::Done(probe) => WireStanding::Done(probe.as_ref().into()),
-            ProbeStanding::Failed { reason } => WireStanding::Failed(v1::ProbeFailed {
+            QuestionStanding::Pending => WireStanding::Pending(v1::ProbePending {}),
+            QuestionStanding::Done(probe) => WireStanding::Done(probe.as_ref().into()),
+            QuestionStanding::Failed { reason } => WireStanding::Failed(v1::ProbeFailed {
                 reason: reason.clone(),
             }),
         };

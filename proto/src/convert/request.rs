@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, DataSpec, HeldBack, ImatrixSource, Limits, ModelSource, SearchRequest, Subject,
+    Budget, DataSpec, HeldBack, ImatrixSource, Limits, ModelSource, Prior, SearchRequest, Subject,
 };
 
 use super::{
@@ -194,6 +194,10 @@ impl TryFrom<v1::SearchRequest> for SearchRequest {
             staged: wire.staged,
             early_stop: optional("early_stop", wire.early_stop)?.unwrap_or_default(),
             start_from: wire.start_from,
+            prior: match wire.prior.as_str() {
+                "" => Prior::default(),
+                name => word("prior", name)?,
+            },
         })
     }
 }
@@ -215,6 +219,7 @@ impl From<&SearchRequest> for v1::SearchRequest {
             staged: request.staged,
             early_stop: Some((&request.early_stop).into()),
             start_from: request.start_from,
+            prior: request.prior.to_string(),
         }
     }
 }

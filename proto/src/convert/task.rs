@@ -41,6 +41,7 @@ impl TryFrom<v1::RegisterRequest> for Registration {
             precisions: words("precisions", &wire.precisions)?,
             agent_version: wire.agent_version,
             can_probe: wire.can_probe,
+            can_score_swaps: wire.can_score_swaps,
         })
     }
 }
@@ -55,6 +56,7 @@ impl From<&Registration> for v1::RegisterRequest {
             precisions: names(&registration.precisions),
             agent_version: registration.agent_version.clone(),
             can_probe: registration.can_probe,
+            can_score_swaps: registration.can_score_swaps,
             instance: String::new(),
             again: false,
         }

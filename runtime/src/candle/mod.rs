@@ -17,6 +17,7 @@ mod passes;
 mod prefixes;
 mod rope;
 mod scoring;
+mod sensitivity;
 mod switches;
 pub(crate) mod vectors;
 mod widened;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use bitfront_model::{
     Anchor, Digest, Executed, ModelSpec, NumericsClass, Plan, Precision, ProbeQuestion, Product,
-    Quality, Rival, Subject, TaskPurpose, Workload,
+    Quality, Rival, SensitivityQuestion, Subject, Swap, TaskPurpose, Workload,
 };
 
 use crate::cold::Program;
@@ -492,6 +493,14 @@ impl Runtime for CandleRuntime {
 
     fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError> {
         products::time(question, &self.settings.latency.for_probe())
+    }
+
+    fn sensitivity(
+        &mut self,
+        question: &SensitivityQuestion,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Swap>, RuntimeError> {
+        self.score_swaps(question, progress)
     }
 }
 

@@ -53,18 +53,29 @@ impl Scoring<'_> {
             purpose: TaskPurpose::Search,
             ..*self
         };
-        let (windows, reference) = self.opened.scored(searched.purpose)?;
+        let (windows, _) = self.opened.scored(searched.purpose)?;
         let mut places = stages::order(windows.len());
         places.truncate(Rescored::most(windows.len()));
-        let mut scorer = Scorer::new(reference);
-        searched.score_stage(&places, windows, &mut scorer, &mut PrefixStore::new(0))?;
-        let rescored = places.into_iter().zip(scorer.kld_windows());
+        let klds = searched.score_places(&places, &mut PrefixStore::new(0))?;
+        let rescored = places.into_iter().zip(klds);
         Ok(rescored
             .map(|(place, kld)| Rescored {
                 window: place as u64,
                 kld,
             })
             .collect())
+    }
+
+    /// The divergence of each of some windows of the search's text, named by their places.
+    pub(super) fn score_places(
+        &self,
+        places: &[usize],
+        prefixes: &mut PrefixStore,
+    ) -> Result<Vec<f64>, RuntimeError> {
+        let (windows, reference) = self.opened.scored(self.purpose)?;
+        let mut scorer = Scorer::new(reference);
+        self.score_stage(places, windows, &mut scorer, prefixes)?;
+        Ok(scorer.kld_windows())
     }
 
     /// Scores the windows of one stage, named by their places in the text, from the deepest hidden

@@ -8,4 +8,5 @@ mod golden_logits;
 mod measuring;
 mod prefixes;
 mod race;
+mod sensitivity;
 mod support;

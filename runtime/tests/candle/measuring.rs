@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bitfront_model::{
-    Anchor, Digest, Energy, ImatrixSource, Plan, Precision, Rescored, TaskPurpose, Workload, stages,
+    Anchor, Digest, Energy, ImatrixSource, Layer, Plan, Precision, Rescored, TaskPurpose, Workload,
+    stages,
 };
 use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions, float_matrices};
 use bitfront_runtime::latency::LatencySettings;
@@ -485,27 +486,10 @@ fn a_context_that_no_memory_holds_costs_nothing() {
     assert!(kld(&mut runtime, Precision::Q8_0) > 0.0);
 }
 
-/// Weights that `f16` holds, but whose products it does not.
 #[test]
 fn a_plan_that_breaks_the_model_is_infeasible_and_names_the_layer() {
     let directory = TempDir::new().unwrap();
-    let model = directory.path().join("model");
-    std::fs::create_dir(&model).unwrap();
-    for entry in std::fs::read_dir(support::golden_model("llama")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
-    }
-    let weights = model.join("model.safetensors");
-    let mut bytes = std::fs::read(&weights).unwrap();
-    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let fields: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
-    let offsets = &fields["model.layers.1.self_attn.v_proj.weight"]["data_offsets"];
-    let [start, end] = [0, 1].map(|end| header + offsets[end].as_u64().unwrap() as usize);
-    for value in bytes[start..end].as_chunks_mut::<4>().0 {
-        *value = 60_000f32.to_le_bytes();
-    }
-    std::fs::write(&weights, bytes).unwrap();
-
+    let model = support::breaking_in_f16(&directory);
     let windows = support::Windows {
         context: 64,
         evaluation: 3,
@@ -517,8 +501,8 @@ fn a_plan_that_breaks_the_model_is_infeasible_and_names_the_layer() {
     let source = Plan::source(&spec).unwrap();
     assert!(runtime.quality(&source, TaskPurpose::Search, None).is_ok());
     let mut precisions = source.precisions().to_vec();
-    let name = "blk.1.attn_v";
-    let broken = spec.layers.iter().position(|layer| layer.name == name);
+    let is_broken = |layer: &Layer| layer.name == support::BREAKING;
+    let broken = spec.layers.iter().position(is_broken);
     precisions[broken.unwrap()] = Precision::F16;
     let plan = Plan::new(&spec, precisions).unwrap();
     // Once with the states of the source's first block, once without.

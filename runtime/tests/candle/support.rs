@@ -100,3 +100,27 @@ pub(crate) fn platform(files: &[(&str, &str)]) -> TempDir {
     }
     root
 }
+
+/// The layer of [`breaking_in_f16`] that breaks it.
+pub(crate) const BREAKING: &str = "blk.1.attn_v";
+
+/// A model of which one layer has weights that `f16` holds, but whose products it does not.
+pub(crate) fn breaking_in_f16(directory: &TempDir) -> PathBuf {
+    let model = directory.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(golden_model("llama")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let weights = model.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let fields: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let offsets = &fields["model.layers.1.self_attn.v_proj.weight"]["data_offsets"];
+    let [start, end] = [0, 1].map(|end| header + offsets[end].as_u64().unwrap() as usize);
+    for value in bytes[start..end].as_chunks_mut::<4>().0 {
+        *value = 60_000f32.to_le_bytes();
+    }
+    std::fs::write(&weights, bytes).unwrap();
+    model
+}

@@ -72,7 +72,7 @@ async fn ten_thousand_genes_are_asked_for_like_few() {
             ..request(1000)
         };
         intake::check(&request, &[]).unwrap();
-        let mut replay = Replay::new(&request, &binding(), None).unwrap();
+        let mut replay = Replay::new(&request, &binding(), &Known::default()).unwrap();
         for id in 1..=20 {
             let next = replay.next().await.unwrap().unwrap();
             assert_eq!(next.plan.precisions().len(), 10_000);
@@ -173,7 +173,7 @@ async fn figures_that_are_no_numbers_are_refused_and_may_be_measured_again() {
 #[tokio::test]
 async fn a_space_that_is_no_longer_the_stored_one_names_the_genes_that_changed() {
     let before = fixtures::request();
-    let mut replay = Replay::new(&before, &binding(), None).unwrap();
+    let mut replay = Replay::new(&before, &binding(), &Known::default()).unwrap();
     let mut candidates = Vec::new();
     for id in 1..=30 {
         let next = replay.next().await.unwrap().unwrap();
@@ -182,7 +182,7 @@ async fn a_space_that_is_no_longer_the_stored_one_names_the_genes_that_changed()
         candidates.push(candidate);
     }
     let refusal = |after: &SearchRequest| {
-        let mut replay = Replay::new(after, &binding(), None).unwrap();
+        let mut replay = Replay::new(after, &binding(), &Known::default()).unwrap();
         replay
             .learn(candidates.clone(), &[])
             .unwrap_err()

@@ -21,14 +21,15 @@ pub(super) async fn register(
     .await?;
     Ok(sqlx::query_scalar(
         "INSERT INTO devices (name, profile, numerics_class, precisions, agent_version,
-                              first_seen_at, last_seen_at, can_probe)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
+                              first_seen_at, last_seen_at, can_probe, can_score_swaps)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)
          ON CONFLICT (name) DO UPDATE SET
              profile = excluded.profile,
              numerics_class = excluded.numerics_class,
              precisions = excluded.precisions,
              agent_version = excluded.agent_version,
              can_probe = excluded.can_probe,
+             can_score_swaps = excluded.can_score_swaps,
              last_seen_at = excluded.last_seen_at
          RETURNING id",
     )
@@ -39,6 +40,7 @@ pub(super) async fn register(
     .bind(&device.agent_version)
     .bind(now_ms)
     .bind(device.can_probe)
+    .bind(device.can_score_swaps)
     .fetch_one(connection)
     .await?)
 }
@@ -65,6 +67,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredD
                     precisions: split("devices.precisions", row.try_get("precisions")?)?,
                     agent_version: row.try_get("agent_version")?,
                     can_probe: row.try_get("can_probe")?,
+                    can_score_swaps: row.try_get("can_score_swaps")?,
                 },
                 first_seen_ms: row.try_get("first_seen_at")?,
                 last_seen_ms: row.try_get("last_seen_at")?,

@@ -12,7 +12,7 @@ mod decode;
 mod devices;
 mod measurements;
 mod open;
-mod probes;
+mod questions;
 mod searches;
 mod tasks;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    Budget, Digest, HardwareProfile, LeaseToken, ProbeQuestion, ProbeReport, Receipt, Registration,
+    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
     Report,
 };
 use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
@@ -314,44 +314,48 @@ impl Store for SqliteStore {
         })
     }
 
-    async fn want_probe(
+    async fn ask(
         &self,
-        profile: Digest,
-        question: &ProbeQuestion,
+        target: &str,
+        question: &Question,
         now_ms: i64,
-    ) -> Result<StoredProbe, StoreError> {
-        let question = question.clone();
-        write!(self, "queue a probe", |connection| probes::want(
-            connection, profile, &question, now_ms
+    ) -> Result<StoredQuestion, StoreError> {
+        let (target, question) = (target.to_owned(), question.clone());
+        write!(self, "queue a question", |connection| questions::ask(
+            connection, &target, &question, now_ms
         ))
     }
 
-    async fn probe(&self, probe: i64) -> Result<Option<StoredProbe>, StoreError> {
-        read!(self, "find a probe", probes::one, probe)
+    async fn question(&self, question: i64) -> Result<Option<StoredQuestion>, StoreError> {
+        read!(self, "find a question", questions::one, question)
     }
 
-    async fn probes(&self, profile: Digest) -> Result<Vec<StoredProbe>, StoreError> {
-        read!(self, "list probes", probes::of_profile, profile)
+    async fn questions(&self, target: &str) -> Result<Vec<StoredQuestion>, StoreError> {
+        read!(self, "list questions", questions::of_target, target)
     }
 
-    async fn claim_probe(
+    async fn claim_question(
         &self,
         claimant: &Claimant,
         now_ms: i64,
-    ) -> Result<Option<ClaimedProbe>, StoreError> {
+    ) -> Result<Option<ClaimedQuestion>, StoreError> {
         let claimant = claimant.clone();
-        write!(self, "lease a probe", |connection| probes::claim(
+        write!(self, "lease a question", |connection| questions::claim(
             connection, &claimant, now_ms
         ))
     }
 
-    async fn probe_task(&self, task: i64) -> Result<Option<ProbeFacts>, StoreError> {
-        read!(self, "find the task of a probe", probes::facts, task)
+    async fn question_task(&self, task: i64) -> Result<Option<QuestionFacts>, StoreError> {
+        read!(self, "find the task of a question", questions::facts, task)
     }
 
-    async fn record_probe(&self, report: &ProbeReport, now_ms: i64) -> Result<Receipt, StoreError> {
+    async fn record_answer(
+        &self,
+        report: &AnswerReport,
+        now_ms: i64,
+    ) -> Result<Receipt, StoreError> {
         let report = report.clone();
-        write!(self, "record a probe", |connection| probes::record(
+        write!(self, "record an answer", |connection| questions::record(
             connection, &report, now_ms
         ))
     }

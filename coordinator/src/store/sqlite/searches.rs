@@ -130,6 +130,7 @@ fn stored(row: &SqliteRow) -> Result<StoredSearch, Failure> {
                 Some(text) => parsed("searches.bound_exclusions", &text)?,
                 None => Vec::new(),
             },
+            sensitivity: row.try_get("bound_sensitivity")?,
         }),
     };
     let reference_point: Option<String> = row.try_get("reference_point")?;
@@ -179,7 +180,7 @@ pub(super) async fn bind(
     let bound = sqlx::query(
         "UPDATE searches
          SET state = 'running', reason = '', bound_profile = ?, bound_class = ?,
-             bound_precisions = ?, bound_probe = ?, bound_exclusions = ?
+             bound_precisions = ?, bound_probe = ?, bound_exclusions = ?, bound_sensitivity = ?
          WHERE id = ? AND state = 'queued' AND bound_profile IS NULL",
     )
     .bind(binding.hardware_profile.to_string())
@@ -187,6 +188,7 @@ pub(super) async fn bind(
     .bind(joined(&binding.precisions))
     .bind(binding.probe)
     .bind(exclusions)
+    .bind(binding.sensitivity)
     .bind(search)
     .execute(connection)
     .await?;

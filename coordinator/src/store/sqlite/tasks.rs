@@ -219,11 +219,11 @@ pub(super) async fn requeue(
         .await?;
         return Ok(Requeued::Queued);
     }
-    let probe: Option<i64> = sqlx::query_scalar("SELECT probe FROM tasks WHERE id = ?")
+    let question: Option<i64> = sqlx::query_scalar("SELECT question FROM tasks WHERE id = ?")
         .bind(token.task)
         .fetch_one(&mut *connection)
         .await?;
-    if probe.is_some() {
+    if question.is_some() {
         fail(connection, token).await?;
         return Ok(Requeued::Failed);
     }

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bitfront_model::{Precision, TaskKind, TaskPurpose};
+use bitfront_model::{
+    Precision, ProbeQuestion, QuestionAssignment, QuestionStanding, TaskKind, TaskPurpose,
+};
 
 use super::*;
 use crate::fixtures;
@@ -76,7 +78,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 6)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 7)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -230,25 +232,63 @@ async fn what_cannot_be_read_is_named() {
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
 
-/// A database as the first schema alone makes it.
-async fn first_version(path: &std::path::Path) -> sqlx::SqliteConnection {
+/// A database as the first schemas alone make it, with another one of this version attached as
+/// `new`.
+async fn of_version(
+    version: usize,
+    path: &std::path::Path,
+    new: &std::path::Path,
+) -> sqlx::SqliteConnection {
     use sqlx::ConnectOptions;
     use sqlx::migrate::Migrator;
 
     static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
     let first = Migrator {
-        migrations: MIGRATIONS.iter().take(1).cloned().collect(),
+        migrations: MIGRATIONS.iter().take(version).cloned().collect(),
         ..Migrator::DEFAULT
     };
     let options = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true);
+        .create_if_missing(true)
+        .foreign_keys(false);
     let mut connection = options.connect().await.unwrap();
     first
         .run_direct(None, &mut connection, false)
         .await
         .unwrap();
+    let attach = format!("ATTACH '{}' AS new", new.display());
+    run(&mut connection, attach).await;
     connection
+}
+
+async fn run(connection: &mut sqlx::SqliteConnection, text: String) {
+    sqlx::query(sqlx::AssertSqlSafe(text))
+        .execute(connection)
+        .await
+        .unwrap();
+}
+
+/// Copies the tables that every version has. Later versions add columns, which earlier ones do not
+/// have.
+async fn copy_lasting(connection: &mut sqlx::SqliteConnection) {
+    for table in [
+        "hardware_profiles",
+        "devices",
+        "models",
+        "searches",
+        "candidates",
+        "leases",
+    ] {
+        let columns: String = sqlx::query_scalar(
+            "SELECT group_concat(name) FROM pragma_table_info(?) WHERE schema = 'main'",
+        )
+        .bind(table)
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+        let copy = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM new.{table}");
+        run(connection, copy).await;
+    }
 }
 
 #[tokio::test]
@@ -266,38 +306,8 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
     let claimed = conformance::claim(&store, device).await;
     conformance::report(&store, &claimed, "quality").await;
     let held = conformance::claim(&store, device).await;
-    let mut connection = first_version(&old).await;
-    let attach = format!("ATTACH '{}' AS new", new.display());
-    sqlx::query(sqlx::AssertSqlSafe(attach))
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    for table in [
-        "hardware_profiles",
-        "devices",
-        "models",
-        "searches",
-        "candidates",
-        "leases",
-    ] {
-        // Later versions add columns, which the first one does not have.
-        let columns: String = sqlx::query_scalar(
-            "SELECT group_concat(name) FROM pragma_table_info(?) WHERE schema = 'main'",
-        )
-        .bind(table)
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-        let copy = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM new.{table}");
-        let _ = sqlx::query("PRAGMA foreign_keys = OFF")
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(copy))
-            .execute(&mut connection)
-            .await
-            .unwrap();
-    }
+    let mut connection = of_version(1, &old, &new).await;
+    copy_lasting(&mut connection).await;
     sqlx::query(
         "INSERT INTO tasks SELECT id, candidate, kind, target, state, epoch, attempts, lease_until
          FROM new.tasks",
@@ -357,4 +367,106 @@ fn a_request_from_before_early_stops_and_starts_reads_as_one_without() {
     }
     let read: bitfront_model::SearchRequest = serde_json::from_value(stored).unwrap();
     assert_eq!(read, request);
+}
+
+#[tokio::test]
+async fn a_database_from_before_other_questions_keeps_its_probes_and_what_is_bound_with_them() {
+    use sqlx::Connection;
+
+    let folder = folder();
+    let (old, new) = (
+        folder.path().join("old.sqlite"),
+        folder.path().join("new.sqlite"),
+    );
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&new).await.unwrap());
+    let (device, search) = conformance::running(&store, &[Precision::Q8_0]).await;
+    let profile = fixtures::registration("one").hardware_profile.digest();
+    let profile = profile.to_string();
+    let ask = async |store: &Arc<dyn Store>, many_rows| {
+        let question = ProbeQuestion {
+            many_rows,
+            ..fixtures::probe_question()
+        };
+        let question = Question::Probe(question);
+        store.ask(&profile, &question, 1).await.unwrap()
+    };
+    let known = ask(&store, 64).await;
+    let claimant = conformance::claimant(device);
+    let answer = async |store: &Arc<dyn Store>| {
+        let claimed = store.claim_question(&claimant, 1).await.unwrap().unwrap();
+        let report = fixtures::answer(&QuestionAssignment {
+            token: claimed.token,
+            question: claimed.question,
+            lease_time: Default::default(),
+        });
+        store.record_answer(&report, 1).await.unwrap()
+    };
+    answer(&store).await;
+    let pending = ask(&store, 65).await;
+    let bound = store.submit(&conformance::new_search(), 1).await.unwrap();
+    let binding = Binding {
+        probe: Some(known.id),
+        ..store
+            .search(search)
+            .await
+            .unwrap()
+            .unwrap()
+            .binding
+            .unwrap()
+    };
+    assert!(store.bind(bound, &binding).await.unwrap());
+
+    let mut connection = of_version(4, &old, &new).await;
+    copy_lasting(&mut connection).await;
+    for copy in [
+        "INSERT INTO probes SELECT id, target, question_digest, question, created_at
+         FROM new.questions",
+        "INSERT INTO tasks SELECT id, candidate, question, kind, purpose, target, state, epoch,
+                                  attempts, lease_until FROM new.tasks",
+        "INSERT INTO probe_answers SELECT * FROM new.answers",
+    ] {
+        run(&mut connection, copy.to_owned()).await;
+    }
+    connection.close().await.unwrap();
+
+    let migrated: Arc<dyn Store> = Arc::new(SqliteStore::open(&old).await.unwrap());
+    assert_eq!(
+        migrated.searches().await.unwrap(),
+        store.searches().await.unwrap()
+    );
+    assert_eq!(
+        migrated.questions(&profile).await.unwrap(),
+        store.questions(&profile).await.unwrap()
+    );
+    assert!(matches!(
+        ask(&migrated, 64).await.standing,
+        QuestionStanding::Done(_)
+    ));
+    // What was queued is answered, and rows of both kinds join the old ones.
+    assert_eq!(ask(&migrated, 65).await, pending);
+    assert_eq!(answer(&migrated).await, Receipt::Recorded);
+    let sensitivity = Question::Sensitivity(Box::new(fixtures::sensitivity_question()));
+    let class = fixtures::registration("one").numerics_class.0;
+    let asked = migrated.ask(&class, &sensitivity, 1).await.unwrap();
+    assert!(asked.id > pending.id);
+    assert_eq!(answer(&migrated).await, Receipt::Recorded);
+    let bound = migrated
+        .submit(&conformance::new_search(), 1)
+        .await
+        .unwrap();
+    let binding = Binding {
+        sensitivity: Some(asked.id),
+        ..binding
+    };
+    assert!(migrated.bind(bound, &binding).await.unwrap());
+    // A binding to what was never asked is refused: the references hold.
+    let unknown = Binding {
+        sensitivity: Some(99),
+        ..binding
+    };
+    let other = migrated
+        .submit(&conformance::new_search(), 1)
+        .await
+        .unwrap();
+    assert!(migrated.bind(other, &unknown).await.is_err());
 }
