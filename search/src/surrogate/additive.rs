@@ -27,11 +27,16 @@ use crate::space::Genome;
 /// noise.
 const STEPS: usize = 3;
 
-/// Noise variances, as shares of the prior's, among which the likeliest is taken.
-const NOISES: [f64; 7] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1];
+/// Noise variances, as shares of the prior's, among which the likeliest is taken. The great ones are
+/// for guesses that were measured: what is left to learn of them is less than the noise.
+const NOISES: [f64; 9] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0, 10.0];
 
-/// The noise before the first look at the likelihood.
+/// The noise before the first look at the likelihood, and the middle of what is expected of it.
 const FIRST_NOISE: f64 = 1e-2;
+
+/// By what factor, as a logarithm, the noise may well lie off that: a few values say little of it,
+/// and would have all that they show pass for noise.
+const NOISE_DEVIATION: f64 = 1.5;
 
 /// Degrees of freedom of the noise: few, so that single values may be far off.
 const FREEDOM: f64 = 4.0;
@@ -316,8 +321,7 @@ impl Linear {
         pairs.map(|(left, right)| left * right).sum()
     }
 
-    /// The noise under which the targets are the likeliest, each with the prior's scale that
-    /// suits it best.
+    /// The likeliest noise, each with the prior's scale that suits it best.
     fn likeliest_noise(&self, weights: &[f64]) -> f64 {
         let count = self.targets.len() as f64;
         let likelihood = |noise: f64| -> Option<f64> {
@@ -325,7 +329,8 @@ impl Linear {
             let explained = self.explained(&self.solve(&factor));
             let diagonal = factor.L().diagonal().column_vector();
             let determinant: f64 = diagonal.iter().map(|entry| 2.0 * entry.ln()).sum();
-            Some(-0.5 * (count * (explained / count).ln() + determinant))
+            let expected = ((noise / FIRST_NOISE).ln() / NOISE_DEVIATION).powi(2);
+            Some(-0.5 * (count * (explained / count).ln() + determinant + expected))
         };
         NOISES
             .into_iter()
