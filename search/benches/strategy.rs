@@ -104,6 +104,12 @@ fn benches(criterion: &mut Criterion) {
     group.sample_size(10);
     for count in [100, 1_000, 10_000] {
         let measured = Measured::new(count);
+        group.bench_function(format!("best under a limit, {count} results"), |bencher| {
+            let strategy = measured.strategy();
+            let belief = strategy.belief();
+            // The mean of the bits is what a plan of the middle has.
+            bencher.iter(|| black_box(belief.best(0, &[None, None, Some(200.0 * 4.5)])));
+        });
         group.bench_function(format!("belief, {count} results"), |bencher| {
             let strategy = measured.strategy();
             bencher.iter(|| black_box(strategy.belief()));

@@ -11,7 +11,7 @@
 //!    pending.
 //!
 //! `pool` is the second and third step. Beside the proposals stand `belief`, what the model says of
-//! any genome and how surely, and `trust`, what its predictions were worth: where they rank badly,
+//! any genome and how surely, with `exchange` and `closing`, which answer from it for one set of limits, and `trust`, what its predictions were worth: where they rank badly,
 //! every second proposal is a child by [`sms_emoa`](crate::sms_emoa).
 //!
 //! The shape is that of surrogate-assisted evolutionary search as in NSGANetV2 (Lu et al., 2020)
@@ -21,9 +21,11 @@
 
 mod additive;
 mod belief;
+mod closing;
 mod descent;
 mod design;
 mod evolution;
+mod exchange;
 mod improvement;
 mod model;
 mod peel;

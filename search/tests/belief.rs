@@ -199,6 +199,10 @@ fn bad_shapes_are_believed_without_a_panic() {
             }
         }
         assert!(!belief.solve(&[None; 2]).unwrap().is_empty(), "{name}");
+        for (figure, most) in [(0, [None, Some(2.0)]), (1, [Some(-1.0), None])] {
+            let solved = belief.best(figure, &most).unwrap();
+            assert!(space.check(&solved.genome).is_ok(), "{name}: {solved:?}");
+        }
         strategy.trust();
     }
 }
@@ -226,5 +230,10 @@ fn ten_thousand_genes_are_answered_for() {
             })
             .unwrap();
     }
-    assert!(!strategy.belief().solve(&[None; 2]).unwrap().is_empty());
+    let belief = strategy.belief();
+    assert!(!belief.solve(&[None; 2]).unwrap().is_empty());
+    let started = Instant::now();
+    let solved = belief.best(1, &[Some(25_000_f64.ln()), None]).unwrap();
+    assert_eq!(solved.violation, 0.0);
+    assert!(started.elapsed() < Duration::from_secs(20));
 }

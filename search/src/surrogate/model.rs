@@ -129,6 +129,11 @@ impl Predictor {
         }
     }
 
+    /// What every genome has.
+    pub(super) fn constant(&self) -> f64 {
+        self.constant
+    }
+
     /// What an allele of a gene adds to the sum.
     pub(super) fn part(&self, gene: usize, allele: u8) -> f64 {
         self.parts[self.starts[gene] + usize::from(allele)]
@@ -173,6 +178,16 @@ impl Predictor {
                 .sum()
         };
         self.constant + parts + changes
+    }
+
+    /// Whether a change of the allele between neighbouring genes costs something.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// The sum that is told so.
+    pub(super) fn untold(&self, told: f64) -> f64 {
+        if self.is_logarithm { told.exp() } else { told }
     }
 
     /// A sum as the objective is told.
