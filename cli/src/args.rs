@@ -355,13 +355,25 @@ pub(crate) enum By {
 
 #[derive(Debug, Args)]
 pub(crate) struct BestArguments {
+    /// With --predict: the number of the search to learn from
+    #[arg(requires = "predict", conflicts_with_all = ["model", "device"])]
+    pub(crate) search: Option<i64>,
+
     /// The model: its name or the first characters of its digest
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: String,
+    #[arg(long, value_name = "MODEL", required_unless_present = "predict")]
+    pub(crate) model: Option<String>,
 
     /// The device to ship to; the only one when not given
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
+
+    /// Say which plan is expected to be best, measured or not, by what one search has measured
+    #[arg(long, requires = "search", conflicts_with_all = ["model", "device"])]
+    pub(crate) predict: bool,
+
+    /// With --predict: write the plan to this file, which `bitfront export` takes
+    #[arg(long, value_name = "FILE", requires = "predict")]
+    pub(crate) plan: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) limits: LimitArguments,

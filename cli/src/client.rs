@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Budget, Comparison, Device, Front, Limits, ProbedDevice, SearchRequest,
+    Best, Budget, Comparison, Device, Front, Limits, Prediction, ProbedDevice, SearchRequest,
     SearchSensitivity, SearchStatus,
 };
 use bitfront_proto::v1::searches_client::SearchesClient;
@@ -139,19 +139,29 @@ impl Client {
         limits: Limits,
         by: By,
     ) -> anyhow::Result<Best> {
-        let by = match by {
-            By::Decode => "decode",
-            By::Prefill => "prefill",
-            By::Size => "size",
-            By::Kld => "kld",
-        };
         let request = v1::BestRequest {
             model,
             device,
             limits: Some((&limits).into()),
-            by: by.to_owned(),
+            by: name(by).to_owned(),
         };
         let answer = self.searches.best(request).await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// The plan that is expected to be best, from what a search measured.
+    pub(crate) async fn predict(
+        &mut self,
+        search: i64,
+        limits: Limits,
+        by: By,
+    ) -> anyhow::Result<Prediction> {
+        let request = v1::PredictRequest {
+            search,
+            limits: Some((&limits).into()),
+            by: name(by).to_owned(),
+        };
+        let answer = self.searches.predict(request).await;
         Ok(self.answer(answer)?.try_into()?)
     }
 
@@ -186,6 +196,16 @@ impl Client {
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| problem(&self.url, &status))
+    }
+}
+
+/// What a figure is called on the wire.
+fn name(by: By) -> &'static str {
+    match by {
+        By::Decode => "decode",
+        By::Prefill => "prefill",
+        By::Size => "size",
+        By::Kld => "kld",
     }
 }
 

@@ -158,6 +158,31 @@ fn a_search_goes_from_a_model_to_a_file() {
     let smallest = best[0]["size_bytes"].as_u64().unwrap();
     assert!(best[0]["quality_measurement"].is_i64());
 
+    let predicted = text(out.path().join("predicted.plan.json"));
+    let of_predicted = text(out.path().join("predicted.types.txt"));
+    let answer = ask(&[
+        "best",
+        "1",
+        "--predict",
+        "--by",
+        "kld",
+        "--plan",
+        &predicted,
+        "--format",
+        "json",
+    ]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert!(answer[0]["kld_low"].as_f64() <= answer[0]["kld_high"].as_f64());
+    ask(&[
+        "export",
+        &predicted,
+        "--as",
+        "tensor-type-file",
+        "--to",
+        &of_predicted,
+    ]);
+    assert!(fs::read_to_string(&of_predicted).unwrap().contains("="));
+
     let plan = text(out.path().join("best.plan.json"));
     let gguf = text(out.path().join("best.gguf"));
     let again = text(out.path().join("again.gguf"));

@@ -181,6 +181,26 @@ pub(crate) enum ServiceError {
         /// Which limits are not kept, and what comes nearest.
         shortfall: Box<Shortfall>,
     },
+    /// Nothing is expected to keep the limits.
+    #[error(
+        "search {search}: no plan is expected to keep these limits; the nearest to them is expected \
+         to have {}",
+        shortfall.exceeding()
+    )]
+    NothingExpected {
+        /// The search.
+        search: i64,
+        /// What the nearest plan exceeds.
+        shortfall: Box<Shortfall>,
+    },
+    /// What a search measured cannot be learned from.
+    #[error("search {search} cannot be learned from: {reason}")]
+    NoBelief {
+        /// The search.
+        search: i64,
+        /// What does not fit.
+        reason: String,
+    },
 }
 
 pub(crate) fn known_devices(known: &[String]) -> String {

@@ -10,13 +10,14 @@
 use std::collections::HashMap;
 
 use bitfront_model::{
-    Layer, LayerKind, Limits, ModelSpec, Objective, Precision, Probe, ProductTime, SearchRequest,
-    Sensitivity, Shape,
+    Answer, Layer, LayerKind, Limits, ModelSpec, Objective, Precision, Probe, ProductTime,
+    QuestionStanding, SearchRequest, Sensitivity, Shape,
 };
 use bitfront_search::problem::{Law, Limited, Problem, ProblemError, Table};
 
 use crate::evaluation::{limit_of, limited, scaled};
 use crate::space::SearchSpace;
+use crate::store::{Binding, Store, StoreError};
 
 /// The share of its bytes that a looked-up embedding costs a token: a row of it is read.
 const LOOKED_UP: f64 = 1e-3;
@@ -28,6 +29,34 @@ pub(crate) struct Known {
     pub(crate) probe: Option<Probe>,
     /// What its model's layers lose alone.
     pub(crate) sensitivity: Option<Sensitivity>,
+}
+
+/// A question that a binding names and that has no answer; what the binding was made with is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it was bound with the answer to question {question}, which has none")]
+pub(crate) struct Unanswered {
+    question: i64,
+}
+
+impl Known {
+    /// What a binding was made with.
+    pub(crate) async fn of(
+        store: &dyn Store,
+        binding: &Binding,
+    ) -> Result<Result<Self, Unanswered>, StoreError> {
+        let mut known = Self::default();
+        for question in [binding.probe, binding.sensitivity].into_iter().flatten() {
+            let asked = store.question(question).await?;
+            match asked.map(|asked| asked.standing) {
+                Some(QuestionStanding::Done(answer)) => match *answer {
+                    Answer::Probe(probe) => known.probe = Some(probe),
+                    Answer::Sensitivity(sensitivity) => known.sensitivity = Some(sensitivity),
+                },
+                _ => return Ok(Err(Unanswered { question })),
+            }
+        }
+        Ok(Ok(known))
+    }
 }
 
 /// The problem that a request poses over a space, with what is known of its device and its model.
@@ -60,7 +89,8 @@ fn worst(limits: &Limits, objective: Objective) -> Option<f64> {
     Some(scaled(objective, limit_of(limits, objective)?).next_up())
 }
 
-fn law(space: &SearchSpace, spec: &ModelSpec, known: &Known, figure: Objective) -> Law {
+/// How a figure depends on a genome, as it is told.
+pub(crate) fn law(space: &SearchSpace, spec: &ModelSpec, known: &Known, figure: Objective) -> Law {
     let time = |of: Figure| {
         let times = Times {
             probe: known.probe.as_ref(),

@@ -1,11 +1,13 @@
 //! Where searches stand and what they found, from the database alone: the same answers come from
 //! any coordinator over the same database, whether or not anything runs.
 
+mod belief;
 mod best;
 mod compare;
 mod confirmation;
 mod outlook;
 mod paired;
+mod predict;
 mod published;
 mod repeatability;
 mod rescoring;
@@ -29,6 +31,7 @@ pub(crate) use best::best;
 pub(crate) use compare::compare;
 use confirmation::Measured;
 pub(crate) use paired::upper_kld;
+pub(crate) use predict::predict;
 pub(crate) use sensitivity::sensitivity;
 use standing::Standing;
 pub(crate) use starts::starts;

@@ -20,11 +20,13 @@
 //! - [`question`]: both, as they are asked and answered ([`Question`], [`Answer`]),
 //! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
+//! - [`belief`]: what a model of the figures says of plans, measured or not ([`Prediction`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
 pub mod answer;
+pub mod belief;
 pub mod comparison;
 pub mod condition;
 pub mod digest;
@@ -50,6 +52,7 @@ pub use answer::{
     Best, Confirmation, Device, Expected, Figure, Front, FrontPoint, Outlook, Receipt,
     Registration, Repeatability, Rescoring, SearchState, SearchStatus,
 };
+pub use belief::{Believed, Prediction};
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use digest::Digest;

@@ -129,6 +129,18 @@ impl Shortfall {
             exceeded,
         })
     }
+
+    /// The figures of the nearest plan that exceed their limits, and by how much.
+    pub fn exceeding(&self) -> String {
+        let misses = self.exceeded.iter().map(|&limit| {
+            format!(
+                "{} ({} over)",
+                limit.written("", self.nearest.figure(limit)),
+                share(self.nearest.excess(limit))
+            )
+        });
+        misses.collect::<Vec<_>>().join(" and ")
+    }
 }
 
 fn conflicts(limits: &[Limit], plans: &[Measured]) -> Vec<Conflict> {
@@ -169,18 +181,11 @@ impl fmt::Display for Shortfall {
             }
             write!(formatter, "{conflict}")?;
         }
-        let misses = self.exceeded.iter().map(|&limit| {
-            format!(
-                "{} ({} over)",
-                limit.written("", self.nearest.figure(limit)),
-                share(self.nearest.excess(limit))
-            )
-        });
         write!(
             formatter,
             "; the nearest to all limits is candidate {} with {}",
             self.nearest.candidate,
-            misses.collect::<Vec<_>>().join(" and ")
+            self.exceeding()
         )
     }
 }

@@ -527,6 +527,27 @@ fn answers_arrive_as_they_were_sent() {
     };
     let wire = sent(v1::BestResponse::from(&best));
     assert_eq!(Best::try_from(wire), Ok(best));
+    let prediction = Prediction {
+        search: 3,
+        measured: 60,
+        plan: plan(),
+        candidate: Some(17),
+        size_bytes: 1_234,
+        bits_per_weight: 4.5,
+        figures: vec![Believed {
+            figure: Objective::Kld,
+            value: 0.02,
+            deviation: 0.05,
+            scatter: 0.03,
+        }],
+        nearest: point(),
+        nearest_keeps: true,
+        hardware_profile: profile(),
+        spec: spec(),
+        subject: request().subject,
+    };
+    let wire = sent(v1::PredictResponse::from(&prediction));
+    assert_eq!(Prediction::try_from(wire), Ok(prediction));
     let comparison = Comparison {
         first: point(),
         second: point(),

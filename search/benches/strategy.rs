@@ -30,14 +30,14 @@ fn sphere(count: usize) -> Vec<Vec<f64>> {
     (0..count).map(|_| point(&mut generator)).collect()
 }
 
-/// A model of 200 layers with 6 precisions each, and what `count` random plans measured.
+/// A model whose layers have 6 precisions each, and what `count` random plans measured.
 struct Measured {
     problem: Problem,
     events: Vec<Event>,
 }
 
 impl Measured {
-    fn new(count: u64) -> Self {
+    fn new(count: u64, genes: usize) -> Self {
         let bits = [8.5, 6.5625, 5.5, 4.5, 3.4375, 2.625_f64];
         let mut generator = ChaCha8Rng::seed_from_u64(2);
         let mut table = |part: fn(f64) -> f64, spread: f64| {
@@ -45,7 +45,7 @@ impl Measured {
                 let factor = (spread * (2.0 * unit(generator) - 1.0)).exp();
                 bits.iter().map(|bits| factor * part(*bits)).collect()
             };
-            Table::new((0..200).map(|_| gene(&mut generator)))
+            Table::new((0..genes).map(|_| gene(&mut generator)))
         };
         let loss: fn(f64) -> f64 = |bits| 0.25_f64.powf(bits);
         let cost: fn(f64) -> f64 = |bits| bits;
@@ -58,7 +58,7 @@ impl Measured {
                 table: size.clone(),
             },
         ];
-        let space = Space::new([6; 200]).unwrap_or_else(|error| panic!("{error}"));
+        let space = Space::new(vec![6; genes]).unwrap_or_else(|error| panic!("{error}"));
         let problem = Problem::new(space, laws).unwrap_or_else(|error| panic!("{error}"));
         let mut events = Vec::new();
         for candidate in 0..count {
@@ -67,7 +67,7 @@ impl Measured {
             let allele = |generator: &mut ChaCha8Rng| {
                 (middle + 3.0 * (unit(generator) - 0.5)).clamp(0.0, 5.9) as u8
             };
-            let genome = Genome((0..200).map(|_| allele(&mut generator)).collect());
+            let genome = Genome((0..genes).map(|_| allele(&mut generator)).collect());
             let noise = 1.0 + 0.02 * (unit(&mut generator) - 0.5);
             let objectives = vec![
                 true_loss.sum(&genome).ln(),
@@ -103,13 +103,7 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("surrogate, 200 genes of 6 alleles");
     group.sample_size(10);
     for count in [100, 1_000, 10_000] {
-        let measured = Measured::new(count);
-        group.bench_function(format!("best under a limit, {count} results"), |bencher| {
-            let strategy = measured.strategy();
-            let belief = strategy.belief();
-            // The mean of the bits is what a plan of the middle has.
-            bencher.iter(|| black_box(belief.best(0, &[None, None, Some(200.0 * 4.5)])));
-        });
+        let measured = Measured::new(count, 200);
         group.bench_function(format!("belief, {count} results"), |bencher| {
             let strategy = measured.strategy();
             bencher.iter(|| black_box(strategy.belief()));
@@ -133,6 +127,18 @@ fn benches(criterion: &mut Criterion) {
             let mut strategy = measured.strategy();
             strategy.ask(0);
             bencher.iter(|| strategy.ask(1));
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("the best plan for a limit, 1,000 results");
+    group.sample_size(10);
+    for genes in [44, 200] {
+        let measured = Measured::new(1_000, genes);
+        let strategy = measured.strategy();
+        group.bench_function(format!("fit and solve, {genes} genes"), |bencher| {
+            // What a plan of 4.5 bits has.
+            let most = [None, None, Some(4.5 * genes as f64)];
+            bencher.iter(|| black_box(strategy.belief().best(0, &most).map(drop)));
         });
     }
     group.finish();

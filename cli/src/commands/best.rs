@@ -6,19 +6,33 @@ use crate::args::{BestArguments, Format};
 use crate::deviations;
 use crate::figures::{self, bytes, kld, moment, percent};
 use crate::listing::{Cell, Column, Listing};
-use crate::problem::ExitStatus;
+use crate::problem::{ExitStatus, Problem};
 use crate::settings;
 use crate::view::{PointView as _, time};
 
+use super::predict::{Question, predict};
 use super::session::{Agent, Session};
 
 /// Asks, and says which measurement the answer rests on.
 pub(super) async fn best(typed: BestArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let limits = settings::limits(&typed.limits)?;
+    let model = match (typed.search, typed.model) {
+        (Some(search), _) => {
+            let question = Question {
+                search,
+                limits,
+                by: typed.by,
+                plan: typed.plan,
+            };
+            return predict(question, typed.listing.format, session).await;
+        }
+        (None, Some(model)) => model,
+        (None, None) => return Err(Problem::usage("--model is needed").into()),
+    };
     let mut connection = session.connect(Agent::NotNeeded).await?;
     let best = connection
         .client
-        .best(typed.model, typed.device, limits, typed.by)
+        .best(model, typed.device, limits, typed.by)
         .await?;
     connection.close().await?;
     match typed.listing.format {

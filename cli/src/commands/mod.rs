@@ -14,6 +14,7 @@ mod devices;
 mod export;
 mod front;
 mod inspect;
+mod predict;
 mod probes;
 mod report;
 mod run;

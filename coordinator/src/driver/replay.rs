@@ -12,7 +12,7 @@ use bitfront_search::strategy::{self, BuildError, Strategy};
 
 use super::confirm::Found;
 use crate::evaluation::{Figures, scaled_point};
-use crate::guesses::{self, Known};
+use crate::guesses::{self, Known, Unanswered};
 use crate::intake::listed;
 use crate::space::{DecodeError, SearchSpace, SpaceError};
 use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
@@ -74,8 +74,8 @@ pub(super) enum ReplayError {
          the search again, its measurements stay where they are"
     )]
     SpaceChanged { candidate: i64, changed: String },
-    #[error("it was bound with the answer to question {question}, which has none")]
-    NoAnswer { question: i64 },
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     #[error("measurement {measurement} belongs to the unknown candidate {candidate}")]
     UnknownCandidate { measurement: i64, candidate: i64 },
 }

@@ -163,18 +163,10 @@ impl Hands {
         stored: &StoredSearch,
         binding: &Binding,
     ) -> Result<Result<Running, ReplayError>, StoreError> {
-        let mut known = Known::default();
-        for question in [binding.probe, binding.sensitivity].into_iter().flatten() {
-            let asked = self.world.store.question(question).await?;
-            match asked.map(|asked| asked.standing) {
-                Some(QuestionStanding::Done(answer)) => match *answer {
-                    Answer::Probe(probe) => known.probe = Some(probe),
-                    Answer::Sensitivity(sensitivity) => known.sensitivity = Some(sensitivity),
-                },
-                _ => return Ok(Err(ReplayError::NoAnswer { question })),
-            }
-        }
-        Ok(Running::new(stored, binding, &known))
+        Ok(match Known::of(&*self.world.store, binding).await? {
+            Ok(known) => Running::new(stored, binding, &known),
+            Err(unanswered) => Err(unanswered.into()),
+        })
     }
 
     /// Binds a queued search to the first device that suits it once what it asks is answered, or

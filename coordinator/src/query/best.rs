@@ -17,13 +17,13 @@ use crate::world::World;
 const LEAST_PREFIX: usize = 4;
 
 /// The candidates of one search that are measured whole.
-struct Measured<'a> {
-    search: &'a StoredSearch,
+pub(super) struct Measured<'a> {
+    pub(super) search: &'a StoredSearch,
     /// The hardware profile that it is bound to.
-    profile: Digest,
-    standing: Standing,
+    pub(super) profile: Digest,
+    pub(super) standing: Standing,
     /// Positions in the standing.
-    positions: Vec<usize>,
+    pub(super) positions: Vec<usize>,
 }
 
 /// The best plan for a model by one figure, of all that keeps the limits and was measured alike:
@@ -249,7 +249,7 @@ async fn check_one_profile(
 
 /// The least by one figure within the limits, and where it is. Figures that were confirmed are
 /// preferred: the others are of another text, and of chosen plans they are too kind.
-fn choose<'a, 'b>(
+pub(super) fn choose<'a, 'b>(
     measured: &'b [Measured<'a>],
     model: &str,
     limits: &Limits,

@@ -230,6 +230,16 @@ impl Searches for SearchesService {
         Ok(Response::new((&best).into()))
     }
 
+    async fn predict(
+        &self,
+        request: Request<v1::PredictRequest>,
+    ) -> Result<Response<v1::PredictResponse>, Status> {
+        let request = request.into_inner();
+        let limits: Limits = request.limits.unwrap_or_default().into();
+        let prediction = query::predict(&self.world, request.search, &limits, &request.by).await?;
+        Ok(Response::new((&prediction).into()))
+    }
+
     async fn compare(
         &self,
         request: Request<v1::CompareRequest>,

@@ -29,9 +29,11 @@ impl From<ServiceError> for Status {
             | ServiceError::NothingMeasured { .. }
             | ServiceError::NoSensitivity { .. }
             | ServiceError::OtherHardware { .. }
-            | ServiceError::NothingWithin { .. } => Code::NotFound,
+            | ServiceError::NothingWithin { .. }
+            | ServiceError::NothingExpected { .. } => Code::NotFound,
             ServiceError::NameTaken { .. } => Code::AlreadyExists,
             ServiceError::NotRegistered { .. }
+            | ServiceError::NoBelief { .. }
             | ServiceError::OtherProfile { .. }
             | ServiceError::SearchFailed { .. } => Code::FailedPrecondition,
         };

@@ -10,6 +10,7 @@
 //! sense is for the coordinator's intake to say.
 
 mod answer;
+mod belief;
 mod comparison;
 mod environment;
 mod measurement;

@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::space::{Genome, GenomeError};
 
 /// Genomes of the pool, and of the measured ones as many, that a local search begins with.
-const STARTS: usize = 12;
+const STARTS: usize = 6;
 
 /// The model after all that was told, for reports and for answers without a measurement.
 ///

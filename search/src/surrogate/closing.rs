@@ -12,7 +12,7 @@ use super::exchange::{Wanted, Worth};
 use crate::space::Genome;
 
 /// Nodes that one question may visit.
-const MOST_VISITED: u64 = 5_000_000;
+const MOST_VISITED: u64 = 2_000_000;
 
 /// Genes that may differ from the cheapest alleles.
 const DEEPEST: usize = 24;

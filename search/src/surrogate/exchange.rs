@@ -13,8 +13,8 @@ use super::closing::{close, prices};
 use super::model::{Model, Predictor};
 use crate::space::{Genome, Space};
 
-/// Changes and exchanges that one question may weigh: a few tenths of a second.
-const MOST_WEIGHED: u64 = 20_000_000;
+/// Changes and exchanges that one question may weigh: about a tenth of a second.
+const MOST_WEIGHED: u64 = 8_000_000;
 
 /// An improvement by less than this share is rounding.
 const LEAST_IMPROVEMENT: f64 = 1e-12;

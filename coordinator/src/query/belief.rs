@@ -1,0 +1,184 @@
+//! What the surrogate's model believes of the plans of a search, rebuilt from the store: whatever
+//! strategy the search used, the belief is that of the surrogate after the same events.
+
+use bitfront_model::{Believed, Limits, Objective};
+use bitfront_search::event::{Evaluation, Event};
+use bitfront_search::problem::{Limited, Problem};
+use bitfront_search::strategy::Strategy as _;
+use bitfront_search::surrogate::{Belief, Surrogate};
+
+use super::Standing;
+use crate::error::ServiceError;
+use crate::evaluation::{limit_of, scaled};
+use crate::guesses::{self, Known};
+use crate::intake::listed;
+use crate::space::SearchSpace;
+use crate::store::{Binding, StoreError, StoredSearch};
+use crate::world::World;
+
+/// The surrogate over a search's space, told all that the search measured. The search's own limits
+/// are not among what it knows: they bound what is proposed, and nothing that is believed.
+pub(super) struct Learned {
+    pub(super) space: SearchSpace,
+    /// The figures that are believed of, in the surrogate's order: the objectives, then the others.
+    figures: Vec<Objective>,
+    strategy: Surrogate,
+    /// Candidates with figures, all learned from.
+    pub(super) measured: u64,
+}
+
+impl Learned {
+    /// Tells a surrogate what is stored; the model is fitted when it is asked. Where the search is
+    /// not bound to a device yet, nothing is.
+    pub(super) async fn of(
+        world: &World,
+        search: &StoredSearch,
+        standing: &Standing,
+    ) -> Result<Option<Self>, ServiceError> {
+        let Some(binding) = &search.binding else {
+            return Ok(None);
+        };
+        let known = Known::of(&*world.store, binding).await?;
+        let known = known.map_err(|unanswered| no_belief(search, unanswered.to_string()))?;
+        let learned = Self::from(search, binding, &known, standing);
+        learned
+            .map(Some)
+            .map_err(|reason| no_belief(search, reason))
+    }
+
+    fn from(
+        search: &StoredSearch,
+        binding: &Binding,
+        known: &Known,
+        standing: &Standing,
+    ) -> Result<Self, String> {
+        let request = &search.request;
+        let space = SearchSpace::bound(request, &binding.precisions, &binding.exclusions)
+            .map_err(|error| error.to_string())?;
+        let law = |figure: &Objective| guesses::law(&space, &request.spec, known, *figure);
+        let objectives = &request.objectives;
+        let others = Objective::ALL.into_iter();
+        let others: Vec<_> = others.filter(|it| !objectives.contains(it)).collect();
+        let limited = others.iter().map(|figure| Limited {
+            law: law(figure),
+            limit: f64::MAX,
+        });
+        let problem = Problem::new(
+            space.as_numbers().clone(),
+            objectives.iter().map(law).collect(),
+        );
+        let problem = problem.and_then(|problem| problem.with_limited(limited.collect()));
+        let problem = problem.map_err(|error| error.to_string())?;
+        let figures = [objectives.as_slice(), &others].concat();
+        let mut learned = Self {
+            strategy: Surrogate::new(problem, request.seed),
+            space,
+            figures,
+            measured: 0,
+        };
+        learned.learn(standing, objectives.len())?;
+        Ok(learned)
+    }
+
+    fn learn(&mut self, standing: &Standing, objectives: usize) -> Result<(), String> {
+        for (stored, figures) in standing.candidates.iter().zip(&standing.figures) {
+            let Some(genome) = &stored.genome else {
+                continue;
+            };
+            let changed = self.space.misread(genome, &stored.precisions);
+            if !changed.is_empty() {
+                return Err(format!(
+                    "its space is no longer the one that candidate {} was stored in: {}; submit \
+                     the search again, its measurements stay where they are",
+                    stored.id,
+                    listed(&changed)
+                ));
+            }
+            let candidate = stored.id.unsigned_abs();
+            let genome = genome.clone();
+            let mut events = vec![Event::Asked { candidate, genome }];
+            let evaluation = figures.evaluation(&self.figures, &Limits::default());
+            if let Some(mut evaluation) = evaluation {
+                if let Evaluation::Measured {
+                    objectives: told,
+                    limited,
+                    ..
+                } = &mut evaluation
+                {
+                    *limited = told.split_off(objectives);
+                    self.measured += 1;
+                }
+                events.push(Event::Told {
+                    candidate,
+                    evaluation,
+                });
+            }
+            for event in &events {
+                let told = self.strategy.tell(event);
+                told.map_err(|error| format!("the stored events contradict each other: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fits the model: 300 ms after a thousand measurements of a model of 200 layers.
+    pub(super) fn belief(&self) -> Belief<'_> {
+        self.strategy.belief()
+    }
+
+    /// The place of a figure among those that are believed of.
+    pub(super) fn place(&self, figure: Objective) -> Option<usize> {
+        self.figures.iter().position(|&known| known == figure)
+    }
+
+    /// The limits as the surrogate is told them.
+    pub(super) fn most(&self, limits: &Limits) -> Vec<Option<f64>> {
+        let of_figure = |&figure: &Objective| Some(scaled(figure, limit_of(limits, figure)?));
+        self.figures.iter().map(of_figure).collect()
+    }
+
+    /// What is believed of a plan in the order of all figures and in their own units.
+    pub(super) fn told(&self, believed: &[bitfront_search::Believed]) -> Vec<Believed> {
+        let figures = Objective::ALL.into_iter();
+        figures
+            .filter_map(|figure| {
+                let told = believed.get(self.place(figure)?)?;
+                Some(Believed {
+                    figure,
+                    value: unscaled(figure, told.value),
+                    deviation: told.deviation,
+                    scatter: told.scatter,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Computes on a thread of its own: reports and leases must not wait for a fit.
+pub(super) async fn computed<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ServiceError> {
+    let computed = tokio::task::spawn_blocking(work).await;
+    computed.map_err(|error| {
+        ServiceError::Store(StoreError::Failed {
+            doing: "compute what is believed",
+            reason: error.to_string(),
+            may_have_happened: false,
+        })
+    })
+}
+
+/// The figure that is told so.
+fn unscaled(figure: Objective, told: f64) -> f64 {
+    match figure {
+        Objective::Kld => told.exp(),
+        Objective::Decode | Objective::Prefill | Objective::Size => told,
+    }
+}
+
+fn no_belief(search: &StoredSearch, reason: String) -> ServiceError {
+    ServiceError::NoBelief {
+        search: search.id,
+        reason,
+    }
+}
