@@ -124,10 +124,30 @@ impl Client {
         search: i64,
         device: Option<String>,
     ) -> anyhow::Result<Front> {
-        let answer = self
-            .searches
-            .front(v1::FrontRequest { search, device })
-            .await;
+        self.front_with(search, device, false).await
+    }
+
+    /// The same, with what is believed of every point.
+    pub(crate) async fn believed_front(
+        &mut self,
+        search: i64,
+        device: Option<String>,
+    ) -> anyhow::Result<Front> {
+        self.front_with(search, device, true).await
+    }
+
+    async fn front_with(
+        &mut self,
+        search: i64,
+        device: Option<String>,
+        believed: bool,
+    ) -> anyhow::Result<Front> {
+        let request = v1::FrontRequest {
+            search,
+            device,
+            believed,
+        };
+        let answer = self.searches.front(request).await;
         Ok(self.answer(answer)?.try_into()?)
     }
 

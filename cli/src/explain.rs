@@ -4,18 +4,21 @@ use std::cmp::Ordering;
 
 use bitfront_model::{Difference, Differences, Front, FrontPoint, Objective, Ratio};
 
+use crate::beliefs;
 use crate::deviations;
 use crate::figures::{percent, three_digits};
 use crate::view::{FrontView as _, PointView as _};
 
-/// Why a candidate is on the front, or why not, and by how much; and whether the devices that scored
-/// it disagree.
+/// Why a candidate is on the front, or why not, and by how much; whether the devices that scored it
+/// disagree, and which figures the search's model did not expect.
 pub(crate) fn why(front: &Front, point: &FrontPoint) -> String {
-    let place = place(front, point);
-    match deviations::told(point) {
-        Some(told) => format!("{place}; {told}"),
-        None => place,
-    }
+    let told = [
+        Some(place(front, point)),
+        deviations::told(point),
+        beliefs::surprises(point),
+    ];
+    let told: Vec<_> = told.into_iter().flatten().collect();
+    told.join("; ")
 }
 
 fn place(front: &Front, point: &FrontPoint) -> String {

@@ -6,6 +6,7 @@
 //! one of its own ([`local`]), and hands its result to the one [`printer`].
 
 mod args;
+mod beliefs;
 mod client;
 mod commands;
 mod config;

@@ -6,6 +6,7 @@ use bitfront_model::{Front, FrontPoint, Limits, SearchState, SearchStatus};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_stream::{Stream, StreamExt as _};
 
+use crate::beliefs;
 use crate::client::Client;
 use crate::figures::{self, span};
 use crate::printer::Printer;
@@ -117,7 +118,16 @@ impl<'a> Display<'a> {
         }
     }
 
+    /// Every status tells all checks; of a search that is followed from its middle the last one is
+    /// new.
     fn update(&mut self, status: SearchStatus) {
+        let told = match &self.status {
+            Some((before, _)) => before.trust.len(),
+            None => status.trust.len().saturating_sub(1),
+        };
+        for check in status.trust.iter().skip(told) {
+            self.printer.say(beliefs::check(check));
+        }
         self.status = Some((status, Instant::now()));
     }
 

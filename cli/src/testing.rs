@@ -243,6 +243,7 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
         was_on_front: false,
         confirmation: None,
         unconfirmed: None,
+        believed: Vec::new(),
         plan,
     }
 }
@@ -296,6 +297,7 @@ pub(crate) fn front() -> Front {
             hypervolume: Some(0.8125),
             reference_point: vec![0.1, 3e6, 7e6],
             outlook: None,
+            trust: Vec::new(),
             hardware_profile: Some(hardware().digest()),
             hardware_summary: hardware().summary(),
             numerics_class: Some(NumericsClass("candle/0.11.0/cpu/avx2".into())),

@@ -25,6 +25,7 @@
 //! its candidate in one transaction and has no life outside the store.
 
 mod anchor;
+mod checks;
 pub mod clock;
 pub mod config;
 mod driver;

@@ -18,10 +18,11 @@ mod starts;
 use std::collections::HashMap;
 
 use bitfront_model::{
-    Answer, Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbedDevice,
+    Answer, Check, Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbedDevice,
     Question, QuestionStanding, SearchStatus, TaskPurpose,
 };
 
+use crate::driver;
 use crate::error::{ServiceError, unknown_device};
 use crate::exclusion::exclusions;
 use crate::store::{StoredCandidate, StoredMeasurement, StoredQuestion, StoredSearch};
@@ -42,11 +43,12 @@ pub(crate) async fn status(world: &World, search: i64) -> Result<SearchStatus, S
     let outlook = outlook::of(world, &stored).await?;
     Ok(SearchStatus {
         outlook,
+        trust: trust(world, &stored).await?,
         ..status_of(world, stored).await?
     })
 }
 
-/// Where all searches stand, by number, without their outlooks.
+/// Where all searches stand, by number, without their outlooks and checks.
 pub(crate) async fn list(world: &World) -> Result<Vec<SearchStatus>, ServiceError> {
     let mut statuses = Vec::new();
     for stored in world.store.searches().await? {
@@ -62,12 +64,33 @@ pub(crate) async fn front(
     search: i64,
     device: Option<&str>,
 ) -> Result<Front, ServiceError> {
+    front_with(world, search, device, false).await
+}
+
+/// The same, with what is believed of every point: costs a fit of the model.
+pub(crate) async fn believed_front(
+    world: &World,
+    search: i64,
+    device: Option<&str>,
+) -> Result<Front, ServiceError> {
+    front_with(world, search, device, true).await
+}
+
+async fn front_with(
+    world: &World,
+    search: i64,
+    device: Option<&str>,
+    with_beliefs: bool,
+) -> Result<Front, ServiceError> {
     let stored = find(world, search).await?;
     if let Some(name) = device {
         check_device(world, &stored, name).await?;
     }
     let standing = Standing::of(world, &stored).await?;
-    let points = points(world, &stored, &standing).await?;
+    let mut points = points(world, &stored, &standing).await?;
+    if with_beliefs {
+        belief::believe(world, &stored, &standing, &mut points).await?;
+    }
     let hardware_profile = match &stored.binding {
         Some(binding) => world.store.profile(binding.hardware_profile).await?,
         None => None,
@@ -76,6 +99,7 @@ pub(crate) async fn front(
     Ok(Front {
         status: SearchStatus {
             outlook,
+            trust: trust(world, &stored).await?,
             ..status_with(world, stored, &standing).await?
         },
         points,
@@ -143,6 +167,20 @@ fn probe(stored: StoredQuestion) -> Option<DeviceProbe> {
     })
 }
 
+/// The checks of a search: as its driver told them last or, where it ended before this coordinator
+/// started, rebuilt once.
+async fn trust(world: &World, stored: &StoredSearch) -> Result<Vec<Check>, ServiceError> {
+    if let Some(known) = world.checks.of(stored.id) {
+        return Ok(known);
+    }
+    if !stored.state.has_ended() {
+        return Ok(Vec::new());
+    }
+    let rebuilt = driver::checks(world, stored).await?;
+    world.checks.tell(stored.id, rebuilt.clone());
+    Ok(rebuilt)
+}
+
 async fn find(world: &World, search: i64) -> Result<StoredSearch, ServiceError> {
     world
         .store
@@ -204,6 +242,7 @@ async fn status_with(
         hypervolume: standing.hypervolume,
         reference_point: stored.reference_point.unwrap_or_default(),
         outlook: None,
+        trust: Vec::new(),
         hardware_profile: stored
             .binding
             .as_ref()
@@ -310,5 +349,6 @@ fn point(
         was_on_front: standing.was_on_front(position),
         confirmation,
         unconfirmed: standing.confirmed.failure(position).cloned(),
+        believed: Vec::new(),
     })
 }

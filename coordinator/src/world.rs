@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::presence::Presence;
@@ -15,6 +16,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wakeups: Wakeups,
     pub(crate) presence: Presence,
+    pub(crate) checks: Checks,
 }
 
 impl World {
@@ -22,6 +24,7 @@ impl World {
         Self {
             presence: Presence::new(config.lease_time),
             wakeups: Wakeups::default(),
+            checks: Checks::default(),
             config,
             store,
             clock,

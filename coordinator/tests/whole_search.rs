@@ -84,6 +84,7 @@ impl Coordinator {
         let request = v1::FrontRequest {
             search,
             device: None,
+            believed: false,
         };
         let wire = self.searches().front(request).await.unwrap();
         Front::try_from(wire.into_inner()).unwrap()
@@ -334,6 +335,7 @@ async fn questions_that_have_no_answer_say_why() {
     let far_front = v1::FrontRequest {
         search,
         device: Some("far".to_owned()),
+        believed: false,
     };
     let mut bad_layer = v1::SearchRequest::from(&request);
     bad_layer.spec.as_mut().unwrap().layers[3].kind = "ffn_sideways".to_owned();

@@ -83,6 +83,7 @@ impl Searches {
         let request = v1::FrontRequest {
             search,
             device: None,
+            believed: false,
         };
         let answer = self.0.clone().front(request).await?;
         Ok(answer.into_inner().try_into().unwrap())

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::{
-    Digest, Evidence, HardwareProfile, Interval, Latency, ModelSpec, NumericsClass, Placing, Plan,
-    Precision, Quality, SearchRequest, Subject, UnknownName, Workload,
+    Believed, Check, Digest, Evidence, HardwareProfile, Interval, Latency, ModelSpec,
+    NumericsClass, Placing, Plan, Precision, Quality, SearchRequest, Subject, UnknownName,
+    Workload,
 };
 
 /// Where a search stands.
@@ -104,6 +105,9 @@ pub struct SearchStatus {
     /// What more budget would bring. None while the search has not ended, where it has no reference
     /// point, and where nothing is left to evaluate.
     pub outlook: Option<Outlook>,
+    /// What the predictions of the search's model were worth, oldest first; empty of a strategy
+    /// that predicts nothing, and in a listing of all searches.
+    pub trust: Vec<Check>,
     /// The hardware profile that the search is bound to.
     pub hardware_profile: Option<Digest>,
     /// One line about that profile, for people.
@@ -230,6 +234,10 @@ pub struct FrontPoint {
     pub confirmation: Option<Confirmation>,
     /// Why confirming it failed, where it did.
     pub unconfirmed: Option<String>,
+    /// What is believed of its figures beside what was measured of them: divergence, decode step,
+    /// prefill, size. Empty where that was not asked for, where the plan lies outside the space, and
+    /// where what is stored no longer fits the space.
+    pub believed: Vec<Believed>,
 }
 
 impl FrontPoint {

@@ -24,6 +24,8 @@ pub struct Believed {
     /// How far a single measurement lies from that, in the same way: noise, and what layers do to
     /// each other.
     pub scatter: f64,
+    /// What the search measured of it, in the unit of the value; none where it did not.
+    pub measured: Option<f64>,
 }
 
 impl Believed {
@@ -43,19 +45,42 @@ impl Believed {
         }
     }
 
-    /// Whether a measured figure lies more than three deviations from what is believed of it.
-    pub fn is_far_from(&self, measured: f64) -> bool {
+    /// The measured figure, where it lies more than three deviations from what is believed of it.
+    pub fn far(&self) -> Option<f64> {
+        let measured = self.measured?;
         let away = match self.figure {
             Objective::Kld => (measured / self.value).ln(),
             Objective::Decode | Objective::Prefill | Objective::Size => measured - self.value,
         };
-        away.abs() > FAR * self.spread()
+        (away.abs() > FAR * self.spread()).then_some(measured)
     }
 
-    /// One standard deviation of a measurement.
-    fn spread(&self) -> f64 {
+    /// One standard deviation of a measurement, in the unit of the deviations.
+    pub fn spread(&self) -> f64 {
         self.deviation.hypot(self.scatter)
     }
+}
+
+/// What the model's predictions of 16 candidates were worth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// Candidates before them, which the model had learned from.
+    pub candidates: u64,
+    /// For every figure that is modelled.
+    pub ranks: Vec<Rank>,
+    /// Some figure ranked below 0.5 in these candidates and in those before them, so every second
+    /// proposal that follows is a child by plain evolution.
+    pub is_distrusted: bool,
+}
+
+/// How well predictions of one figure rank.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rank {
+    /// Which figure.
+    pub figure: Objective,
+    /// Kendall's rank correlation between prediction and measurement, from -1 to 1; none where the
+    /// figure is known exactly or too few pairs of plans differ beyond the noise.
+    pub correlation: Option<f64>,
 }
 
 /// The plan that is expected to be best under limits, from what one search measured.
@@ -107,6 +132,7 @@ mod tests {
             value: 2.0,
             deviation: 0.3,
             scatter: 0.4,
+            measured: None,
         }
     }
 
@@ -132,14 +158,20 @@ mod tests {
             (Objective::Decode, 3.49, 3.51),
             (Objective::Prefill, 0.51, 0.49),
         ] {
-            assert!(!believed(figure).is_far_from(near), "{figure} {near}");
-            assert!(believed(figure).is_far_from(far), "{figure} {far}");
+            let of = |measured| Believed {
+                measured: Some(measured),
+                ..believed(figure)
+            };
+            assert_eq!(of(near).far(), None, "{figure} {near}");
+            assert_eq!(of(far).far(), Some(far), "{figure} {far}");
         }
+        assert_eq!(believed(Objective::Kld).far(), None, "nothing is measured");
         let exact = Believed {
             deviation: 0.0,
             scatter: 0.0,
+            measured: Some(2.0),
             ..believed(Objective::Size)
         };
-        assert!(!exact.is_far_from(2.0));
+        assert_eq!(exact.far(), None);
     }
 }

@@ -52,7 +52,7 @@ pub use answer::{
     Best, Confirmation, Device, Expected, Figure, Front, FrontPoint, Outlook, Receipt,
     Registration, Repeatability, Rescoring, SearchState, SearchStatus,
 };
-pub use belief::{Believed, Prediction};
+pub use belief::{Believed, Check, Prediction, Rank};
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use digest::Digest;

@@ -313,6 +313,13 @@ fn point() -> FrontPoint {
             }),
         }),
         unconfirmed: Some("nobody managed".to_owned()),
+        believed: vec![Believed {
+            figure: Objective::Decode,
+            value: 2e6,
+            deviation: 1e4,
+            scatter: 2e4,
+            measured: Some(2.1e6),
+        }],
     }
 }
 
@@ -370,6 +377,20 @@ fn status() -> SearchStatus {
         front_size: 2,
         hypervolume: Some(0.5),
         reference_point: vec![1.0, 2.0],
+        trust: vec![Check {
+            candidates: 16,
+            ranks: vec![
+                Rank {
+                    figure: Objective::Kld,
+                    correlation: Some(0.75),
+                },
+                Rank {
+                    figure: Objective::Size,
+                    correlation: None,
+                },
+            ],
+            is_distrusted: true,
+        }],
         outlook: Some(Outlook {
             evaluations: 64,
             expected: Some(Expected {
@@ -512,6 +533,7 @@ fn answers_arrive_as_they_were_sent() {
         hypervolume: None,
         reference_point: Vec::new(),
         outlook: None,
+        trust: Vec::new(),
         hardware_profile: None,
         hardware_summary: String::new(),
         numerics_class: None,
@@ -539,6 +561,7 @@ fn answers_arrive_as_they_were_sent() {
             value: 0.02,
             deviation: 0.05,
             scatter: 0.03,
+            measured: None,
         }],
         nearest: point(),
         nearest_keeps: true,

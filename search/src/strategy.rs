@@ -8,7 +8,7 @@ use crate::problem::Problem;
 use crate::random::Random;
 use crate::sms_emoa::{MOST_OBJECTIVES, SmsEmoa};
 use crate::space::Genome;
-use crate::surrogate::Surrogate;
+use crate::surrogate::{Check, Surrogate};
 
 /// Proposes what to evaluate next, knowing only what was asked and told.
 ///
@@ -33,6 +33,12 @@ pub trait Strategy: Send {
     /// A genome to evaluate next; none when every genome of the space has been asked. The ask
     /// number counts the strategy's own proposals, so that each draws from a stream of its own.
     fn ask(&mut self, ask_number: u64) -> Option<Genome>;
+
+    /// What predictions of the strategy were worth so far, oldest first; nothing of a strategy that
+    /// predicts nothing. A function of what was told, like an answer, and changes none.
+    fn trust(&mut self) -> Vec<Check> {
+        Vec::new()
+    }
 }
 
 /// The names that [`build`] knows.

@@ -33,6 +33,8 @@ mod pool;
 mod scale;
 mod trust;
 
+use std::ops::Range;
+
 use crate::archive::{Archive, Candidate};
 use crate::event::{Evaluation, Event, EventError};
 use crate::generator::Generator;
@@ -121,27 +123,6 @@ impl Surrogate {
         Belief::new(&self.problem, &self.priors, self.seed, measured, &learned)
     }
 
-    /// What the model's predictions were worth so far, run by run of 16 candidates: each by the
-    /// model after all candidates before it, as soon as those and the run itself are evaluated. Of
-    /// the first run there is none, since no model had learned anything. Costs a fit for every run
-    /// that no ask has needed.
-    pub fn trust(&self) -> Vec<Check> {
-        let mut checks: Vec<Check> = Vec::new();
-        for run in 1..self.whole_runs() {
-            let known = self.checked.get(run).cloned().flatten();
-            let correlations = known.unwrap_or_else(|| self.check(run));
-            let is_distrusted = checks
-                .last()
-                .is_some_and(|before| Check::is_distrusted(&before.correlations, &correlations));
-            checks.push(Check {
-                candidates: run * CHECKED,
-                correlations,
-                is_distrusted,
-            });
-        }
-        checks
-    }
-
     /// Runs of candidates that are evaluated as a whole, and all before them.
     fn whole_runs(&self) -> usize {
         let candidates = self.archive.candidates().iter();
@@ -156,15 +137,20 @@ impl Surrogate {
         correlations(&self.priors, &learned(&before), &run)
     }
 
-    /// Whether the last two runs say that the model is not to be followed.
-    fn is_distrusted(&mut self) -> bool {
-        let runs = self.whole_runs();
-        self.checked.resize(runs, None);
-        for run in runs.saturating_sub(2).max(1)..runs {
+    /// Checks those of the runs that were not checked before.
+    fn check_runs(&mut self, runs: Range<usize>) {
+        self.checked.resize(self.whole_runs(), None);
+        for run in runs {
             if self.checked[run].is_none() {
                 self.checked[run] = Some(self.check(run));
             }
         }
+    }
+
+    /// Whether the last two runs say that the model is not to be followed.
+    fn is_distrusted(&mut self) -> bool {
+        let runs = self.whole_runs();
+        self.check_runs(runs.saturating_sub(2).max(1)..runs);
         match &self.checked[..] {
             [.., Some(before), Some(now)] => Check::is_distrusted(before, now),
             _ => false,
@@ -304,6 +290,28 @@ impl Strategy for Surrogate {
         fitted.front = Some(front);
         self.fitted = Some(fitted);
         self.archive.next_new(genome)
+    }
+
+    /// Run by run of 16 candidates: each by the model after all candidates before it, as soon as
+    /// those and the run itself are evaluated. Of the first run there is none, since no model had
+    /// learned anything. Costs a fit for every run that neither an ask nor an earlier call needed.
+    fn trust(&mut self) -> Vec<Check> {
+        self.check_runs(1..self.whole_runs());
+        let mut checks: Vec<Check> = Vec::new();
+        for (run, correlations) in self.checked.iter().enumerate() {
+            let Some(correlations) = correlations else {
+                continue;
+            };
+            let is_distrusted = checks
+                .last()
+                .is_some_and(|before| Check::is_distrusted(&before.correlations, correlations));
+            checks.push(Check {
+                candidates: run * CHECKED,
+                correlations: correlations.clone(),
+                is_distrusted,
+            });
+        }
+        checks
     }
 }
 

@@ -1,7 +1,7 @@
 //! `bitfront front`: what a search measured.
 
 use bitfront_model::{
-    ColdStart, Difference, Differences, Energy, Front, FrontPoint, Latency, Placing,
+    ColdStart, Difference, Differences, Energy, Front, FrontPoint, Latency, Objective, Placing,
 };
 
 use crate::args::{Format, FrontArguments};
@@ -23,7 +23,10 @@ use super::session::{Agent, Session};
 /// Shows it as a listing and, for people, in words.
 pub(super) async fn front(typed: FrontArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let mut connection = session.connect(Agent::NotNeeded).await?;
-    let front = connection.client.front(typed.search, typed.device).await?;
+    let front = connection
+        .client
+        .believed_front(typed.search, typed.device)
+        .await?;
     connection.close().await?;
     let which = match (typed.all, typed.all_classes) {
         (true, _) => Which::All,
@@ -199,6 +202,15 @@ fn columns() -> Vec<Column> {
         Column::for_programs("against_prefill_ratio"),
         Column::for_programs("against_prefill_ratio_low"),
         Column::for_programs("against_prefill_ratio_high"),
+        Column::for_programs("kld_smoothed"),
+        Column::for_programs("kld_deviation"),
+        Column::for_programs("kld_scatter"),
+        Column::for_programs("decode_smoothed_ns"),
+        Column::for_programs("decode_deviation_ns"),
+        Column::for_programs("decode_scatter_ns"),
+        Column::for_programs("prefill_smoothed_ns"),
+        Column::for_programs("prefill_deviation_ns"),
+        Column::for_programs("prefill_scatter_ns"),
     ]
 }
 
@@ -328,6 +340,15 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         Cell::from(latency.map(|figure| moment(time(figure.measured_at_ms)))),
     ];
     cells.extend(placing(&point.placing));
+    for figure in [Objective::Kld, Objective::Decode, Objective::Prefill] {
+        let mut believed = point.believed.iter();
+        let believed = believed.find(|believed| believed.figure == figure);
+        cells.extend([
+            number(believed.map(|believed| believed.value)),
+            number(believed.map(|believed| believed.deviation)),
+            number(believed.map(|believed| believed.scatter)),
+        ]);
+    }
     cells
 }
 

@@ -256,6 +256,7 @@ mod tests {
             value,
             deviation,
             scatter,
+            measured: None,
         };
         Prediction {
             search: 1,

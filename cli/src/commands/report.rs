@@ -9,7 +9,10 @@ use super::session::{Agent, Session};
 /// Writes the page.
 pub(super) async fn report(typed: ReportArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let mut connection = session.connect(Agent::NotNeeded).await?;
-    let front = connection.client.front(typed.search, typed.device).await?;
+    let front = connection
+        .client
+        .believed_front(typed.search, typed.device)
+        .await?;
     connection.close().await?;
     durable::write(&typed.to, page::html(&front, typed.max_kld)?.as_bytes())?;
     session

@@ -1,6 +1,7 @@
 //! A search as a web page that needs nothing else: no script, no font, no other file.
 
 mod background;
+mod belief;
 mod page;
 mod sections;
 
@@ -20,6 +21,7 @@ pub(crate) fn html(front: &Front, max_kld: f64) -> anyhow::Result<String> {
         sections::table(front, &summary),
         sections::reasons(front),
         sections::precision_maps(front, &summary),
+        belief::beliefs(front),
         background::measuring(front),
         background::request(front)?,
     ];

@@ -3,10 +3,12 @@
 //!
 //! - [`replay`]: the strategy and what was learned, rebuilt from the store;
 //! - [`confirm`]: what was found is measured afresh before the search ends;
+//! - [`checks`]: what the strategy's predictions were worth, of a search that has ended;
 //! - [`meter`]: the time that counts towards the budget;
 //! - [`within`]: whether something is found that may be shipped;
 //! - `step`: one look at the store and what follows from it.
 
+mod checks;
 mod confirm;
 mod meter;
 mod replay;
@@ -22,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::store::StoreError;
 use crate::world::World;
+pub(crate) use checks::checks;
 use step::{Driver, Next};
 
 /// Pause after the store has failed, before everything is read anew.

@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitfront_model::{Baseline, Digest, Objective, Plan, Precision, SearchRequest, TaskKind};
+use bitfront_model::{
+    Baseline, Check, Digest, Objective, Plan, Precision, SearchRequest, TaskKind,
+};
 use bitfront_search::event::{Event, EventError};
 use bitfront_search::growth::Growth;
 use bitfront_search::problem::ProblemError;
 use bitfront_search::strategy::{self, BuildError, Strategy};
 
 use super::confirm::Found;
+use crate::checks::named;
 use crate::evaluation::{Figures, scaled_point};
 use crate::guesses::{self, Known, Unanswered};
 use crate::intake::listed;
@@ -292,6 +295,13 @@ impl Replay {
                 (TaskKind::Latency, self.binding.hardware_profile.to_string()),
             ],
         }))
+    }
+
+    /// What the predictions of the strategy were worth so far. May cost a few fits of its model.
+    pub(super) async fn checks(&self) -> Result<Vec<Check>, ReplayError> {
+        let strategy = self.strategy.clone();
+        let checks = tokio::task::spawn_blocking(move || lock(&strategy).trust()).await?;
+        Ok(named(&self.request, checks))
     }
 
     /// Candidates whose evaluation is complete.

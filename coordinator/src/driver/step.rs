@@ -51,6 +51,8 @@ struct Running {
     /// The search is over and its front is measured afresh, which counts towards no budget.
     confirming: bool,
     within: Within,
+    /// Candidates that were evaluated when the checks were told last; none before.
+    checked: Option<u64>,
 }
 
 impl Driver {
@@ -118,6 +120,7 @@ impl Running {
             meter: Meter::new(stored.active),
             confirming: false,
             within: Within::default(),
+            checked: None,
         })
     }
 
@@ -337,6 +340,8 @@ impl Hands {
             let exhausted = self.propose(stored, running, devices).await?;
             reason = running.stop_reason(stored, active, exhausted);
         }
+        // After the devices have got work: of a long search that goes on these are many fits.
+        self.tell_checks(running).await?;
         if let Some(reason) = reason {
             let progress = match state {
                 SearchState::Done => confirm(world, stored, binding, &running.replay).await?,
@@ -367,6 +372,19 @@ impl Hands {
             self.say_away(stored, binding).await?;
             Ok(Next::Wait(Some(LOOK_EVERY)))
         }
+    }
+
+    /// Tells what the strategy's predictions were worth, where there may be something new.
+    async fn tell_checks(&self, running: &mut Running) -> Result<(), Trouble> {
+        let evaluated = Some(running.replay.evaluated());
+        if running.checked != evaluated {
+            running.checked = evaluated;
+            let checks = running.replay.checks().await?;
+            if self.world.checks.tell(self.search, checks) {
+                self.world.wakeups.search(self.search);
+            }
+        }
+        Ok(())
     }
 
     async fn learn(&self, replay: &mut Replay) -> Result<(), Trouble> {

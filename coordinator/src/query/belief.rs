@@ -1,15 +1,16 @@
 //! What the surrogate's model believes of the plans of a search, rebuilt from the store: whatever
 //! strategy the search used, the belief is that of the surrogate after the same events.
 
-use bitfront_model::{Believed, Limits, Objective};
+use bitfront_model::{Believed, FrontPoint, Limits, Objective};
 use bitfront_search::event::{Evaluation, Event};
 use bitfront_search::problem::{Limited, Problem};
+use bitfront_search::space::Genome;
 use bitfront_search::strategy::Strategy as _;
 use bitfront_search::surrogate::{Belief, Surrogate};
 
 use super::Standing;
 use crate::error::ServiceError;
-use crate::evaluation::{limit_of, scaled};
+use crate::evaluation::{Figures, limit_of, scaled};
 use crate::guesses::{self, Known};
 use crate::intake::listed;
 use crate::space::SearchSpace;
@@ -137,8 +138,13 @@ impl Learned {
         self.figures.iter().map(of_figure).collect()
     }
 
-    /// What is believed of a plan in the order of all figures and in their own units.
-    pub(super) fn told(&self, believed: &[bitfront_search::Believed]) -> Vec<Believed> {
+    /// What is believed of a plan in the order of all figures and in their own units, beside what
+    /// the search measured of it.
+    pub(super) fn told(
+        &self,
+        believed: &[bitfront_search::Believed],
+        measured: Option<&Figures>,
+    ) -> Vec<Believed> {
         let figures = Objective::ALL.into_iter();
         figures
             .filter_map(|figure| {
@@ -148,10 +154,44 @@ impl Learned {
                     value: unscaled(figure, told.value),
                     deviation: told.deviation,
                     scatter: told.scatter,
+                    measured: measured.and_then(|figures| figures.figure(figure)),
                 })
             })
             .collect()
     }
+}
+
+/// Says of every point what is believed of it, in the order of the standing. A plan outside the
+/// space has no belief; neither has any where what is stored no longer fits the space, which a
+/// [prediction](super::predict) says.
+pub(super) async fn believe(
+    world: &World,
+    search: &StoredSearch,
+    standing: &Standing,
+    points: &mut [FrontPoint],
+) -> Result<(), ServiceError> {
+    let learned = match Learned::of(world, search, standing).await {
+        Err(ServiceError::NoBelief { .. }) | Ok(None) => return Ok(()),
+        learned => learned?,
+    };
+    let Some(learned) = learned.filter(|learned| learned.measured > 0) else {
+        return Ok(());
+    };
+    let stored = standing.candidates.iter().enumerate();
+    let (positions, genomes): (Vec<usize>, Vec<Genome>) = stored
+        .filter_map(|(position, candidate)| Some((position, candidate.genome.clone()?)))
+        .unzip();
+    let (learned, believed) = computed(move || {
+        let believed = learned.belief().of(&genomes);
+        (learned, believed)
+    })
+    .await?;
+    let believed = believed.map_err(|error| no_belief(search, error.to_string()))?;
+    for (position, believed) in positions.into_iter().zip(believed) {
+        let measured = Some(&standing.figures[position]);
+        points[position].believed = learned.told(&believed, measured);
+    }
+    Ok(())
 }
 
 /// Computes on a thread of its own: reports and leases must not wait for a fit.
@@ -182,3 +222,7 @@ fn no_belief(search: &StoredSearch, reason: String) -> ServiceError {
         reason,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

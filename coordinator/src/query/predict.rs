@@ -57,7 +57,13 @@ pub(crate) async fn predict(
     let spec = stored.request.spec.clone();
     let plan = learned.space.plan(&spec, &solved.genome);
     let plan = plan.map_err(|error| refused(error.to_string()))?;
-    let figures = learned.told(&solved.figures);
+    let digest = plan.digest();
+    let mut candidates = standing.candidates.iter().zip(&standing.figures);
+    let measured =
+        candidates.find(|(stored, figures)| stored.plan_digest == digest && figures.is_complete());
+    let candidate = measured.map(|(stored, _)| stored.id);
+    let measured = measured.map(|(_, figures)| figures);
+    let figures = learned.told(&solved.figures, measured);
     let size_bytes = plan.size_bytes(&spec);
     if solved.violation > 0.0 {
         let value = |figure| {
@@ -87,11 +93,6 @@ pub(crate) async fn predict(
     let standing = &measured.standing;
     let nearest = alone(world, &stored, standing, nearest).await?;
     let profile = world.store.profile(binding.hardware_profile).await?;
-    let digest = plan.digest();
-    let mut candidates = standing.candidates.iter().zip(&standing.figures);
-    let candidate = candidates
-        .find(|(stored, figures)| stored.plan_digest == digest && figures.is_complete())
-        .map(|(stored, _)| stored.id);
     Ok(Prediction {
         search,
         measured: learned.measured,

@@ -209,7 +209,12 @@ impl Searches for SearchesService {
         request: Request<v1::FrontRequest>,
     ) -> Result<Response<v1::FrontResponse>, Status> {
         let request = request.into_inner();
-        let front = query::front(&self.world, request.search, request.device.as_deref()).await?;
+        let device = request.device.as_deref();
+        let front = if request.believed {
+            query::believed_front(&self.world, request.search, device).await?
+        } else {
+            query::front(&self.world, request.search, device).await?
+        };
         Ok(Response::new((&front).into()))
     }
 

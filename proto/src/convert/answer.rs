@@ -50,6 +50,7 @@ pub fn front_point(wire: v1::FrontPoint, spec: &ModelSpec) -> Result<FrontPoint,
         was_on_front: wire.was_on_front,
         confirmation: optional("confirmation", wire.confirmation)?,
         unconfirmed: wire.unconfirmed,
+        believed: messages("believed", wire.believed)?,
     })
 }
 
@@ -204,6 +205,7 @@ impl From<&FrontPoint> for v1::FrontPoint {
             was_on_front: point.was_on_front,
             confirmation: point.confirmation.as_ref().map(Into::into),
             unconfirmed: point.unconfirmed.clone(),
+            believed: point.believed.iter().map(Into::into).collect(),
         }
     }
 }
@@ -229,6 +231,7 @@ impl TryFrom<v1::SearchStatus> for SearchStatus {
             hypervolume: wire.hypervolume,
             reference_point: wire.reference_point,
             outlook: optional("outlook", wire.outlook)?,
+            trust: messages("trust", wire.trust)?,
             hardware_profile: filled(wire.hardware_profile_digest)
                 .map(|text| word("hardware_profile_digest", &text))
                 .transpose()?,
@@ -263,6 +266,7 @@ impl From<&SearchStatus> for v1::SearchStatus {
                 .map_or_else(String::new, |class| class.0.clone()),
             reference_point: status.reference_point.clone(),
             outlook: status.outlook.as_ref().map(Into::into),
+            trust: status.trust.iter().map(Into::into).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is believed of plans.
 
-use bitfront_model::{Believed, Prediction};
+use bitfront_model::{Believed, Check, Prediction, Rank};
 
 use super::{ConvertError, finite, front_point, message, messages, present, spec::plan, word};
 use crate::v1;
@@ -14,6 +14,10 @@ impl TryFrom<v1::Believed> for Believed {
             value: finite("value", wire.value)?,
             deviation: finite("deviation", wire.deviation)?,
             scatter: finite("scatter", wire.scatter)?,
+            measured: wire
+                .measured
+                .map(|measured| finite("measured", measured))
+                .transpose()?,
         })
     }
 }
@@ -25,6 +29,52 @@ impl From<&Believed> for v1::Believed {
             value: believed.value,
             deviation: believed.deviation,
             scatter: believed.scatter,
+            measured: believed.measured,
+        }
+    }
+}
+
+impl TryFrom<v1::Check> for Check {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Check) -> Result<Self, Self::Error> {
+        Ok(Self {
+            candidates: wire.candidates,
+            ranks: messages("ranks", wire.ranks)?,
+            is_distrusted: wire.is_distrusted,
+        })
+    }
+}
+
+impl From<&Check> for v1::Check {
+    fn from(check: &Check) -> Self {
+        Self {
+            candidates: check.candidates,
+            ranks: check.ranks.iter().map(Into::into).collect(),
+            is_distrusted: check.is_distrusted,
+        }
+    }
+}
+
+impl TryFrom<v1::Rank> for Rank {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Rank) -> Result<Self, Self::Error> {
+        Ok(Self {
+            figure: word("figure", &wire.figure)?,
+            correlation: wire
+                .correlation
+                .map(|correlation| finite("correlation", correlation))
+                .transpose()?,
+        })
+    }
+}
+
+impl From<&Rank> for v1::Rank {
+    fn from(rank: &Rank) -> Self {
+        Self {
+            figure: rank.figure.to_string(),
+            correlation: rank.correlation,
         }
     }
 }

@@ -61,6 +61,7 @@ pub(in crate::query) fn confirmed(candidate: i64, searched: f64, fresh: f64) -> 
             repeatability: Vec::new(),
         }),
         unconfirmed: None,
+        believed: Vec::new(),
     }
 }
 

@@ -81,6 +81,7 @@ fn point(candidate: i64, size_bytes: u64, kld: f64, noise: f64, decode_ns: f64) 
         was_on_front: false,
         confirmation: None,
         unconfirmed: None,
+        believed: Vec::new(),
     }
 }
 
