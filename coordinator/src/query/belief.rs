@@ -82,7 +82,9 @@ impl Learned {
     }
 
     fn learn(&mut self, standing: &Standing, objectives: usize) -> Result<(), String> {
-        for (stored, figures) in standing.candidates.iter().zip(&standing.figures) {
+        for (position, stored) in standing.candidates.iter().enumerate() {
+            // Fresh figures are of other windows, and would differ from the others by the text.
+            let figures = standing.searched(position);
             let Some(genome) = &stored.genome else {
                 continue;
             };

@@ -20,6 +20,8 @@ const NORMAL_95: f64 = 1.96;
 pub(super) struct Confirmed {
     /// The front by the search's own figures, where another one is published.
     searched_front: Option<Vec<usize>>,
+    /// The search's own figures by position, where fresh ones stand in their place.
+    searched_figures: HashMap<usize, Figures>,
     positions: HashSet<usize>,
     /// Why there are no fresh figures.
     failed: HashMap<usize, String>,
@@ -63,7 +65,8 @@ impl Standing {
                 }
             }
             if let Some(point) = fresh.point(&request.objectives) {
-                self.figures[position] = fresh;
+                let searched = std::mem::replace(&mut self.figures[position], fresh);
+                confirmed.searched_figures.insert(position, searched);
                 confirmed.positions.insert(position);
                 positions.push(position);
                 points.push(point);
@@ -76,6 +79,12 @@ impl Standing {
             self.eligible = positions;
         }
         self.confirmed = confirmed;
+    }
+
+    /// The search's own figures: those of all candidates are of the same windows.
+    pub(super) fn searched(&self, position: usize) -> &Figures {
+        let searched = self.confirmed.searched_figures.get(&position);
+        searched.unwrap_or(&self.figures[position])
     }
 
     /// On the front by the search's own figures.

@@ -5,7 +5,9 @@ use bitfront_model::{
     StrategyName, TaskKind,
 };
 
+use super::super::Standing;
 use crate::error::ServiceError;
+use crate::evaluation::Figures;
 use crate::fixtures;
 use crate::query;
 use crate::testing::{Bench, folder};
@@ -168,4 +170,25 @@ async fn a_space_that_no_longer_fits_is_said() {
         assert!(message.contains(part), "{part}: {message}");
     }
     bench.stop().await;
+}
+
+/// Fresh figures are of other windows, which differ from the search's by what the text is.
+#[tokio::test]
+async fn what_is_learned_is_what_the_search_itself_measured() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let (search, _) = searched(&bench, request(14, StrategyName::Surrogate)).await;
+    let store = &bench.world.store;
+    let stored = store.search(search).await.unwrap().unwrap();
+    let scores = store.scores(search, 0).await.unwrap();
+    let candidates = store.candidates(search, 0).await.unwrap();
+    let own = crate::evaluation::figures(&candidates, &scores);
+    let standing = Standing::of(&bench.world, &stored).await.unwrap();
+    let kld = |figures: &Figures| figures.point(&[Objective::Kld]);
+    let mut replaced = 0;
+    for (position, own) in own.iter().enumerate() {
+        assert_eq!(kld(standing.searched(position)), kld(own), "{position}");
+        replaced += usize::from(kld(&standing.figures[position]) != kld(own));
+    }
+    assert!(replaced > 0);
 }
