@@ -10,7 +10,7 @@
 #[allow(dead_code)]
 mod synthetic;
 
-use bitfront_search::{Believed, Genome, Surrogate, non_dominated};
+use bitfront_search::{Believed, Genome, Surrogate};
 use synthetic::{Synthetic, Variant};
 
 const INSTANCES: u64 = 5;
@@ -19,6 +19,12 @@ const VARIANT: Variant = Variant {
     has_floats: false,
     has_families: true,
 };
+
+/// Of the sum, and with what a single measurement has beside it.
+const DEVIATIONS: [fn(&Believed) -> f64; 2] = [
+    |figure| figure.deviation,
+    |figure| figure.deviation.hypot(figure.scatter),
+];
 
 fn main() {
     println!("after {EVALUATIONS} evaluations; least to greatest of {INSTANCES} instances\n");
@@ -38,14 +44,14 @@ fn main() {
                 }
                 let mut strategy = Surrogate::new(problem.problem(), instance);
                 let (genomes, told) = problem.run_with_noise(&mut strategy, EVALUATIONS, noise);
-                raw.push(claim(&problem, &genomes, &told));
+                raw.push(problem.claim(&genomes, &told));
                 let belief = strategy.belief();
                 let believed = belief.of(&genomes).unwrap();
                 let values: Vec<[f64; 3]> = believed
                     .iter()
                     .map(|figures| [0, 1, 2].map(|figure| figures[figure].value))
                     .collect();
-                smoothed.push(claim(&problem, &genomes, &values));
+                smoothed.push(problem.claim(&genomes, &values));
                 let others: Vec<Genome> = belief
                     .solve(&[None; 3])
                     .unwrap()
@@ -59,10 +65,9 @@ fn main() {
                     .enumerate()
                 {
                     for figure in 0..2 {
-                        for (with_scatter, covered) in covered.iter_mut().enumerate() {
-                            covered[place][figure] +=
-                                share(&problem, genomes, believed, figure, with_scatter == 1)
-                                    / INSTANCES as f64;
+                        for (covered, deviation) in covered.iter_mut().zip(DEVIATIONS) {
+                            let within = problem.within(genomes, believed, figure, deviation);
+                            covered[place][figure] += within / INSTANCES as f64;
                         }
                     }
                 }
@@ -90,33 +95,4 @@ fn main() {
             );
         }
     }
-}
-
-/// The hypervolume that the front of these objectives claims, over the true one of its genomes.
-fn claim(problem: &Synthetic, genomes: &[Genome], objectives: &[[f64; 3]]) -> f64 {
-    let front = non_dominated(objectives);
-    let claimed: Vec<[f64; 3]> = front.iter().map(|&place| objectives[place]).collect();
-    let front: Vec<Genome> = front.iter().map(|&place| genomes[place].clone()).collect();
-    problem.hypervolume_of(&claimed) / problem.hypervolume(&front)
-}
-
-/// The share of genomes whose true figure lies within 1.96 deviations.
-fn share(
-    problem: &Synthetic,
-    genomes: &[Genome],
-    believed: &[Vec<Believed>],
-    figure: usize,
-    with_scatter: bool,
-) -> f64 {
-    let is_within = |(genome, figures): &(&Genome, &Vec<Believed>)| {
-        let Believed {
-            value,
-            deviation,
-            scatter,
-        } = figures[figure];
-        let scatter = if with_scatter { scatter } else { 0.0 };
-        (problem.objectives(genome)[figure] - value).abs() <= 1.96 * deviation.hypot(scatter)
-    };
-    let within = genomes.iter().zip(believed).filter(is_within).count();
-    within as f64 / genomes.len().max(1) as f64
 }

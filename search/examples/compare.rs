@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../tests/synthetic/mod.rs"]
+#[allow(dead_code)]
 mod synthetic;
 
 use bitfront_search::build;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bitfront_search::{
     BeliefError, Believed, Evaluation, Event, Genome, Law, Problem, Space, Strategy, Surrogate,
-    Table, non_dominated,
+    Table,
 };
 use synthetic::{Synthetic, Variant};
 
@@ -18,43 +18,19 @@ const VARIANT: Variant = Variant {
     has_families: true,
 };
 
-/// The hypervolume that the front of these objectives claims, over the true one of its genomes.
-fn claim(problem: &Synthetic, genomes: &[Genome], objectives: &[[f64; 3]]) -> f64 {
-    let front = non_dominated(objectives);
-    let claimed: Vec<[f64; 3]> = front.iter().map(|&place| objectives[place]).collect();
-    let front: Vec<Genome> = front.iter().map(|&place| genomes[place].clone()).collect();
-    problem.hypervolume_of(&claimed) / problem.hypervolume(&front)
-}
-
-/// The share of the genomes whose true figure lies within so many deviations.
-fn share(
-    problem: &Synthetic,
-    genomes: &[Genome],
-    believed: &[Vec<Believed>],
-    figure: usize,
-    deviation: fn(&Believed) -> f64,
-) -> f64 {
-    let is_within = |(genome, figures): &(&Genome, &Vec<Believed>)| {
-        let error = problem.objectives(genome)[figure] - figures[figure].value;
-        error.abs() <= 1.96 * deviation(&figures[figure])
-    };
-    let within = genomes.iter().zip(believed).filter(is_within).count();
-    within as f64 / genomes.len() as f64
-}
-
 #[test]
 fn a_smoothed_front_claims_what_it_has() {
     for instance in 0..2 {
         let problem = Synthetic::new(instance, VARIANT);
         let mut strategy = Surrogate::new(problem.problem(), instance);
         let (genomes, told) = problem.run_with_noise(&mut strategy, 600, [0.05, 0.08]);
-        let raw = claim(&problem, &genomes, &told);
+        let raw = problem.claim(&genomes, &told);
         let believed = strategy.belief().of(&genomes).unwrap();
         let values: Vec<[f64; 3]> = believed
             .iter()
             .map(|figures| [0, 1, 2].map(|figure| figures[figure].value))
             .collect();
-        let smoothed = claim(&problem, &genomes, &values);
+        let smoothed = problem.claim(&genomes, &values);
         assert!(raw > 1.15, "raw {raw}");
         assert!((0.97..1.03).contains(&smoothed), "smoothed {smoothed}");
     }
@@ -92,7 +68,7 @@ fn intervals_hold_the_truth() {
                     (_, true) => |figure| figure.deviation.hypot(figure.scatter),
                     (_, false) => |figure| figure.deviation,
                 };
-                let share = share(&problem, genomes, &believed, figure, deviation);
+                let share = problem.within(genomes, &believed, figure, deviation);
                 assert!(
                     share >= least,
                     "interactions: {interacts}; {name}, figure {figure}: {share}"

@@ -14,7 +14,8 @@
 //! be chosen on its own.
 
 use bitfront_search::{
-    Evaluation, Event, Genome, Law, Problem, Space, Strategy, Table, hypervolume,
+    Believed, Evaluation, Event, Genome, Law, Problem, Space, Strategy, Table, hypervolume,
+    non_dominated,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -218,6 +219,31 @@ impl Synthetic {
         };
         let points: Vec<Vec<f64>> = points.iter().map(normalised).collect();
         hypervolume(&points, &[1.0; 3]).unwrap()
+    }
+
+    /// The hypervolume that the front of these objectives claims, over the true one of its genomes.
+    pub(crate) fn claim(&self, genomes: &[Genome], objectives: &[[f64; 3]]) -> f64 {
+        let front = non_dominated(objectives);
+        let claimed: Vec<[f64; 3]> = front.iter().map(|&place| objectives[place]).collect();
+        let front: Vec<Genome> = front.iter().map(|&place| genomes[place].clone()).collect();
+        self.hypervolume_of(&claimed) / self.hypervolume(&front)
+    }
+
+    /// The share of genomes whose true figure lies within 1.96 of such deviations of what is
+    /// believed.
+    pub(crate) fn within(
+        &self,
+        genomes: &[Genome],
+        believed: &[Vec<Believed>],
+        figure: usize,
+        deviation: fn(&Believed) -> f64,
+    ) -> f64 {
+        let is_within = |(genome, figures): &(&Genome, &Vec<Believed>)| {
+            let error = self.objectives(genome)[figure] - figures[figure].value;
+            error.abs() <= 1.96 * deviation(&figures[figure])
+        };
+        let within = genomes.iter().zip(believed).filter(is_within).count();
+        within as f64 / genomes.len() as f64
     }
 
     /// The best genome for each of many weightings of the three sums: points of the true front.
