@@ -120,7 +120,13 @@ impl Surrogate {
             .filter(|candidate| is_measured(candidate))
             .collect();
         let learned = learned(&measured);
-        Belief::new(&self.problem, &self.priors, self.seed, measured, &learned)
+        let candidates = self.archive.candidates().iter();
+        let infeasible = candidates
+            .filter(|candidate| candidate.fitness.is_some() && !is_measured(candidate))
+            .map(|candidate| &candidate.genome)
+            .collect();
+        let (problem, priors) = (&self.problem, &self.priors);
+        Belief::new(problem, priors, self.seed, measured, infeasible, &learned)
     }
 
     /// Runs of candidates that are evaluated as a whole, and all before them.

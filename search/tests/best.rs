@@ -188,6 +188,59 @@ fn what_nothing_keeps_is_answered_by_the_nearest_and_bad_questions_are_refused()
     assert!(matches!(infinite, Err(BeliefError::Most { .. })));
 }
 
+/// What cannot be executed has taught the model nothing, so the model would name it again.
+#[test]
+fn what_is_known_to_be_infeasible_is_no_answer() {
+    let tables = Tables::new(3, 12);
+    let limit = (0.5 * tables.size.iter().map(|gene| gene[0]).sum::<f64>()).round();
+    let mut strategy = Surrogate::new(tables.problem(Vec::new()), 3);
+    let loss = |genome: &Genome| Tables::sum(&tables.loss, genome);
+    let mut answers: Vec<Genome> = Vec::new();
+    for candidate in 0..5 {
+        let genome = strategy
+            .belief()
+            .best(0, &[None, Some(limit)])
+            .unwrap()
+            .genome;
+        assert!(!answers.contains(&genome), "{genome:?}");
+        assert!(Tables::sum(&tables.size, &genome) <= limit);
+        if let Some(first) = answers.first() {
+            let ratio = loss(&genome) / loss(first);
+            assert!((1.0..1.2).contains(&ratio), "{ratio}");
+        }
+        answers.push(genome.clone());
+        strategy.tell(&Event::Asked { candidate, genome }).unwrap();
+        let evaluation = Evaluation::Infeasible;
+        strategy
+            .tell(&Event::Told {
+                candidate,
+                evaluation,
+            })
+            .unwrap();
+    }
+    // Where nothing else is left, that is said.
+    let space = Space::new([1, 1]).unwrap();
+    let table = || Table::new(vec![vec![1.0]; 2]);
+    let laws = vec![Law::LogSum(table()), Law::Time(table())];
+    let mut strategy = Surrogate::new(Problem::new(space, laws).unwrap(), 1);
+    let genome = Genome(vec![0, 0]);
+    strategy
+        .tell(&Event::Asked {
+            candidate: 0,
+            genome,
+        })
+        .unwrap();
+    let evaluation = Evaluation::Infeasible;
+    strategy
+        .tell(&Event::Told {
+            candidate: 0,
+            evaluation,
+        })
+        .unwrap();
+    let nothing = strategy.belief().best(0, &[None; 2]);
+    assert_eq!(nothing, Err(BeliefError::Infeasible));
+}
+
 /// The problem's own limits hold whatever further ones allow.
 #[test]
 fn the_limits_of_the_problem_hold() {

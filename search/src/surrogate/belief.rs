@@ -1,5 +1,7 @@
 //! What is believed of genomes, and how surely.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
 use super::additive::Effort;
@@ -25,6 +27,7 @@ pub struct Belief<'a> {
     priors: &'a Priors,
     seed: u64,
     measured: Vec<&'a Candidate>,
+    infeasible: BTreeSet<&'a Genome>,
     model: Model,
 }
 
@@ -75,6 +78,9 @@ pub enum BeliefError {
         /// How many figures there are.
         figures: usize,
     },
+    /// Every genome that was looked at is known to be infeasible.
+    #[error("every plan near the limits is known to be infeasible")]
+    Infeasible,
     /// The further limits are not one or none for every figure, or are not finite.
     #[error("the limits {most:?} do not fit {figures} figures; each needs a finite number or none")]
     Most {
@@ -86,12 +92,14 @@ pub enum BeliefError {
 }
 
 impl<'a> Belief<'a> {
-    /// Fits the model to those of the measured that `learned` holds.
+    /// Fits the model to those of the measured that `learned` holds. What is `infeasible` has
+    /// taught it nothing, and is no answer.
     pub(super) fn new(
         problem: &'a Problem,
         priors: &'a Priors,
         seed: u64,
         measured: Vec<&'a Candidate>,
+        infeasible: BTreeSet<&'a Genome>,
         learned: &[&Candidate],
     ) -> Self {
         Self {
@@ -99,6 +107,7 @@ impl<'a> Belief<'a> {
             priors,
             seed,
             measured,
+            infeasible,
             model: Model::fit(priors, learned, Effort::THOROUGH),
         }
     }
@@ -151,15 +160,15 @@ impl<'a> Belief<'a> {
     }
 
     /// The genome, measured or not, of which the least of one figure is expected where no figure
-    /// exceeds `most`, as in [`solve`](Self::solve), and the problem's own limits. Where nothing
-    /// keeps them, the nearest to it that was found; a violation is the share by which the sum of
-    /// a figure exceeds that of its limit.
+    /// exceeds `most`, as in [`solve`](Self::solve), and the problem's own limits; never one that is
+    /// known to be infeasible. Where nothing keeps them, the nearest to it that was found; a
+    /// violation is the share by which the sum of a figure exceeds that of its limit.
     ///
     /// The best of the pool of `solve` and of what was measured, improved by single changes and by
-    /// exchanges until none is left, and by what may be better near the best of them: in 128 of 128
-    /// questions about sums over 44 genes the least that there is. Costs `solve` and, for the m alleles of
-    /// all genes, O(m²) an exchange, but at most a few tenths of a second; spaces of thousands of
-    /// genes are left to evolution for the most part.
+    /// exchanges until none is left, and by what may be better near the best of them: of sums over
+    /// 44 genes the least that there is. Costs `solve` and, for the m alleles of all genes, O(m²) an
+    /// exchange, up to a count of steps that spaces of thousands of genes come to; these are left
+    /// to evolution for the most part.
     pub fn best(&self, figure: usize, most: &[Option<f64>]) -> Result<Solved, BeliefError> {
         self.check(most)?;
         let figures = most.len();
@@ -167,12 +176,21 @@ impl<'a> Belief<'a> {
             return Err(BeliefError::Figure { figure, figures });
         }
         let limits: Vec<Option<f64>> = self.own().zip(most).map(tighter).collect();
-        let mut wanted = Wanted::new(self.problem.space(), &self.model, figure, &limits);
+        let mut wanted = Wanted::new(
+            self.problem.space(),
+            &self.model,
+            figure,
+            &limits,
+            &self.infeasible,
+        );
         let pool = self.pool(most);
         let measured = self.measured.iter().map(|candidate| &candidate.genome);
         let mut starts = foremost(&wanted, pool.iter().map(|member| &member.genome));
         starts.extend(foremost(&wanted, measured));
         let (genome, worth) = wanted.best(starts);
+        if worth.excess.is_infinite() {
+            return Err(BeliefError::Infeasible);
+        }
         let genomes = [genome];
         let mut believed = self.model.believed(self.priors, &genomes);
         let [genome] = genomes;

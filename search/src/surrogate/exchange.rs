@@ -8,6 +8,7 @@
 //! 1995, weighs the same moves); here the figures may be several and not all of them sums.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use super::closing::{close, prices};
 use super::model::{Model, Predictor};
@@ -26,6 +27,8 @@ pub(super) struct Wanted<'a> {
     pub(super) figure: usize,
     /// The greatest that the sum of each figure may be, infinite where nothing limits it.
     pub(super) most: Vec<f64>,
+    /// Genomes that are no answer, whatever is expected of them.
+    without: &'a BTreeSet<&'a Genome>,
     /// Changes and exchanges that may still be weighed.
     left: u64,
 }
@@ -34,7 +37,8 @@ pub(super) struct Wanted<'a> {
 /// else.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub(super) struct Worth {
-    /// The sum over the limits of the share by which a figure's sum exceeds its limit.
+    /// The sum over the limits of the share by which a figure's sum exceeds its limit; infinite for
+    /// a genome that is no answer.
     pub(super) excess: f64,
     /// The sum of the figure.
     pub(super) value: f64,
@@ -62,12 +66,14 @@ struct Exchange {
 }
 
 impl<'a> Wanted<'a> {
-    /// The least of `figure` where no figure exceeds `most`, both as they are told.
+    /// The least of `figure` where no figure exceeds `most`, both as they are told, of all genomes
+    /// but these.
     pub(super) fn new(
         space: &'a Space,
         model: &'a Model,
         figure: usize,
         most: &[Option<f64>],
+        without: &'a BTreeSet<&'a Genome>,
     ) -> Self {
         let limit = |(predictor, most): (&Predictor, &Option<f64>)| {
             most.map_or(f64::INFINITY, |most| predictor.untold(most))
@@ -77,13 +83,18 @@ impl<'a> Wanted<'a> {
             model,
             figure,
             most: model.predictors.iter().zip(most).map(limit).collect(),
+            without,
             left: MOST_WEIGHED,
         }
     }
 
     /// What a genome is worth.
     pub(super) fn worth(&self, genome: &Genome) -> Worth {
-        self.worth_of(self.sums(genome).into_iter())
+        let mut worth = self.worth_of(self.sums(genome).into_iter());
+        if self.without.contains(genome) {
+            worth.excess = f64::INFINITY;
+        }
+        worth
     }
 
     /// The genome that is worth most of those that the starts lead to, and where one keeps the
@@ -239,6 +250,8 @@ impl<'a> Wanted<'a> {
     fn best_change(&mut self, sums: &[f64], changes: &[Change]) -> Vec<(usize, u8)> {
         let count = changes.len() as u64;
         if self.left < count {
+            // What is left would not do for one more look at all of them.
+            self.left = 0;
             return Vec::new();
         }
         self.left -= count;
@@ -264,6 +277,9 @@ impl<'a> Wanted<'a> {
     ) -> Vec<(usize, u8)> {
         let figure = self.figure;
         let mut best = Exchange::default();
+        if self.left == 0 {
+            return best.changes;
+        }
         // Where neighbours do something to each other, a pair may gain what its parts do not.
         if self.model.predictors[figure].has_changes() {
             let genes: Vec<&[Change]> = changes
@@ -282,7 +298,8 @@ impl<'a> Wanted<'a> {
         for (place, first) in changes.iter().enumerate() {
             for second in &changes[place + 1..] {
                 // Those that follow gain less.
-                if first.differences[figure] + second.differences[figure] >= best.gain {
+                let gain = first.differences[figure] + second.differences[figure];
+                if gain >= best.gain || self.left == 0 {
                     break;
                 }
                 self.weigh(genome, sums, [first, second], &mut best);
@@ -312,12 +329,15 @@ impl<'a> Wanted<'a> {
     /// By how much two changes change the sum of a figure. Neighbouring genes may share a cost.
     fn together(&self, genome: &Genome, first: &Change, second: &Change, figure: usize) -> f64 {
         let predictor = &self.model.predictors[figure];
-        if first.gene.abs_diff(second.gene) == 1 && predictor.has_changes() {
-            let mut changed = genome.clone();
-            changed.0[first.gene] = first.allele;
-            let after = predictor.difference(&changed, second.gene, second.allele);
-            return first.differences[figure] + after;
+        let apart = first.differences[figure] + second.differences[figure];
+        if first.gene.abs_diff(second.gene) != 1 || !predictor.has_changes() {
+            return apart;
         }
-        first.differences[figure] + second.differences[figure]
+        let (left, right) = if first.gene < second.gene {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        apart + predictor.coupling(genome, left.gene, left.allele, right.allele)
     }
 }

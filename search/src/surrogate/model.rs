@@ -165,6 +165,15 @@ impl Predictor {
         difference
     }
 
+    /// By how much more the sum grows when a gene and the one after it get other alleles at once
+    /// than by the two differences.
+    pub(super) fn coupling(&self, genome: &Genome, gene: usize, left: u8, right: u8) -> f64 {
+        let [old_left, old_right] = [genome.0[gene], genome.0[gene + 1]];
+        self.change(gene, left, right) + self.change(gene, old_left, old_right)
+            - self.change(gene, left, old_right)
+            - self.change(gene, old_left, right)
+    }
+
     /// The sum at a genome.
     pub(super) fn sum(&self, genome: &Genome) -> f64 {
         let alleles = genome.0.iter().enumerate();
@@ -347,6 +356,15 @@ mod tests {
                 (found - expected).abs() < 1e-12,
                 "{genome:?} {gene} {allele}"
             );
+            let (gene, right) = (generator.below(5), generator.below(3) as u8);
+            let mut changed = genome.clone();
+            changed.0[gene] = allele;
+            changed.0[gene + 1] = right;
+            let expected = predictor.sum(&changed) - predictor.sum(&genome);
+            let found = predictor.difference(&genome, gene, allele)
+                + predictor.difference(&genome, gene + 1, right)
+                + predictor.coupling(&genome, gene, allele, right);
+            assert!((found - expected).abs() < 1e-12, "{genome:?} {gene}");
         }
     }
 }
