@@ -46,6 +46,7 @@ mod rival;
 mod rpc;
 mod space;
 mod store;
+mod student;
 #[cfg(test)]
 mod testing;
 mod wakeups;

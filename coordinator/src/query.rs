@@ -31,7 +31,6 @@ use crate::world::World;
 pub(crate) use best::best;
 pub(crate) use compare::compare;
 use confirmation::Measured;
-pub(crate) use paired::upper_kld;
 pub(crate) use predict::predict;
 pub(crate) use sensitivity::sensitivity;
 use standing::Standing;

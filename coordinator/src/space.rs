@@ -9,6 +9,9 @@ use bitfront_model::{
 };
 use bitfront_search::space::{Genome, GenomeError, Space};
 
+use crate::intake::listed;
+use crate::store::StoredCandidate;
+
 /// Layers that always have the same precision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gene {
@@ -51,6 +54,17 @@ pub(crate) enum SpaceError {
     /// The genes make no space.
     #[error(transparent)]
     Space(#[from] bitfront_search::space::SpaceError),
+}
+
+/// A stored genome stands for something else than what was stored with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its space is no longer the one that candidate {candidate} was stored in: {changed}; submit the \
+     search again, its measurements stay where they are"
+)]
+pub(crate) struct SpaceChanged {
+    candidate: i64,
+    changed: String,
 }
 
 /// A stored genome does not belong to the space.
@@ -235,6 +249,22 @@ impl SearchSpace {
             differing.push("its layers come in another order".to_owned());
         }
         differing
+    }
+
+    /// Whether a candidate's genome stands for what was stored with it.
+    pub(crate) fn check(
+        &self,
+        candidate: &StoredCandidate,
+        genome: &Genome,
+    ) -> Result<(), SpaceChanged> {
+        let changed = self.misread(genome, &candidate.precisions);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(SpaceChanged {
+            candidate: candidate.id,
+            changed: listed(&changed),
+        })
     }
 
     /// How a stored genome stands for something else in this space than the precisions that were

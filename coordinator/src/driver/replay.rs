@@ -16,8 +16,7 @@ use super::confirm::Found;
 use crate::checks::named;
 use crate::evaluation::{Figures, scaled_point};
 use crate::guesses::{self, Known, Unanswered};
-use crate::intake::listed;
-use crate::space::{DecodeError, SearchSpace, SpaceError};
+use crate::space::{DecodeError, SearchSpace, SpaceChanged, SpaceError};
 use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
 
 /// How far beyond the worst baseline the reference point lies, so that a plan that is worst in
@@ -72,11 +71,8 @@ pub(super) enum ReplayError {
     Proposal(#[from] DecodeError),
     #[error("the stored events contradict each other: {0}")]
     Event(#[from] EventError),
-    #[error(
-        "its space is no longer the one that candidate {candidate} was stored in: {changed}; submit \
-         the search again, its measurements stay where they are"
-    )]
-    SpaceChanged { candidate: i64, changed: String },
+    #[error(transparent)]
+    SpaceChanged(#[from] SpaceChanged),
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
     #[error("measurement {measurement} belongs to the unknown candidate {candidate}")]
@@ -139,13 +135,7 @@ impl Replay {
     ) -> Result<(), ReplayError> {
         for candidate in candidates {
             if let Some(genome) = &candidate.genome {
-                let changed = self.space.misread(genome, &candidate.precisions);
-                if !changed.is_empty() {
-                    return Err(ReplayError::SpaceChanged {
-                        candidate: candidate.id,
-                        changed: listed(&changed),
-                    });
-                }
+                self.space.check(&candidate, genome)?;
                 lock(&self.strategy).tell(&Event::Asked {
                     candidate: name(candidate.id),
                     genome: genome.clone(),

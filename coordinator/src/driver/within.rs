@@ -3,8 +3,8 @@
 
 use bitfront_model::{Limits, Outcome, Quality, TaskPurpose};
 
-use crate::query::upper_kld;
 use crate::store::{StoreError, StoredMeasurement, StoredSearch};
+use crate::student::upper_kld;
 use crate::world::World;
 
 /// The first plan that keeps the limits, and how far the search has been looked through for it.

@@ -12,7 +12,6 @@ use super::Standing;
 use crate::error::ServiceError;
 use crate::evaluation::{Figures, limit_of, scaled};
 use crate::guesses::{self, Known};
-use crate::intake::listed;
 use crate::space::SearchSpace;
 use crate::store::{Binding, StoreError, StoredSearch};
 use crate::world::World;
@@ -88,15 +87,8 @@ impl Learned {
             let Some(genome) = &stored.genome else {
                 continue;
             };
-            let changed = self.space.misread(genome, &stored.precisions);
-            if !changed.is_empty() {
-                return Err(format!(
-                    "its space is no longer the one that candidate {} was stored in: {}; submit \
-                     the search again, its measurements stay where they are",
-                    stored.id,
-                    listed(&changed)
-                ));
-            }
+            let checked = self.space.check(stored, genome);
+            checked.map_err(|changed| changed.to_string())?;
             let candidate = stored.id.unsigned_abs();
             let genome = genome.clone();
             let mut events = vec![Event::Asked { candidate, genome }];
@@ -190,7 +182,7 @@ pub(super) async fn believe(
     .await?;
     let believed = believed.map_err(|error| no_belief(search, error.to_string()))?;
     for (position, believed) in positions.into_iter().zip(believed) {
-        let measured = Some(&standing.figures[position]);
+        let measured = Some(standing.searched(position));
         points[position].believed = learned.told(&believed, measured);
     }
     Ok(())

@@ -6,10 +6,8 @@ use std::cmp::Ordering;
 use bitfront_model::{
     Difference, Differences, FrontPoint, Interval, Latency, Objective, Quality, Ratio, stages,
 };
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// How surely an interval holds what it is about.
-pub(super) const CONFIDENCE: f64 = 0.95;
+use crate::student::{CONFIDENCE, quantile};
 
 /// Fewest windows whose spread says anything: with as many samples the order statistics of a
 /// median reach 95 % too, and below it the factor of Student's t grows beyond all use (12.7 for
@@ -156,24 +154,6 @@ pub(super) fn mean_and_error(differences: &[f64]) -> (f64, f64) {
     let mean = differences.iter().sum::<f64>() / count;
     let squares = differences.iter().map(|it| (it - mean) * (it - mean));
     (mean, (squares.sum::<f64>() / (count - 1.0) / count).sqrt())
-}
-
-/// Where the mean divergence of a text lies below, by the spread of its windows: the upper end of
-/// Student's interval. Infinite for a single window, whose error is not known.
-pub(crate) fn upper_kld(quality: &Quality) -> f64 {
-    match quality.kld_windows.len() as u64 {
-        0 | 1 => f64::INFINITY,
-        windows => quality.kld + quantile(windows - 1) * quality.kld_standard_error,
-    }
-}
-
-/// The two-sided quantile of Student's t.
-pub(super) fn quantile(freedom: u64) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom as f64)
-        // A sum without a single degree of freedom tells nothing apart.
-        .map_or(f64::INFINITY, |student| {
-            student.inverse_cdf(0.5 + CONFIDENCE / 2.0)
-        })
 }
 
 fn times(first: &FrontPoint, second: &FrontPoint, decode: bool) -> Option<Ratio> {

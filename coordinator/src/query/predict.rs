@@ -58,10 +58,12 @@ pub(crate) async fn predict(
     let plan = learned.space.plan(&spec, &solved.genome);
     let plan = plan.map_err(|error| refused(error.to_string()))?;
     let digest = plan.digest();
-    let mut candidates = standing.candidates.iter().zip(&standing.figures);
-    let measured =
-        candidates.find(|(stored, figures)| stored.plan_digest == digest && figures.is_complete());
-    let candidate = measured.map(|(stored, _)| stored.id);
+    let mut candidates = standing.candidates.iter().enumerate();
+    let measured = candidates
+        .find(|(_, stored)| stored.plan_digest == digest)
+        .map(|(position, stored)| (stored.id, standing.searched(position)))
+        .filter(|(_, figures)| figures.is_complete());
+    let candidate = measured.map(|(id, _)| id);
     let measured = measured.map(|(_, figures)| figures);
     let figures = learned.told(&solved.figures, measured);
     let size_bytes = plan.size_bytes(&spec);

@@ -7,7 +7,8 @@
 
 use bitfront_model::{Interval, Quality, Rescoring, stages};
 
-use super::paired::{CONFIDENCE, mean_and_error, quantile};
+use super::paired::mean_and_error;
+use crate::student::{CONFIDENCE, quantile};
 
 /// What the order of summing changes a mean divergence by at most, as a share.
 ///

@@ -28,7 +28,7 @@ async fn smoothed_figures_stand_beside_measured_ones() {
     assert!(plain.points.iter().all(|point| point.believed.is_empty()));
     let front = query::believed_front(&bench.world, search, None).await;
     let front = front.unwrap();
-    let (mut raw, mut count) = (0.0, 0);
+    let (mut raw, mut count, mut confirmed) = (0.0, 0, 0);
     for point in &front.points {
         let figures: Vec<_> = point.believed.iter().map(|it| it.figure).collect();
         if figures.is_empty() {
@@ -42,13 +42,16 @@ async fn smoothed_figures_stand_beside_measured_ones() {
         assert_eq!((size.value, size.deviation), (point.size_bytes as f64, 0.0));
         assert_eq!(size.measured, Some(point.size_bytes as f64));
         let measured = kld.measured.unwrap();
-        if point.confirmation.is_none() {
-            assert_eq!(Some(measured), point.kld());
-        }
+        let searched = point.confirmation.as_ref();
+        let searched = searched.and_then(|it| it.searched_quality.as_ref());
+        let own = searched.map(|quality| quality.value.kld);
+        assert_eq!(Some(measured), own.or(point.kld()));
+        confirmed += usize::from(own.is_some_and(|own| Some(own) != point.kld()));
         raw += (measured / kld.value).ln().abs();
         count += 1;
     }
     assert!(count >= 45, "{count}");
+    assert!(confirmed > 0, "fresh figures differ from the search's own");
     assert!(raw / f64::from(count) < 0.2, "{}", raw / f64::from(count));
     bench.stop().await;
 }
