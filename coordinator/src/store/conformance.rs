@@ -70,6 +70,7 @@ const CASES: &[(&str, Case)] = cases![
     questions::an_answer_counts_once_and_reads_back_whole,
     questions::a_stale_answer_never_ends_a_newer_lease,
     questions::a_question_that_fails_too_often_is_given_up_with_the_reason,
+    questions::what_was_given_up_is_asked_again_where_it_lies_elsewhere_now,
     questions::a_binding_keeps_its_answers_and_what_left_the_space,
 ];
 

@@ -103,6 +103,48 @@ pub(super) async fn a_question_goes_to_whom_it_is_asked_of_and_who_can_answer_it
     assert_eq!(claim(other_profile).await, Some(sensitivity));
 }
 
+pub(super) async fn what_was_given_up_is_asked_again_where_it_lies_elsewhere_now(
+    store: Arc<dyn Store>,
+) {
+    let device = device(&store).await;
+    let at = |path: &str| {
+        let mut question = fixtures::sensitivity_question();
+        question.subject.model.path = path.to_owned();
+        Question::Sensitivity(Box::new(question))
+    };
+    let asked = ask(&store, &at("/missing")).await;
+    for _ in 0..3 {
+        let token = claim_question(&store, device).await.unwrap().token;
+        let failed = ending("no such file", true);
+        store.requeue(token, &failed, NOW).await.unwrap();
+    }
+    let failed = ask(&store, &at("/missing")).await;
+    let reason = "no such file".to_owned();
+    assert_eq!(failed.standing, QuestionStanding::Failed { reason });
+    assert_eq!(claim_question(&store, device).await, None);
+
+    let again = ask(&store, &at("/there")).await;
+    assert_eq!(
+        (again.id, &again.standing),
+        (asked.id, &QuestionStanding::Pending)
+    );
+    assert_eq!(again.question, at("/there"));
+    let claimed = claim_question(&store, device).await.unwrap();
+    assert_eq!(claimed.question, at("/there"));
+    let report = report(&claimed, "again");
+    assert_eq!(
+        store.record_answer(&report, NOW).await.unwrap(),
+        Receipt::Recorded
+    );
+    // What is answered stays, wherever it is said to lie.
+    let known = ask(&store, &at("/missing")).await;
+    assert_eq!(
+        known.standing,
+        QuestionStanding::Done(Box::new(report.answer))
+    );
+    assert_eq!(known.question, at("/there"));
+}
+
 pub(super) async fn an_answer_counts_once_and_reads_back_whole(store: Arc<dyn Store>) {
     let device = device(&store).await;
     for question in questions() {

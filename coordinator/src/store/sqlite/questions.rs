@@ -45,6 +45,7 @@ pub(super) async fn ask(
     .bind(&digest)
     .execute(&mut *connection)
     .await?;
+    ask_again(connection, target, &digest, &written(question)?).await?;
     let text = format!("{STORED} WHERE q.target = ? AND q.question_digest = ?");
     let row = sqlx::query(sqlx::AssertSqlSafe(text))
         .bind(target)
@@ -52,6 +53,36 @@ pub(super) async fn ask(
         .fetch_one(connection)
         .await?;
     stored(&row)
+}
+
+/// Queues a question that was given up once more, where it is asked in other words now: equal
+/// contents may lie at other paths, and the old ones may have been why nobody could answer.
+async fn ask_again(
+    connection: &mut SqliteConnection,
+    target: &str,
+    digest: &str,
+    question: &str,
+) -> Result<(), Failure> {
+    let given_up: Option<i64> = sqlx::query_scalar(
+        "UPDATE tasks SET state = 'queued', attempts = 0
+         WHERE state = 'failed' AND question = (
+             SELECT id FROM questions
+             WHERE target = ? AND question_digest = ? AND question <> ?)
+         RETURNING question",
+    )
+    .bind(target)
+    .bind(digest)
+    .bind(question)
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(id) = given_up {
+        sqlx::query("UPDATE questions SET question = ? WHERE id = ?")
+            .bind(question)
+            .bind(id)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn one(
