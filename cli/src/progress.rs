@@ -98,6 +98,8 @@ struct Display<'a> {
     looked: Instant,
     look_every: Duration,
     lined: Option<Instant>,
+    /// Candidates before the latest check that was said.
+    checked: Option<u64>,
 }
 
 impl<'a> Display<'a> {
@@ -115,19 +117,24 @@ impl<'a> Display<'a> {
             looked: Instant::now(),
             look_every: LOOK,
             lined: None,
+            checked: None,
         }
     }
 
-    /// Every status tells all checks; of a search that is followed from its middle the last one is
-    /// new.
+    /// Every status tells all checks, or none right after the coordinator started anew; of a search
+    /// that is followed from its middle the last one is new.
     fn update(&mut self, status: SearchStatus) {
-        let told = match &self.status {
-            Some((before, _)) => before.trust.len(),
-            None => status.trust.len().saturating_sub(1),
-        };
-        for check in status.trust.iter().skip(told) {
-            self.printer.say(beliefs::check(check));
+        let latest = status.trust.last().map(|check| check.candidates);
+        let said = self.checked.or(match &self.status {
+            Some(_) => Some(0),
+            None => latest.map(|latest| latest.saturating_sub(1)),
+        });
+        for check in &status.trust {
+            if said.is_none_or(|said| check.candidates > said) {
+                self.printer.say(beliefs::check(check));
+            }
         }
+        self.checked = self.checked.max(latest);
         self.status = Some((status, Instant::now()));
     }
 

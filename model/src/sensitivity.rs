@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Environment, Layer, ModelSpec, Plan, PlanError, Precision, Subject, stages};
+use crate::{
+    Digest, Environment, Layer, ModelSpec, Plan, PlanError, Precision, SearchRequest, Subject,
+    stages,
+};
 
 /// What a sensitivity asks for: the loss of every swap on the first windows of a text.
 ///
@@ -42,6 +45,16 @@ impl SensitivityQuestion {
                 .collect(),
             windows: subject.data.evaluation_windows.min(Self::WINDOWS),
         }
+    }
+
+    /// The question that a request poses in a numerics class that executes these precisions.
+    pub fn of(request: &SearchRequest, executed: &[Precision]) -> Self {
+        Self::new(
+            &request.subject,
+            &request.spec,
+            &request.precisions,
+            executed,
+        )
     }
 
     /// Every swap that is asked for, by its layer's position and its precision: layer after layer

@@ -140,15 +140,17 @@ impl Running {
             }),
             within_limits: early.within_limits,
         };
+        let (left, baselines) = self.replay.baselines_left();
+        // What nothing was compared with is not what was wanted.
+        let within = self.within.found_after(stored.continued_after);
         let progress = Progress {
             evaluations: self.replay.evaluated(),
             elapsed: active,
             exhausted: exhausted && self.replay.pending() == 0,
             hypervolumes: self.replay.growth_after(stored.continued_after),
-            within_limits: self.within.found_after(stored.continued_after),
+            within_limits: within.filter(|_| left == 0),
         };
         let reason = stop(&rules, &progress)?;
-        let (left, baselines) = self.replay.baselines_left();
         Some(match left {
             0 => reason.to_string(),
             left => format!(
@@ -258,12 +260,7 @@ impl Hands {
             );
             return Ok(None);
         }
-        let question = SensitivityQuestion::new(
-            &request.subject,
-            &request.spec,
-            &request.precisions,
-            &binding.precisions,
-        );
+        let question = SensitivityQuestion::of(request, &binding.precisions);
         let question = Question::Sensitivity(Box::new(question));
         match self.ask(&class.0, question).await? {
             Asked::Pending => {

@@ -1,10 +1,12 @@
 //! What a search was told of its model's layers before its first candidate.
 
-use bitfront_model::{Answer, Prior, Question, QuestionStanding, SearchSensitivity, StrategyName};
+use bitfront_model::{
+    Answer, Prior, Question, QuestionStanding, SearchSensitivity, SensitivityQuestion, StrategyName,
+};
 
 use super::find;
 use crate::error::ServiceError;
-use crate::store::StoredSearch;
+use crate::store::{StoreError, StoredQuestion, StoredSearch};
 use crate::world::World;
 
 /// The sensitivity that a search is bound with.
@@ -31,30 +33,44 @@ pub(crate) async fn sensitivity(
     }
     Err(ServiceError::NoSensitivity {
         search,
-        why: missing(&stored),
+        why: missing(world, &stored).await?,
     })
 }
 
 /// Why a search has none.
-fn missing(stored: &StoredSearch) -> String {
+async fn missing(world: &World, stored: &StoredSearch) -> Result<String, StoreError> {
     let request = &stored.request;
     if request.prior == Prior::Rounding {
-        return "it guesses losses from rounding errors; submit one with `--prior swaps`"
-            .to_owned();
+        let why = "it guesses losses from rounding errors; submit one with `--prior swaps`";
+        return Ok(why.to_owned());
     }
     if request.strategy != StrategyName::Surrogate {
-        return format!(
+        return Ok(format!(
             "its strategy `{}` makes no use of guesses; submit one with `--strategy surrogate`",
             request.strategy
-        );
+        ));
     }
-    match stored.binding {
-        None => format!(
+    let Some(binding) = &stored.binding else {
+        return Ok(format!(
             "it is not bound to a device yet; `bitfront watch {}` says what it waits for",
             stored.id
-        ),
-        Some(_) => "it was bound without one, since no agent of its device's numerics class could \
-                    measure it; start agents of this version of bitfront and submit it again"
-            .to_owned(),
-    }
+        ));
+    };
+    let question = SensitivityQuestion::of(request, &binding.precisions).digest();
+    let asked = world.store.questions(&binding.numerics_class.0).await?;
+    let mut asked = asked.into_iter();
+    Ok(
+        match asked.find(|asked| asked.question.digest() == question) {
+            Some(StoredQuestion {
+                standing: QuestionStanding::Failed { reason },
+                ..
+            }) => format!(
+                "it was bound without one, since measuring it failed too often, at last with: {reason}; \
+             repair that on the devices; a search whose model or text lies at another path asks again"
+            ),
+            _ => "it was bound without one, since no agent of its device's numerics class could \
+              measure it; start agents of this version of bitfront and submit it again"
+                .to_owned(),
+        },
+    )
 }

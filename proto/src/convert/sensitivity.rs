@@ -103,10 +103,15 @@ impl TryFrom<v1::SensitivityResponse> for SearchSensitivity {
     type Error = ConvertError;
 
     fn try_from(wire: v1::SensitivityResponse) -> Result<Self, Self::Error> {
+        let question: SensitivityQuestion = message("question", wire.question)?;
+        let sensitivity: Sensitivity = message("sensitivity", wire.sensitivity)?;
+        if let Some(problem) = sensitivity.problem(&question) {
+            return Err(ConvertError::invalid("sensitivity", &problem));
+        }
         Ok(Self {
             search: wire.search,
-            question: message("question", wire.question)?,
-            sensitivity: message("sensitivity", wire.sensitivity)?,
+            question,
+            sensitivity,
         })
     }
 }

@@ -68,7 +68,8 @@ impl CandleRuntime {
         if let Some(layer) = unlike(plan.precisions(), &assembly.executed) {
             return Err(RuntimeError::Infeasible {
                 reason: format!(
-                    "layer {layer} executes in {}, not in {}",
+                    "layer `{}` executes in {}, not in {}",
+                    self.spec()?.layers[layer].name,
                     assembly.executed[layer],
                     plan.precisions()[layer]
                 ),

@@ -194,6 +194,8 @@ async fn where_layers_cannot_be_scored_a_search_is_bound_without() {
         given_back.unwrap();
     }
     assert_eq!(bound_with(&bench, search).await, None);
+    let missing = query::sensitivity(&bench.world, search).await.unwrap_err();
+    assert!(missing.to_string().contains("no memory"), "{missing}");
     bench.serve(device, search, usize::MAX).await;
     assert_eq!(bench.status(search).await.state, SearchState::Done);
     bench.stop().await;

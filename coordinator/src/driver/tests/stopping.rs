@@ -131,3 +131,33 @@ async fn a_search_ends_once_a_plan_keeps_the_limits_with_its_intervals_and_goes_
     assert_eq!(more.evaluated, ended.evaluated + 10, "{}", more.reason);
     bench.stop().await;
 }
+
+/// A preset that is good enough is known to be so only beside the others.
+#[tokio::test]
+async fn a_baseline_that_keeps_the_limits_ends_a_search_once_all_baselines_are_measured() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let limits = Limits {
+        max_kld: Some(1e9),
+        ..Limits::default()
+    };
+    let early_stop = EarlyStop {
+        stalled: None,
+        within_limits: true,
+    };
+    let request = SearchRequest {
+        limits,
+        ..stopping(early_stop)
+    };
+    let search = bench.submit(request).await;
+    let device = bench.register("one").await;
+    bench.serve(device, search, usize::MAX).await;
+    let ended = bench.status(search).await;
+    assert_eq!(ended.state, SearchState::Done);
+    let candidates = bench.world.store.candidates(search, 0).await.unwrap();
+    let baselines = candidates.iter().filter(|one| one.baseline.is_some());
+    assert!(ended.evaluated >= baselines.count() as u64, "{ended:?}");
+    assert!(ended.evaluated < 20, "{ended:?}");
+    assert!(!ended.reason.contains("baselines"), "{}", ended.reason);
+    bench.stop().await;
+}
