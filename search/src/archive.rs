@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dominance::Fitness;
-use crate::event::{Evaluation, Event, EventError};
+use crate::event::{Evaluation, Event, EventError, Shared};
 use crate::space::{Genome, Space};
 
 /// A candidate and what is known of it.
@@ -31,6 +31,8 @@ pub struct Archive {
     // Ordered maps: a hash map would draw its keys from global randomness.
     position_of_id: BTreeMap<u64, usize>,
     position_of_genome: BTreeMap<Genome, usize>,
+    shared: Vec<Shared>,
+    position_of_shared: BTreeMap<Genome, usize>,
     objectives: Option<usize>,
 }
 
@@ -42,6 +44,8 @@ impl Archive {
             candidates: Vec::new(),
             position_of_id: BTreeMap::new(),
             position_of_genome: BTreeMap::new(),
+            shared: Vec::new(),
+            position_of_shared: BTreeMap::new(),
             objectives: None,
         }
     }
@@ -54,6 +58,7 @@ impl Archive {
                 candidate,
                 evaluation,
             } => self.record_told(*candidate, evaluation),
+            Event::Shared(shared) => self.record_shared(shared),
         }
     }
 
@@ -117,6 +122,22 @@ impl Archive {
         Ok(())
     }
 
+    fn record_shared(&mut self, shared: &Shared) -> Result<(), EventError> {
+        let genome = &shared.genome;
+        self.space
+            .check(genome)
+            .map_err(|source| EventError::SharedOutside { source })?;
+        if self.position_of_shared.contains_key(genome) {
+            return Err(EventError::SharedTwice {
+                genome: genome.clone(),
+            });
+        }
+        let position = self.shared.len();
+        self.position_of_shared.insert(genome.clone(), position);
+        self.shared.push(shared.clone());
+        Ok(())
+    }
+
     /// The space that every candidate is a member of.
     pub fn space(&self) -> &Space {
         &self.space
@@ -125,6 +146,17 @@ impl Archive {
     /// Every candidate, in the order in which they were asked.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
+    }
+
+    /// What other searches measured, in the order in which it was told.
+    pub fn shared(&self) -> &[Shared] {
+        &self.shared
+    }
+
+    /// What other searches measured of a genome.
+    pub fn shared_of(&self, genome: &Genome) -> Option<&Shared> {
+        let &position = self.position_of_shared.get(genome)?;
+        self.shared.get(position)
     }
 
     /// Whether the genome has never been asked.
@@ -249,6 +281,35 @@ mod tests {
             failures.is_empty(),
             "(event, expected, found, unchanged): {failures:#?}"
         );
+    }
+
+    #[test]
+    fn what_another_search_measured_is_no_candidate() {
+        let mut archive = archive();
+        let shared = |alleles: &[u8]| {
+            Event::Shared(Shared {
+                genome: Genome(alleles.to_vec()),
+                figures: vec![Some(0.5), None],
+                is_reused: true,
+            })
+        };
+        archive.record(&shared(&[0, 0])).unwrap();
+        // One that was asked here may be told as well.
+        archive.record(&shared(&[1, 1])).unwrap();
+        assert!(archive.is_new(&Genome(vec![0, 0])));
+        assert_eq!(archive.candidates().len(), 2);
+        let found = archive.shared_of(&Genome(vec![0, 0])).unwrap();
+        assert_eq!(found, &archive.shared()[0]);
+        assert_eq!(found.figures, [Some(0.5), None]);
+        let twice = EventError::SharedTwice {
+            genome: Genome(vec![0, 0]),
+        };
+        assert_eq!(archive.record(&shared(&[0, 0])), Err(twice));
+        let outside = archive.record(&shared(&[0, 2]));
+        assert!(matches!(outside, Err(EventError::SharedOutside { .. })));
+        assert_eq!(archive.shared().len(), 2);
+        archive.record(&asked(9, &[0, 0])).unwrap();
+        assert!(!archive.is_new(&Genome(vec![0, 0])));
     }
 
     #[test]

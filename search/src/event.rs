@@ -22,6 +22,20 @@ pub enum Event {
         /// What was found.
         evaluation: Evaluation,
     },
+    /// Another search measured a genome. That makes it no candidate: it may be asked still.
+    Shared(Shared),
+}
+
+/// What another search measured of a genome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shared {
+    /// What was measured; told once, however many searches measured it.
+    pub genome: Genome,
+    /// The figures that hold here as well, as they would be told: the objectives and, after them,
+    /// the limited figures. None of those that were not measured, or hold elsewhere only.
+    pub figures: Vec<Option<f64>>,
+    /// Its loss need not be measured again: asking it costs less than asking another genome.
+    pub is_reused: bool,
 }
 
 /// What is known of a candidate after its evaluation.
@@ -100,6 +114,18 @@ pub enum EventError {
         expected: usize,
         /// Objectives of this candidate.
         found: usize,
+    },
+    /// A genome that another search measured does not fit this one.
+    #[error("what another search measured does not belong here: {source}")]
+    SharedOutside {
+        /// Where it leaves the space.
+        source: GenomeError,
+    },
+    /// What other searches measured of a genome comes at once.
+    #[error("what other searches measured of the genome {genome:?} was told before")]
+    SharedTwice {
+        /// The genome.
+        genome: Genome,
     },
     /// A violation below zero has no meaning.
     #[error("candidate {candidate} has the violation {violation}; it must not be negative")]

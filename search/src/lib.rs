@@ -83,7 +83,7 @@ pub mod growth;
 
 pub mod stop;
 
-pub use event::{Evaluation, Event, EventError};
+pub use event::{Evaluation, Event, EventError, Shared};
 pub use front::{knee, non_dominated};
 pub use growth::{Growth, Outlook, outlook};
 pub use hypervolume::{HypervolumeError, contributions, hypervolume};
