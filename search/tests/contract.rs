@@ -131,7 +131,7 @@ fn small_spaces_are_covered_completely_and_then_end() {
                     .iter()
                     .filter_map(|event| match event {
                         Event::Asked { genome, .. } => Some(genome),
-                        Event::Told { .. } => None,
+                        Event::Told { .. } | Event::Shared(_) => None,
                     })
                     .collect();
                 assert_eq!(genomes.len(), size, "{name} on {alleles:?}");
@@ -251,7 +251,7 @@ fn the_asks_of_a_seed_are_pinned() {
         let events = search(strategy.as_mut(), 60, 1);
         let genomes = events.into_iter().filter_map(|event| match event {
             Event::Asked { genome, .. } => Some(genome.0),
-            Event::Told { .. } => None,
+            Event::Told { .. } | Event::Shared(_) => None,
         });
         genomes.skip(57).collect()
     };
