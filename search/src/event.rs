@@ -127,6 +127,17 @@ pub enum EventError {
         /// The genome.
         genome: Genome,
     },
+    /// What another search measured has other figures than this one's problem.
+    #[error(
+        "what another search measured has {found} figures where {expected} are expected, known or \
+         not"
+    )]
+    SharedFigures {
+        /// Objectives and limited figures of the problem.
+        expected: usize,
+        /// Figures that were told.
+        found: usize,
+    },
     /// A violation below zero has no meaning.
     #[error("candidate {candidate} has the violation {violation}; it must not be negative")]
     NegativeViolation {

@@ -14,6 +14,10 @@
 //! any genome and how surely, with `exchange` and `closing`, which answer from it for one set of limits, and `trust`, what its predictions were worth: where they rank badly,
 //! every second proposal is a child by [`sms_emoa`](crate::sms_emoa).
 //!
+//! What other searches measured teaches the model as well, figure by figure
+//! ([`Shared`](crate::Shared)), and is no part of the front: a genome is of this search only once it
+//! is a candidate.
+//!
 //! The shape is that of surrogate-assisted evolutionary search as in NSGANetV2 (Lu et al., 2020)
 //! and AMQ (Lee et al., 2025). What differs: the surrogate is additive and positive, begins at a
 //! guess and learns from single results; proposals are taken one by one, and pending ones count as
@@ -27,6 +31,7 @@ mod design;
 mod evolution;
 mod exchange;
 mod improvement;
+mod learned;
 mod model;
 mod peel;
 mod pool;
@@ -36,7 +41,7 @@ mod trust;
 use std::ops::Range;
 
 use crate::archive::{Archive, Candidate};
-use crate::event::{Evaluation, Event, EventError};
+use crate::event::{Evaluation, Event, EventError, Shared};
 use crate::generator::Generator;
 use crate::operators::sampling::mixed_level;
 use crate::problem::Problem;
@@ -47,6 +52,7 @@ use additive::Effort;
 pub use belief::{Belief, BeliefError, Believed, Solved};
 use evolution::Member;
 use improvement::Front;
+use learned::{beside, learned};
 use model::{Model, Priors};
 use pool::pool;
 use scale::Scale;
@@ -56,8 +62,9 @@ use trust::{CHECKED, correlations};
 /// Candidates between two fits of the model.
 const REFIT: usize = 4;
 
-/// The most candidates that a model is fitted to: the time of a fit grows with their cube.
-const MOST_VALUES: usize = 600;
+/// Genomes that other searches measured between two fits: more, since there may be many other
+/// searches, and a fit costs as much for what they know.
+const REFIT_SHARED: usize = 16;
 
 /// Proposes what would add most to the front by the model's account.
 #[derive(Debug)]
@@ -79,6 +86,8 @@ pub struct Surrogate {
 struct Fitted {
     /// How many they were.
     settled: usize,
+    /// How many genomes other searches had measured.
+    shared: usize,
     model: Model,
     scale: Scale,
     pool: Vec<Member>,
@@ -112,6 +121,13 @@ impl Surrogate {
             .collect()
     }
 
+    /// What other searches measured that a model may learn from: as many as make whole runs of
+    /// [`REFIT_SHARED`], so that it is not fitted anew for each.
+    fn settled_shared(&self) -> &[Shared] {
+        let shared = self.archive.shared();
+        &shared[..shared.len() - shared.len() % REFIT_SHARED]
+    }
+
     /// What is believed after all that was told so far. Costs one fit of the model, and changes
     /// nothing.
     pub fn belief(&self) -> Belief<'_> {
@@ -120,13 +136,15 @@ impl Surrogate {
             .filter(|candidate| is_measured(candidate))
             .collect();
         let learned = learned(&measured);
+        let beside = beside(self.archive.shared(), &measured);
         let candidates = self.archive.candidates().iter();
         let infeasible = candidates
             .filter(|candidate| candidate.fitness.is_some() && !is_measured(candidate))
             .map(|candidate| &candidate.genome)
             .collect();
         let (problem, priors) = (&self.problem, &self.priors);
-        Belief::new(problem, priors, self.seed, measured, infeasible, &learned)
+        let model = Model::fit_beside(priors, &learned, &beside, Effort::THOROUGH);
+        Belief::new(problem, priors, self.seed, measured, infeasible, model)
     }
 
     /// Runs of candidates that are evaluated as a whole, and all before them.
@@ -136,6 +154,8 @@ impl Surrogate {
         candidates.take_while(is_evaluated).count() / CHECKED
     }
 
+    /// By a model that has learned from candidates alone. Which shared genomes had been told before a
+    /// run depends on how the events interleave, which is not for a check to depend on.
     fn check(&self, run: usize) -> Vec<Option<f64>> {
         let (before, after) = self.archive.candidates().split_at(run * CHECKED);
         let before: Vec<&Candidate> = before.iter().filter(|c| is_measured(c)).collect();
@@ -163,13 +183,16 @@ impl Surrogate {
         }
     }
 
-    fn fit(&self, settled: &[&Candidate]) -> Fitted {
-        let model = Model::fit(&self.priors, &learned(settled), Effort::QUICK);
+    fn fit(&self, settled: &[&Candidate], shared: &[Shared]) -> Fitted {
+        let beside = beside(shared, settled);
+        let model = Model::fit_beside(&self.priors, &learned(settled), &beside, Effort::QUICK);
         // From the other end of the numbers, so that no fit shares its stream with an ask.
-        let mut generator = Generator::new(self.seed, u64::MAX - settled.len() as u64);
+        let known = settled.len() + shared.len();
+        let mut generator = Generator::new(self.seed, u64::MAX - known as u64);
         let (scale, pool) = pool(&self.problem, &model, settled, &[], &mut generator);
         Fitted {
             settled: settled.len(),
+            shared: shared.len(),
             model,
             scale,
             pool,
@@ -216,21 +239,6 @@ fn is_measured(candidate: &Candidate) -> bool {
         .is_some_and(|fitness| !fitness.objectives().is_empty())
 }
 
-/// Those that a model is fitted to: the latest, which are nearest to the front, and as many at
-/// equal distances from before them. What was measured has no say in it: the best of many would be
-/// those whose noise was lucky, and the model would believe in their luck.
-fn learned<'a>(measured: &[&'a Candidate]) -> Vec<&'a Candidate> {
-    let count = measured.len();
-    if count <= MOST_VALUES {
-        return measured.to_vec();
-    }
-    let latest = MOST_VALUES / 2;
-    let (earlier, late) = measured.split_at(count - latest);
-    let kept = MOST_VALUES - latest;
-    let spread = (0..kept).map(|place| earlier[place * earlier.len() / kept]);
-    spread.chain(late.iter().copied()).collect()
-}
-
 impl Strategy for Surrogate {
     fn tell(&mut self, event: &Event) -> Result<(), EventError> {
         if let Event::Told {
@@ -248,8 +256,16 @@ impl Strategy for Surrogate {
                 });
             }
         }
+        if let Event::Shared(shared) = event {
+            let expected = self.problem.objectives().len() + self.problem.limited().len();
+            let found = shared.figures.len();
+            if found != expected {
+                return Err(EventError::SharedFigures { expected, found });
+            }
+        }
         self.archive.record(event)?;
         if let Some(fitted) = &mut self.fitted
+            && !matches!(event, Event::Shared(_))
             && let Some(mut front) = fitted.front.take()
             && let Event::Asked { genome, .. } = event
         {
@@ -267,10 +283,11 @@ impl Strategy for Surrogate {
             return self.archive.next_new(genome);
         }
         let fitted = self.fitted.take();
-        let settled = self.settled();
+        let (settled, shared) = (self.settled(), self.settled_shared());
+        let known = (settled.len(), shared.len());
         let mut fitted = match fitted {
-            Some(fitted) if fitted.settled == settled.len() => fitted,
-            _ => self.fit(&settled),
+            Some(fitted) if (fitted.settled, fitted.shared) == known => fitted,
+            _ => self.fit(&settled, shared),
         };
         let mut front = fitted.front.take().unwrap_or_else(|| self.front(&fitted));
         let mut best: Option<(f64, &Member)> = None;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use super::additive::Effort;
 use super::evolution::Member;
 use super::exchange::{Wanted, Worth};
 use super::model::{Model, Priors};
@@ -92,15 +91,15 @@ pub enum BeliefError {
 }
 
 impl<'a> Belief<'a> {
-    /// Fits the model to those of the measured that `learned` holds. What is `infeasible` has
-    /// taught it nothing, and is no answer.
+    /// Of a model that has learned from the measured. What is `infeasible` has taught it nothing,
+    /// and is no answer.
     pub(super) fn new(
         problem: &'a Problem,
         priors: &'a Priors,
         seed: u64,
         measured: Vec<&'a Candidate>,
         infeasible: BTreeSet<&'a Genome>,
-        learned: &[&Candidate],
+        model: Model,
     ) -> Self {
         Self {
             problem,
@@ -108,7 +107,7 @@ impl<'a> Belief<'a> {
             seed,
             measured,
             infeasible,
-            model: Model::fit(priors, learned, Effort::THOROUGH),
+            model,
         }
     }
 

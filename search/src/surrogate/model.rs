@@ -4,6 +4,7 @@ use super::additive::{Effort, Posterior, Value, fit};
 use super::belief::Believed;
 use super::design::{Design, Deviations};
 use crate::archive::Candidate;
+use crate::event::Shared;
 use crate::problem::{Law, Problem, Table};
 use crate::space::{Genome, Space};
 
@@ -222,6 +223,16 @@ impl Model {
     /// Learns from evaluated candidates; a figure that is not a number or has no logarithm teaches
     /// nothing.
     pub(super) fn fit(priors: &Priors, evaluated: &[&Candidate], effort: Effort) -> Self {
+        Self::fit_beside(priors, evaluated, &[], effort)
+    }
+
+    /// The same with those figures of other genomes that are shared.
+    pub(super) fn fit_beside(
+        priors: &Priors,
+        evaluated: &[&Candidate],
+        shared: &[&Shared],
+        effort: Effort,
+    ) -> Self {
         let mut posteriors = Vec::with_capacity(priors.0.len());
         let mut predictor = |(figure, prior): (usize, &Prior)| match prior {
             Prior::Exact(predictor) => {
@@ -233,18 +244,18 @@ impl Model {
                 guesses,
                 is_logarithm,
             } => {
-                let value = |candidate: &&'_ Candidate| {
-                    let told = told(candidate, figure)?;
-                    let logarithm = if *is_logarithm { told } else { told.ln() };
-                    logarithm.is_finite().then_some(logarithm)
-                };
-                let values: Vec<Value<'_>> = evaluated
+                let shared = shared
                     .iter()
-                    .filter_map(|candidate| {
-                        Some(Value {
-                            logarithm: value(candidate)?,
-                            genome: &candidate.genome,
-                        })
+                    .map(|shared| (&shared.genome, shared.figures[figure]));
+                let own = evaluated
+                    .iter()
+                    .map(|candidate| (&candidate.genome, told(candidate, figure)));
+                let values: Vec<Value<'_>> = shared
+                    .chain(own)
+                    .filter_map(|(genome, told)| {
+                        let told = told?;
+                        let logarithm = if *is_logarithm { told } else { told.ln() };
+                        logarithm.is_finite().then_some(Value { genome, logarithm })
                     })
                     .collect();
                 let fit = fit(design, guesses, &values, effort);
