@@ -205,6 +205,66 @@ fn more_than_a_model_is_fitted_to_may_be_shared() {
     fleet.problem(0).space().check(&genome).unwrap();
 }
 
+/// Of the genomes that the search of the other device asked, those that this one asks within 30, and
+/// those that it asks of as many random ones; all shared, and reused or not.
+fn asked_of_shared(is_reused: bool) -> [usize; 2] {
+    let fleet = fleet();
+    let mut other = Surrogate::new(fleet.problem(1), 5);
+    let mut good = fleet.uniform();
+    for candidate in 0..60 {
+        if candidate >= good.len() {
+            good.push(other.ask(candidate as u64).unwrap());
+        }
+        let evaluation = Evaluation::unlimited(fleet.truth(&good[candidate], 1).to_vec());
+        let genome = good[candidate].clone();
+        let candidate = candidate as u64;
+        tell(
+            &mut other,
+            &[
+                Event::Asked { candidate, genome },
+                Event::Told {
+                    candidate,
+                    evaluation,
+                },
+            ],
+        );
+    }
+    let random: Vec<Genome> = genomes(80)
+        .into_iter()
+        .filter(|genome| !good.contains(genome))
+        .take(60)
+        .collect();
+    let mut strategy = strategy(&fleet);
+    let mut count = 0;
+    for genome in fleet.uniform() {
+        tell(&mut strategy, &own(&fleet, count, &genome));
+        count += 1;
+    }
+    for genome in good.iter().chain(&random) {
+        let Event::Shared(mut shared) = shared(&fleet, genome) else {
+            unreachable!("it is no other event");
+        };
+        shared.is_reused = is_reused;
+        tell(&mut strategy, &[Event::Shared(shared)]);
+    }
+    let mut found = [0; 2];
+    for ask in 0..30 {
+        let genome = strategy.ask(ask).unwrap();
+        found[0] += usize::from(good.contains(&genome));
+        found[1] += usize::from(random.contains(&genome));
+        tell(&mut strategy, &own(&fleet, count, &genome));
+        count += 1;
+    }
+    found
+}
+
+#[test]
+fn what_is_cheap_to_ask_is_asked_more_often_where_it_is_good() {
+    let [reused, others] = [true, false].map(asked_of_shared);
+    assert!(reused[0] >= 10 && reused[1] <= 3, "{reused:?}");
+    assert!(others[0] <= 3, "{others:?}");
+}
+
 #[test]
 fn figures_of_another_problem_are_refused_and_teach_nothing() {
     let fleet = fleet();
