@@ -21,9 +21,10 @@ pub struct Candidate {
 
 /// The candidates of a search in the order in which they were asked.
 ///
-/// Two event sequences with the same asks in the same order and the same evaluations leave equal
-/// archives, wherever the evaluations came in between. A coordinator that rebuilds a strategy may
-/// therefore replay all asks first and all measurements after them.
+/// Two event sequences with the same asks in the same order, the same evaluations, and the same
+/// genomes shared in the same order leave equal archives, wherever evaluations and shared genomes
+/// came in between. A coordinator that rebuilds a strategy may therefore replay all asks first and
+/// all measurements after them.
 #[derive(Debug, Clone)]
 pub struct Archive {
     space: Space,
