@@ -185,7 +185,11 @@ fn report(setting: Setting, options: &Options) {
                 let separate = column(0, |cost| cost.own);
                 let factor = |costs: Vec<Option<f64>>| {
                     let pairs = separate.iter().zip(costs);
-                    let ratios = pairs.map(|(separate, cost)| Some((*separate)? / cost?));
+                    // Who did not get there is no better than who did.
+                    let ratios = pairs.map(|(separate, cost)| match (separate, cost) {
+                        (_, None) => Some(0.0),
+                        (separate, Some(cost)) => separate.map(|separate| separate / cost),
+                    });
                     quartiles(ratios.collect(), 2)
                 };
                 println!(
