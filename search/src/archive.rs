@@ -13,9 +13,11 @@ pub struct Candidate {
     pub id: u64,
     /// What was asked.
     pub genome: Genome,
-    /// What was told; none while the evaluation is pending.
+    /// What was told, or retold; none while the evaluation is pending.
     pub fitness: Option<Fitness>,
-    /// What was told of the figures that bear a limit and are no objectives.
+    /// Whether it was retold.
+    pub is_retold: bool,
+    /// What was told, or retold, of the figures that bear a limit and are no objectives.
     pub limited: Vec<f64>,
 }
 
@@ -60,7 +62,17 @@ impl Archive {
                 evaluation,
             } => self.record_told(*candidate, evaluation),
             Event::Shared(shared) => self.record_shared(shared),
+            Event::Retold {
+                candidate,
+                evaluation,
+            } => self.record_retold(*candidate, evaluation),
         }
+    }
+
+    /// Where a candidate stands in the order of the asks.
+    pub(crate) fn position(&self, candidate: u64) -> Result<usize, EventError> {
+        let position = self.position_of_id.get(&candidate).copied();
+        position.ok_or(EventError::UnknownCandidate { candidate })
     }
 
     fn record_asked(&mut self, candidate: u64, genome: &Genome) -> Result<(), EventError> {
@@ -83,18 +95,36 @@ impl Archive {
             id: candidate,
             genome: genome.clone(),
             fitness: None,
+            is_retold: false,
             limited: Vec::new(),
         });
         Ok(())
     }
 
     fn record_told(&mut self, candidate: u64, evaluation: &Evaluation) -> Result<(), EventError> {
-        let Some(&position) = self.position_of_id.get(&candidate) else {
-            return Err(EventError::UnknownCandidate { candidate });
-        };
+        let position = self.position(candidate)?;
         if self.candidates[position].fitness.is_some() {
             return Err(EventError::ToldTwice { candidate });
         }
+        self.evaluate(position, evaluation)
+    }
+
+    fn record_retold(&mut self, candidate: u64, evaluation: &Evaluation) -> Result<(), EventError> {
+        let position = self.position(candidate)?;
+        if self.candidates[position].fitness.is_none() {
+            return Err(EventError::NeverTold { candidate });
+        }
+        if self.candidates[position].is_retold {
+            return Err(EventError::RetoldTwice { candidate });
+        }
+        self.evaluate(position, evaluation)?;
+        self.candidates[position].is_retold = true;
+        Ok(())
+    }
+
+    /// Lets an evaluation count, whatever counted before.
+    fn evaluate(&mut self, position: usize, evaluation: &Evaluation) -> Result<(), EventError> {
+        let candidate = self.candidates[position].id;
         if let Evaluation::Measured {
             objectives,
             limited,
@@ -210,6 +240,13 @@ mod tests {
         }
     }
 
+    fn retold(candidate: u64, objectives: &[f64]) -> Event {
+        Event::Retold {
+            candidate,
+            evaluation: Evaluation::unlimited(objectives.to_vec()),
+        }
+    }
+
     fn archive() -> Archive {
         let mut archive = Archive::new(Space::new([2, 2]).unwrap());
         archive.record(&asked(7, &[0, 1])).unwrap();
@@ -256,6 +293,22 @@ mod tests {
                 told(8, &[1.0], 0.0),
                 EventError::ObjectiveCount {
                     candidate: 8,
+                    expected: 2,
+                    found: 1,
+                },
+            ),
+            (
+                retold(9, &[1.0, 1.0]),
+                EventError::UnknownCandidate { candidate: 9 },
+            ),
+            (
+                retold(8, &[1.0, 1.0]),
+                EventError::NeverTold { candidate: 8 },
+            ),
+            (
+                retold(7, &[1.0]),
+                EventError::ObjectiveCount {
+                    candidate: 7,
                     expected: 2,
                     found: 1,
                 },
@@ -311,6 +364,22 @@ mod tests {
         assert_eq!(archive.shared().len(), 2);
         archive.record(&asked(9, &[0, 0])).unwrap();
         assert!(!archive.is_new(&Genome(vec![0, 0])));
+    }
+
+    #[test]
+    fn what_was_retold_counts_and_is_retold_no_more() {
+        let mut archive = archive();
+        archive.record(&retold(7, &[3.0, 1.0])).unwrap();
+        let objectives = |archive: &Archive| {
+            let fitness = archive.candidates[0].fitness.clone();
+            fitness.unwrap().objectives().to_vec()
+        };
+        assert_eq!(objectives(&archive), [3.0, 1.0]);
+        assert_eq!(
+            archive.record(&retold(7, &[4.0, 1.0])),
+            Err(EventError::RetoldTwice { candidate: 7 })
+        );
+        assert_eq!(objectives(&archive), [3.0, 1.0]);
     }
 
     #[test]

@@ -22,6 +22,14 @@ pub enum Event {
         /// What was found.
         evaluation: Evaluation,
     },
+    /// A told candidate was measured once more, and what was found now counts in place of what was
+    /// told. A candidate is retold once at most, so that the order of events decides nothing.
+    Retold {
+        /// A told candidate.
+        candidate: u64,
+        /// What counts from now on.
+        evaluation: Evaluation,
+    },
     /// Another search measured a genome. That makes it no candidate: it may be asked still.
     Shared(Shared),
 }
@@ -102,6 +110,18 @@ pub enum EventError {
     /// A second evaluation of one candidate.
     #[error("candidate {candidate} was told before")]
     ToldTwice {
+        /// The event's candidate.
+        candidate: u64,
+    },
+    /// A new evaluation in the place of none.
+    #[error("candidate {candidate} was retold before it was told")]
+    NeverTold {
+        /// The event's candidate.
+        candidate: u64,
+    },
+    /// A third evaluation of one candidate.
+    #[error("candidate {candidate} was retold before")]
+    RetoldTwice {
         /// The event's candidate.
         candidate: u64,
     },

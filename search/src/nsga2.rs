@@ -54,7 +54,7 @@ impl Nsga2 {
 impl Strategy for Nsga2 {
     fn tell(&mut self, event: &Event) -> Result<(), EventError> {
         self.archive.record(event)?;
-        if matches!(event, Event::Told { .. }) {
+        if matches!(event, Event::Told { .. } | Event::Retold { .. }) {
             self.survivors = None;
         }
         Ok(())

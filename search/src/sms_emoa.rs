@@ -58,6 +58,10 @@ impl Strategy for SmsEmoa {
         if let Event::Told {
             candidate,
             evaluation: Evaluation::Measured { objectives, .. },
+        }
+        | Event::Retold {
+            candidate,
+            evaluation: Evaluation::Measured { objectives, .. },
         } = event
             && objectives.len() > MOST_OBJECTIVES
         {
@@ -67,7 +71,12 @@ impl Strategy for SmsEmoa {
                 found: objectives.len(),
             });
         }
-        self.archive.record(event)
+        self.archive.record(event)?;
+        if matches!(event, Event::Retold { .. }) {
+            // Whoever left the population may have left for what is no longer so.
+            self.lineage = Lineage::default();
+        }
+        Ok(())
     }
 
     fn ask(&mut self, ask_number: u64) -> Option<Genome> {

@@ -135,7 +135,7 @@ fn small_spaces_are_covered_completely_and_then_end() {
                     .iter()
                     .filter_map(|event| match event {
                         Event::Asked { genome, .. } => Some(genome),
-                        Event::Told { .. } | Event::Shared(_) => None,
+                        Event::Told { .. } | Event::Retold { .. } | Event::Shared(_) => None,
                     })
                     .collect();
                 assert_eq!(genomes.len(), size, "{name} on {alleles:?}");
@@ -321,6 +321,48 @@ fn nothing_but_infeasible_candidates_is_survived() {
     }
 }
 
+/// What is retold decides as if it had been told so, and nobody remembers what it replaced.
+#[test]
+fn what_was_retold_counts_wherever_it_is_told() {
+    for name in NAMES {
+        let space = model_space();
+        let other = |candidate: u64| Event::Retold {
+            candidate,
+            evaluation: Evaluation::unlimited(vec![900.0 + candidate as f64, 400.0]),
+        };
+        let mut living = build(name, problem(&space), 3).unwrap();
+        let events = search(living.as_mut(), 60, 0);
+        for candidate in [50, 7] {
+            living.tell(&other(candidate)).unwrap();
+            living.ask(60);
+        }
+        let told_so = events.iter().map(|event| match event {
+            Event::Told {
+                candidate: candidate @ (7 | 50),
+                ..
+            } => {
+                let Event::Retold {
+                    candidate,
+                    evaluation,
+                } = other(*candidate)
+                else {
+                    unreachable!()
+                };
+                Event::Told {
+                    candidate,
+                    evaluation,
+                }
+            }
+            event => event.clone(),
+        });
+        let mut told = replay(name, &space, 3, &told_so.collect::<Vec<_>>());
+        assert_eq!(living.ask(60), told.ask(60), "{name}");
+        let twice = living.tell(&other(7)).unwrap_err();
+        assert_eq!(twice.to_string(), "candidate 7 was retold before", "{name}");
+        assert_eq!(living.ask(60), told.ask(60), "{name}");
+    }
+}
+
 /// Kept so that a change of what a seed means is noticed: it would part a resumed search from
 /// its own past.
 #[test]
@@ -332,7 +374,7 @@ fn the_asks_of_a_seed_are_pinned() {
         let events = search(strategy.as_mut(), 60, 1);
         let genomes = events.into_iter().filter_map(|event| match event {
             Event::Asked { genome, .. } => Some(genome.0),
-            Event::Told { .. } | Event::Shared(_) => None,
+            Event::Told { .. } | Event::Retold { .. } | Event::Shared(_) => None,
         });
         genomes.skip(57).collect()
     };
