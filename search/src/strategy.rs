@@ -8,7 +8,7 @@ use crate::problem::Problem;
 use crate::random::Random;
 use crate::sms_emoa::{MOST_OBJECTIVES, SmsEmoa};
 use crate::space::Genome;
-use crate::surrogate::{Check, Surrogate};
+use crate::surrogate::{Check, Doubt, Surrogate};
 
 /// Proposes what to evaluate next, knowing only what was asked and told.
 ///
@@ -37,6 +37,14 @@ pub trait Strategy: Send {
     /// What predictions of the strategy were worth so far, oldest first; nothing of a strategy that
     /// predicts nothing. A function of what was told, like an answer, and changes none.
     fn trust(&mut self) -> Vec<Check> {
+        Vec::new()
+    }
+
+    /// The candidates that are worth another timing, in the order of their asks: those of which a
+    /// figure that is measured with noise lies far from what the strategy believes of it. None of a
+    /// strategy that believes nothing, and none that was retold. A function of what was told, like
+    /// an answer, and changes none.
+    fn doubtful(&mut self) -> Vec<Doubt> {
         Vec::new()
     }
 }

@@ -28,6 +28,7 @@ mod belief;
 mod closing;
 mod descent;
 mod design;
+mod doubt;
 mod evolution;
 mod exchange;
 mod improvement;
@@ -50,6 +51,8 @@ use crate::space::Genome;
 use crate::strategy::Strategy;
 use additive::Effort;
 pub use belief::{Belief, BeliefError, Believed, Solved};
+pub use doubt::Doubt;
+use doubt::doubts;
 use evolution::Member;
 use improvement::Front;
 use learned::{beside, learned};
@@ -78,6 +81,9 @@ pub struct Surrogate {
     fitted: Option<Fitted>,
     /// Derived from the archive: the correlations of every checked run that were asked for.
     checked: Vec<Option<Vec<Option<f64>>>>,
+    /// Derived from the archive: what is doubted after so many whole runs; none after a candidate
+    /// was retold.
+    doubted: Option<(usize, Vec<Doubt>)>,
     /// Derived from the archive: whose children are proposed where the model is distrusted.
     lineage: Lineage,
 }
@@ -109,6 +115,7 @@ impl Surrogate {
             seed,
             fitted: None,
             checked: Vec::new(),
+            doubted: None,
             lineage: Lineage::default(),
         }
     }
@@ -185,6 +192,15 @@ impl Surrogate {
             [.., Some(before), Some(now)] => Check::is_distrusted(before, now),
             _ => false,
         }
+    }
+
+    /// Drops what was derived from a candidate's figures before they changed.
+    fn forget(&mut self, position: usize) {
+        self.fitted = None;
+        // The checks of earlier runs know nothing of it.
+        self.checked.truncate(position / CHECKED);
+        self.doubted = None;
+        self.lineage = Lineage::default();
     }
 
     fn fit(&self, settled: &[&Candidate], shared: &[Shared]) -> Fitted {
@@ -270,6 +286,10 @@ impl Strategy for Surrogate {
         if let Event::Told {
             candidate,
             evaluation: Evaluation::Measured { objectives, .. },
+        }
+        | Event::Retold {
+            candidate,
+            evaluation: Evaluation::Measured { objectives, .. },
         } = event
         {
             let expected = self.problem.objectives().len();
@@ -297,6 +317,9 @@ impl Strategy for Surrogate {
         {
             fitted.believe(genome, &mut front);
             fitted.front = Some(front);
+        }
+        if let Event::Retold { candidate, .. } = event {
+            self.forget(self.archive.position(*candidate)?);
         }
         Ok(())
     }
@@ -363,6 +386,20 @@ impl Strategy for Surrogate {
             });
         }
         checks
+    }
+
+    /// Decided anew whenever a run of 16 candidates, and all before it, are evaluated, and whenever
+    /// one of them is retold. Costs a fit then, and O(n² e + n³) for the deviations of the n
+    /// candidates that it learned from and e effects.
+    fn doubtful(&mut self) -> Vec<Doubt> {
+        let runs = self.whole_runs();
+        let doubted = self.doubted.take().filter(|(known, _)| *known == runs);
+        let (_, doubts) = self.doubted.insert(doubted.unwrap_or_else(|| {
+            let candidates = self.archive.candidates()[..runs * CHECKED].iter();
+            let measured: Vec<&Candidate> = candidates.filter(|c| is_measured(c)).collect();
+            (runs, doubts(&self.priors, &learned(&measured)))
+        }));
+        doubts.clone()
     }
 }
 

@@ -69,6 +69,21 @@ impl Priors {
         };
         Self(laws.map(prior).collect())
     }
+
+    /// The figures that are times.
+    pub(super) fn timed(&self) -> impl Iterator<Item = usize> {
+        let is_time = |prior: &Prior| {
+            matches!(
+                prior,
+                Prior::Guessed {
+                    is_logarithm: false,
+                    ..
+                }
+            )
+        };
+        let priors = self.0.iter().enumerate();
+        priors.filter_map(move |(figure, prior)| is_time(prior).then_some(figure))
+    }
 }
 
 impl Prior {

@@ -342,3 +342,28 @@ fn baselines(bits_of: &[Vec<f64>]) -> Vec<Genome> {
     }
     distinct
 }
+
+/// Noise, and now and then something that happens to a timing.
+#[allow(dead_code)]
+pub(crate) struct Dice(ChaCha8Rng);
+
+#[allow(dead_code)]
+impl Dice {
+    /// The stream of that number.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// About normal.
+    pub(crate) fn normal(&mut self) -> f64 {
+        normal(&mut self.0)
+    }
+
+    /// A timing of what truly takes so long, with normal noise of that deviation on its logarithm.
+    /// The share `spikes.0` of all takes `spikes.1` times as long; says whether this one did.
+    pub(crate) fn time(&mut self, truth: f64, noise: f64, spikes: (f64, f64)) -> (f64, bool) {
+        let is_spike = unit(&mut self.0) < spikes.0;
+        let factor = if is_spike { spikes.1 } else { 1.0 };
+        (truth * factor * (noise * self.normal()).exp(), is_spike)
+    }
+}
