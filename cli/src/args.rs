@@ -206,6 +206,11 @@ pub(crate) struct SearchArguments {
     #[arg(long)]
     pub(crate) no_stages: bool,
 
+    /// Time every candidate once; without this a time that the search's model contradicts is
+    /// measured once more and the second one counts, for one candidate in ten at most
+    #[arg(long)]
+    pub(crate) no_retimings: bool,
+
     /// What is timed: one prefill and one decode; with b4 at the end for 4 sequences at once, as
     /// in prefill@128b4,decode@64x16b4 (default: prefill@128,decode@64x16, cut down to the context)
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]

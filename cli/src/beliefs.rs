@@ -3,6 +3,7 @@
 
 use bitfront_model::{Believed, Check, FrontPoint, Objective};
 
+use crate::confirmation;
 use crate::figures::{nanoseconds, three_digits};
 
 /// How well the predictions of one run of candidates ranked: one line.
@@ -41,6 +42,26 @@ pub(crate) fn surprises(point: &FrontPoint) -> Option<String> {
     });
     let far: Vec<_> = far.collect();
     (!far.is_empty()).then(|| format!("far from what the model believes: {}", far.join("; ")))
+}
+
+/// Both timings of a point whose first one the model contradicted; none where it was timed once.
+pub(crate) fn timed_twice(point: &FrontPoint) -> Option<String> {
+    let first = point.first_latency.as_ref()?;
+    let counts = confirmation::searched_latency(point)?;
+    let pairs = first.value.iter().zip(&counts.value);
+    let times = pairs.map(|(first, second)| {
+        format!(
+            "{} {}, then {}",
+            first.workload,
+            nanoseconds(first.median_ns),
+            nanoseconds(second.median_ns)
+        )
+    });
+    let times: Vec<_> = times.collect();
+    Some(format!(
+        "timed twice, since the model doubted the first time; the second counts: {}",
+        times.join("; ")
+    ))
 }
 
 /// What is believed of one figure, and one standard deviation of a measurement of it.
@@ -99,6 +120,32 @@ mod tests {
         one.ranks.clear();
         one.is_distrusted = false;
         assert!(check(&one).ends_with("): nothing that differed beyond the noise"));
+    }
+
+    #[test]
+    fn both_timings_are_told_and_which_one_counts() {
+        let mut point = crate::testing::front().points.remove(0);
+        assert_eq!(timed_twice(&point), None);
+        let mut first = point.latency.clone().unwrap();
+        for (latency, median_ns) in first.value.iter_mut().zip([9e6, 2.6e6]) {
+            latency.median_ns = median_ns;
+        }
+        point.first_latency = Some(first);
+        for (latency, median_ns) in point
+            .latency
+            .iter_mut()
+            .flat_map(|it| &mut it.value)
+            .zip([8e6, 2e6])
+        {
+            latency.median_ns = median_ns;
+        }
+        assert_eq!(
+            timed_twice(&point).as_deref(),
+            Some(
+                "timed twice, since the model doubted the first time; the second counts: \
+                 prefill@64 9.00 ms, then 8.00 ms; decode@64x16 2.60 ms, then 2.00 ms"
+            )
+        );
     }
 
     #[test]

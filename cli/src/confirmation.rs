@@ -44,12 +44,22 @@ pub(crate) fn searched_kld(point: &FrontPoint) -> Option<f64> {
 /// The median time that the search itself measured, of decode or prefill.
 pub(crate) fn searched_ns(point: &FrontPoint, decode: bool) -> Option<f64> {
     let confirmation = point.confirmation.as_ref()?;
-    let figure: &Figure<Vec<Latency>> = confirmation.searched_latency.as_ref()?;
-    figure
-        .value
-        .iter()
-        .find(|latency| latency.workload.is_decode() == decode)
-        .map(|latency| latency.median_ns)
+    median_ns(confirmation.searched_latency.as_ref()?, decode)
+}
+
+/// The median time of a timing, of decode or prefill.
+pub(crate) fn median_ns(timing: &Figure<Vec<Latency>>, decode: bool) -> Option<f64> {
+    let mut latencies = timing.value.iter();
+    let of_workload = latencies.find(|latency| latency.workload.is_decode() == decode);
+    of_workload.map(|latency| latency.median_ns)
+}
+
+/// The timing that the search goes by, whether or not a fresh one is published.
+pub(crate) fn searched_latency(point: &FrontPoint) -> Option<&Figure<Vec<Latency>>> {
+    match &point.confirmation {
+        Some(confirmation) => confirmation.searched_latency.as_ref(),
+        None => point.latency.as_ref(),
+    }
 }
 
 fn change(fresh: f64, searched: f64) -> Option<f64> {

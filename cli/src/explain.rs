@@ -10,11 +10,13 @@ use crate::figures::{percent, three_digits};
 use crate::view::{FrontView as _, PointView as _};
 
 /// Why a candidate is on the front, or why not, and by how much; whether the devices that scored it
-/// disagree, and which figures the search's model did not expect.
+/// disagree, and which figures the search's model did not expect, before and after it was timed
+/// again.
 pub(crate) fn why(front: &Front, point: &FrontPoint) -> String {
     let told = [
         Some(place(front, point)),
         deviations::told(point),
+        beliefs::timed_twice(point),
         beliefs::surprises(point),
     ];
     let told: Vec<_> = told.into_iter().flatten().collect();

@@ -94,6 +94,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         },
         seed: settings.seed,
         staged: settings.staged,
+        retimings: settings.retimings,
         early_stop: settings.early_stop,
         start_from: settings.start_from,
         prior: settings.prior,

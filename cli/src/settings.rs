@@ -52,6 +52,7 @@ pub(crate) struct SearchSettings {
     pub(crate) seed: u64,
     /// Score all windows only of what can still enter the front.
     pub(crate) staged: bool,
+    pub(crate) retimings: bool,
     /// Where the first guess of losses comes from.
     pub(crate) prior: Prior,
     /// Where the importance matrix comes from.
@@ -138,6 +139,7 @@ impl SearchSettings {
             strategy: parse("--strategy", &typed.strategy)?,
             seed: typed.seed,
             staged: !typed.no_stages,
+            retimings: !typed.no_retimings,
             prior: parse("--prior", &typed.prior)?,
             imatrix: imatrix(&typed.imatrix),
             context: typed.context,

@@ -114,7 +114,7 @@ impl Figures {
         }
     }
 
-    /// Takes a measurement in.
+    /// Takes a measurement in. A later timing counts in place of an earlier one.
     pub(crate) fn add(&mut self, score: &Score) {
         self.as_planned &= score.executed_as_planned;
         match &score.outcome {

@@ -116,6 +116,7 @@ pub fn request() -> SearchRequest {
         ],
         seed: 7,
         staged: true,
+        retimings: true,
         early_stop: EarlyStop::default(),
         start_from: None,
         prior: Prior::Swaps,
@@ -154,7 +155,7 @@ pub fn registration(name: &str) -> Registration {
 pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
     let plan = &assignment.plan;
     let worse = match assignment.purpose {
-        TaskPurpose::Search => 1.0,
+        TaskPurpose::Search | TaskPurpose::Retime => 1.0,
         TaskPurpose::Confirm => 1.05,
     };
     let outcome = match assignment.kind {
@@ -167,7 +168,7 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                 .sum();
             let kld = worse * searched;
             let rescored = match assignment.purpose {
-                TaskPurpose::Search => Vec::new(),
+                TaskPurpose::Search | TaskPurpose::Retime => Vec::new(),
                 TaskPurpose::Confirm => [0, 4, 2, 6]
                     .map(|window| Rescored {
                         window,

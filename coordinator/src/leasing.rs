@@ -323,7 +323,12 @@ impl Leasing {
             search: claimed.search,
             candidate: claimed.candidate,
             kind: claimed.kind,
-            purpose: claimed.purpose,
+            // It is measured as the search measures, and agents of earlier versions know no other
+            // word for that.
+            purpose: match claimed.purpose {
+                TaskPurpose::Retime => TaskPurpose::Search,
+                purpose => purpose,
+            },
             subject: request.subject,
             plan,
             workloads: match claimed.kind {

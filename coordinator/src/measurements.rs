@@ -130,7 +130,7 @@ fn problem(report: &Report, facts: &TaskFacts) -> Option<String> {
 /// agents of earlier versions score none.
 fn rescored_problem(rescored: &[Rescored], facts: &TaskFacts) -> Option<String> {
     let most = match facts.purpose {
-        TaskPurpose::Search => 0,
+        TaskPurpose::Search | TaskPurpose::Retime => 0,
         TaskPurpose::Confirm => Rescored::most(facts.windows),
     };
     if rescored.len() > most {

@@ -297,9 +297,14 @@ fn point(
     let spec = &stored.request.spec;
     let plan = candidate.plan(spec)?;
     let (mut searched, mut fresh) = (Measured::default(), Measured::default());
+    let mut first_latency = None;
     for one in measured {
+        let is_retiming = one.purpose == TaskPurpose::Retime;
+        if is_retiming && !one.executed_as_planned {
+            continue;
+        }
         let Measured { quality, latency } = match one.purpose {
-            TaskPurpose::Search => &mut searched,
+            TaskPurpose::Search | TaskPurpose::Retime => &mut searched,
             TaskPurpose::Confirm => &mut fresh,
         };
         match one.measurement.outcome {
@@ -313,6 +318,9 @@ fn point(
                 });
             }
             Outcome::Latency { workloads } => {
+                if is_retiming {
+                    first_latency = latency.take();
+                }
                 *latency = Some(Figure {
                     measurement: one.id,
                     value: workloads,
@@ -343,6 +351,7 @@ fn point(
         executed_as_planned: figures.as_planned,
         quality: published.quality,
         latency: published.latency,
+        first_latency,
         infeasible: figures.infeasible.clone(),
         placing: Placing::default(),
         was_on_front: standing.was_on_front(position),

@@ -114,6 +114,7 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
         ],
         seed: 7,
         staged: true,
+        retimings: true,
         early_stop: EarlyStop::default(),
         start_from: None,
         prior: Prior::Swaps,

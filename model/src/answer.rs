@@ -225,6 +225,9 @@ pub struct FrontPoint {
     pub quality: Option<Figure<Quality>>,
     /// Its latency, once measured; one entry a workload.
     pub latency: Option<Figure<Vec<Latency>>>,
+    /// The search's first timing, where another one took its place since the search's model
+    /// contradicted it; none where the search timed it once.
+    pub first_latency: Option<Figure<Vec<Latency>>>,
     /// Why it cannot be executed, where it cannot.
     pub infeasible: Option<String>,
     /// Why it is on the front, or why not.

@@ -312,6 +312,10 @@ pub struct SearchRequest {
     /// enter the front. False in requests from before there was a choice.
     #[serde(default)]
     pub staged: bool,
+    /// A time that the strategy's model contradicts is measured once more. False in requests from
+    /// before there was a choice.
+    #[serde(default)]
+    pub retimings: bool,
     /// Where the strategy's first guess of losses comes from.
     #[serde(default)]
     pub prior: Prior,

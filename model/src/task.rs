@@ -58,6 +58,9 @@ pub enum TaskPurpose {
     /// A point that a search has found is measured afresh: quality on held-back windows, latency
     /// in a new timing. No strategy is told.
     Confirm,
+    /// A time of a search that its model contradicts is measured once more, as the search measures.
+    /// The search steers by this one from then on.
+    Retime,
 }
 
 impl TaskPurpose {
@@ -66,6 +69,7 @@ impl TaskPurpose {
         match self {
             Self::Search => "search",
             Self::Confirm => "confirm",
+            Self::Retime => "retime",
         }
     }
 }
@@ -83,10 +87,11 @@ impl std::str::FromStr for TaskPurpose {
         match text {
             "search" => Ok(Self::Search),
             "confirm" => Ok(Self::Confirm),
+            "retime" => Ok(Self::Retime),
             other => Err(UnknownName {
                 what: "purpose of a task",
                 name: other.to_owned(),
-                known: "search, confirm".to_owned(),
+                known: "search, confirm, retime".to_owned(),
             }),
         }
     }

@@ -94,6 +94,7 @@ fn request() -> SearchRequest {
         ],
         seed: u64::MAX,
         staged: true,
+        retimings: true,
         early_stop: EarlyStop {
             stalled: Some(StallRule {
                 evaluations: 50,
@@ -277,6 +278,13 @@ fn point() -> FrontPoint {
             evidence: evidence(),
             device: "two".to_owned(),
             measured_at_ms: 100,
+        }),
+        first_latency: Some(Figure {
+            measurement: 5,
+            value: latencies(),
+            evidence: evidence(),
+            device: "five".to_owned(),
+            measured_at_ms: 96,
         }),
         infeasible: None,
         placing: placing(),

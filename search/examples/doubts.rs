@@ -85,12 +85,14 @@ fn run(problem: &Synthetic, seed: u64, evaluations: usize, noise: [f64; 2], rule
         if rule == Rule::Once {
             continue;
         }
-        let mut doubts = strategy.doubtful();
-        doubts.sort_by(|left, right| right.deviations.total_cmp(&left.deviations));
-        for doubt in doubts {
-            if (outcome.retimed + 1) * 10 > genomes.len() {
+        // One after the other, the farthest first, and one in ten at most.
+        while (outcome.retimed + 1) * 10 <= genomes.len() {
+            let doubts = strategy.doubtful().into_iter();
+            let farthest =
+                doubts.max_by(|left, right| left.deviations.total_cmp(&right.deviations));
+            let Some(doubt) = farthest else {
                 break;
-            }
+            };
             let place = doubt.candidate as usize;
             let first = told[place][1];
             let (second, _) = dice.time(problem.objectives(&genomes[place])[1], noise[1], SPIKES);

@@ -309,7 +309,7 @@ fn whole(searched: f64, purpose: TaskPurpose) -> Quality {
     // Symmetric around the mean, which therefore stays what it is.
     let spread = [-0.2, -0.1, -0.05, 0.05, 0.1, 0.2];
     let (kld, rescored) = match purpose {
-        TaskPurpose::Search => (searched, Vec::new()),
+        TaskPurpose::Search | TaskPurpose::Retime => (searched, Vec::new()),
         TaskPurpose::Confirm => {
             let once_more = spread[..Rescored::most(spread.len())].iter();
             let rescored = (0..).zip(once_more).map(|(window, part)| Rescored {

@@ -204,6 +204,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
         strategy: StrategyName::Surrogate,
         seed: 0,
         staged: true,
+        retimings: true,
         prior: Prior::Swaps,
         imatrix: ImatrixChoice::Calibration,
         context: None,

@@ -147,6 +147,9 @@ fn columns() -> Vec<Column> {
         Column::for_programs("prefill_high_ns"),
         Column::for_programs("prefill_confidence"),
         Column::for_programs("prefill_samples"),
+        Column::for_programs("timings"),
+        Column::for_programs("first_decode_ns"),
+        Column::for_programs("first_prefill_ns"),
         Column::for_programs("latency_marks"),
         Column::for_programs("load_ns"),
         Column::for_programs("first_token_ns"),
@@ -267,6 +270,7 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         None => (None, None),
     };
     let rescoring = deviations::rescoring(point);
+    let first = point.first_latency.as_ref();
     let confirmation = point.confirmation.as_ref();
     let searched = confirmation.and_then(|it| it.searched_quality.as_ref());
     let mut cells = vec![
@@ -298,6 +302,9 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
         high(prefill),
         confidence(prefill),
         samples(prefill),
+        Cell::from(confirmation::searched_latency(point).map(|_| 1 + usize::from(first.is_some()))),
+        number(first.and_then(|first| confirmation::median_ns(first, true))),
+        number(first.and_then(|first| confirmation::median_ns(first, false))),
         Cell::from(disturbances::names(point)),
         Cell::from(cold.map(|cold| cold.load_ns)),
         Cell::from(cold.map(|cold| cold.first_token_ns)),

@@ -3,6 +3,7 @@
 //!
 //! - [`replay`]: the strategy and what was learned, rebuilt from the store;
 //! - [`confirm`]: what was found is measured afresh before the search ends;
+//! - [`retime`]: times that the model contradicts are measured once more;
 //! - [`checks`]: what the strategy's predictions were worth, of a search that has ended;
 //! - [`meter`]: the time that counts towards the budget;
 //! - [`within`]: whether something is found that may be shipped;
@@ -12,6 +13,7 @@ mod checks;
 mod confirm;
 mod meter;
 mod replay;
+mod retime;
 mod step;
 mod within;
 

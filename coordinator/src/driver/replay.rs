@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitfront_model::{
-    Baseline, Check, Digest, Objective, Plan, Precision, SearchRequest, TaskKind,
+    Baseline, Check, Digest, Objective, Plan, Precision, SearchRequest, TaskKind, TaskPurpose,
 };
+use bitfront_search::Doubt;
 use bitfront_search::event::{Event, EventError};
 use bitfront_search::growth::Growth;
 use bitfront_search::problem::ProblemError;
@@ -52,8 +53,18 @@ struct Learned {
     in_space: bool,
     is_baseline: bool,
     figures: Figures,
+    /// The figures that its evaluation became complete with, where a second timing counts now.
+    /// Whether a search is over goes by these, so that a late timing sets nothing going again.
+    first: Option<Figures>,
     /// Its evaluation is complete, and was told where it lies in the space.
     told: bool,
+}
+
+impl Learned {
+    /// The figures that its evaluation became complete with.
+    fn first(&self) -> &Figures {
+        self.first.as_ref().unwrap_or(&self.figures)
+    }
 }
 
 /// The store holds what this search cannot have written.
@@ -149,6 +160,7 @@ impl Replay {
                 in_space: candidate.genome.is_some(),
                 is_baseline: candidate.baseline.is_some(),
                 figures: Figures::of(&candidate),
+                first: None,
                 told: false,
             };
             self.learned.insert(candidate.id, learned);
@@ -169,7 +181,7 @@ impl Replay {
             let reference = scaled_point(objectives, &reference);
             let baselines = self.learned.values().filter(|learned| learned.is_baseline);
             let points: Vec<_> = baselines
-                .filter_map(|learned| learned.figures.scaled_point(objectives))
+                .filter_map(|learned| learned.first().scaled_point(objectives))
                 .collect();
             self.growth = Growth::new(reference, &points).ok();
         }
@@ -178,7 +190,7 @@ impl Replay {
                 if let Some(learned) = self.learned.get(candidate)
                     && !learned.is_baseline
                 {
-                    growth.add(learned.figures.scaled_point(objectives).as_deref());
+                    growth.add(learned.first().scaled_point(objectives).as_deref());
                 }
             }
             self.grown = self.order.len();
@@ -201,12 +213,12 @@ impl Replay {
     }
 
     /// The candidates whose evaluation is complete, in the order in which they became so, with
-    /// whether their figures keep the limits by their means.
+    /// whether their first figures keep the limits by their means.
     pub(super) fn order(&self) -> impl Iterator<Item = (i64, bool)> {
         self.order.iter().map(|candidate| {
             let learned = self.learned.get(candidate);
             let keeps = learned.is_some_and(|learned| {
-                let figures = &learned.figures;
+                let figures = learned.first();
                 figures.point(&Objective::ALL).is_some()
                     && figures.violation(&self.request.limits) == 0.0
             });
@@ -224,6 +236,9 @@ impl Replay {
                 })?;
         self.last_measurement = score.measurement;
         if learned.told {
+            if score.purpose == TaskPurpose::Retime {
+                self.learn_retiming(score)?;
+            }
             return Ok(());
         }
         learned.figures.add(score);
@@ -239,6 +254,25 @@ impl Replay {
                     evaluation,
                 })?;
             }
+        }
+        Ok(())
+    }
+
+    /// A second timing counts in place of the first.
+    fn learn_retiming(&mut self, score: &Score) -> Result<(), ReplayError> {
+        let Some(learned) = self.learned.get_mut(&score.candidate) else {
+            return Ok(());
+        };
+        learned.first.get_or_insert_with(|| learned.figures.clone());
+        learned.figures.add(score);
+        let evaluation = learned
+            .figures
+            .evaluation(&self.request.objectives, &self.request.limits);
+        if let Some(evaluation) = evaluation.filter(|_| learned.in_space) {
+            lock(&self.strategy).tell(&Event::Retold {
+                candidate: name(score.candidate),
+                evaluation,
+            })?;
         }
         Ok(())
     }
@@ -294,6 +328,12 @@ impl Replay {
         Ok(named(&self.request, checks))
     }
 
+    /// The candidates of which the strategy doubts a time. May cost a fit of its model.
+    pub(super) async fn doubtful(&self) -> Result<Vec<Doubt>, ReplayError> {
+        let strategy = self.strategy.clone();
+        Ok(tokio::task::spawn_blocking(move || lock(&strategy).doubtful()).await?)
+    }
+
     /// Candidates whose evaluation is complete.
     pub(super) fn evaluated(&self) -> u64 {
         self.learned.values().filter(|learned| learned.told).count() as u64
@@ -328,7 +368,7 @@ impl Replay {
         }
         let points = stored
             .iter()
-            .filter_map(|learned| learned.figures.point(&self.request.objectives));
+            .filter_map(|learned| learned.first().point(&self.request.objectives));
         let worst = points.reduce(|worst, point| {
             worst
                 .iter()

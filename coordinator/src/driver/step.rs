@@ -12,6 +12,7 @@ use bitfront_search::stop::{Progress, Stall, StopRules, stop};
 use super::confirm::confirm;
 use super::meter::Meter;
 use super::replay::{Replay, ReplayError};
+use super::retime::retime;
 use super::within::Within;
 use crate::exclusion::exclusions;
 use crate::guesses::Known;
@@ -53,6 +54,8 @@ struct Running {
     within: Within,
     /// Candidates that were evaluated when the checks were told last; none before.
     checked: Option<u64>,
+    /// The latest measurement when doubts were looked at last; none before.
+    doubted: Option<i64>,
 }
 
 impl Driver {
@@ -121,6 +124,7 @@ impl Running {
             confirming: false,
             within: Within::default(),
             checked: None,
+            doubted: None,
         })
     }
 
@@ -339,7 +343,22 @@ impl Hands {
         }
         // After the devices have got work: of a long search that goes on these are many fits.
         self.tell_checks(running).await?;
+        if reason.is_none() {
+            self.retime(stored, binding, running).await?;
+        }
         if let Some(reason) = reason {
+            // Doubted times before what is found is chosen by them; where no device serves, that
+            // waits for none.
+            if state == SearchState::Done && devices > 0 {
+                running.doubted = None;
+                if self.retime(stored, binding, running).await? {
+                    running.confirming = true;
+                    running.meter.read(now, false);
+                    let progress = "timing a plan again whose time the model doubts";
+                    self.say(stored, progress).await?;
+                    return Ok(Next::Wait(Some(LOOK_EVERY)));
+                }
+            }
             let progress = match state {
                 SearchState::Done => confirm(world, stored, binding, &running.replay).await?,
                 _ => None,
@@ -382,6 +401,24 @@ impl Hands {
             }
         }
         Ok(())
+    }
+
+    /// Has doubted times measured once more, where there may be something new. Says whether one is
+    /// under way, as far as it looked.
+    async fn retime(
+        &self,
+        stored: &StoredSearch,
+        binding: &Binding,
+        running: &mut Running,
+    ) -> Result<bool, Trouble> {
+        let latest = Some(running.replay.position().1);
+        if !stored.request.retimings || running.doubted == latest {
+            return Ok(false);
+        }
+        running.doubted = latest;
+        let doubts = running.replay.doubtful().await?;
+        let evaluated = running.replay.evaluated();
+        Ok(retime(&self.world, stored, binding, &doubts, evaluated).await?)
     }
 
     async fn learn(&self, replay: &mut Replay) -> Result<(), Trouble> {

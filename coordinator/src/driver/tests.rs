@@ -1,6 +1,7 @@
 mod bad_input;
 mod confirming;
 mod probing;
+mod retiming;
 mod sensitivity;
 mod starts;
 mod stopping;
@@ -312,6 +313,7 @@ fn stored(
     let score = |measurement, outcome| Score {
         measurement,
         candidate: id,
+        purpose: TaskPurpose::Search,
         executed_as_planned: true,
         outcome,
     };

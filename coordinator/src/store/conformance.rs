@@ -5,6 +5,7 @@
 
 mod confirmations;
 mod questions;
+mod retimings;
 mod searches;
 mod tasks;
 
@@ -65,6 +66,10 @@ const CASES: &[(&str, Case)] = cases![
     confirmations::only_a_running_search_confirms_and_only_its_own,
     confirmations::quality_is_confirmed_by_devices_of_the_profile_alone,
     confirmations::a_confirmation_for_a_class_ends_as_one_for_a_profile,
+    retimings::a_candidate_is_timed_again_once_and_the_score_follows_the_first,
+    retimings::a_retiming_that_comes_to_nothing_leaves_the_candidate_as_it_is,
+    retimings::retimings_end_with_their_search_and_may_be_asked_for_again,
+    retimings::a_search_times_its_own_candidates_alone_and_for_its_profile,
     questions::a_question_is_asked_once_of_its_target,
     questions::a_question_goes_to_whom_it_is_asked_of_and_who_can_answer_it,
     questions::an_answer_counts_once_and_reads_back_whole,

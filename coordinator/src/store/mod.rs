@@ -26,8 +26,9 @@ use bitfront_model::{
 
 pub(crate) use rows::{
     Binding, Claimant, Claimed, ClaimedQuestion, Ending, HeldLease, LeaseEnding, NewCandidate,
-    NewConfirmation, NewSearch, QuestionFacts, Requeued, Score, ScoreOutcome, StoredCandidate,
-    StoredConfirmation, StoredDevice, StoredMeasurement, StoredQuestion, StoredSearch, TaskFacts,
+    NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score, ScoreOutcome,
+    StoredCandidate, StoredConfirmation, StoredDevice, StoredMeasurement, StoredQuestion,
+    StoredRetiming, StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -88,13 +89,25 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn candidates(&self, search: i64, after: i64)
     -> Result<Vec<StoredCandidate>, StoreError>;
     /// Queues confirmations of a running search, those that were cancelled too, for whom they are
-    /// wanted of now; ones that are there already stay as they are. The search's own queued tasks are cancelled, since it is
-    /// over. False where the search does not run.
+    /// wanted of now; ones that are there already stay as they are. The search's own queued tasks,
+    /// second timings among them, are cancelled, since it is over. False where the search does not run.
     async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError>;
     /// The confirmations of a search, by candidate and kind.
     async fn confirmations(&self, search: i64) -> Result<Vec<StoredConfirmation>, StoreError>;
+    /// Queues second timings of candidates of a running search for the devices of a hardware
+    /// profile, those that were cancelled too; ones that are there already stay as they are. False
+    /// where the search does not run.
+    async fn retime(
+        &self,
+        search: i64,
+        candidates: &[i64],
+        profile: Digest,
+    ) -> Result<bool, StoreError>;
+    /// The second timings of a search that were ever asked for, by candidate.
+    async fn retimings(&self, search: i64) -> Result<Vec<StoredRetiming>, StoreError>;
     /// The accepted measurements of a search with a number above `after`, in order, by the
-    /// figures that the search steers by; confirmations are not among them.
+    /// figures that the search steers by. Confirmations are not among them, and of second timings
+    /// those alone that were executed as planned.
     async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError>;
     /// The accepted measurements of a search, or of one candidate of it, whole and in order,
     /// confirmations among them.

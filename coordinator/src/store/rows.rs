@@ -119,6 +119,8 @@ impl StoredCandidate {
 pub(crate) struct Score {
     pub(crate) measurement: i64,
     pub(crate) candidate: i64,
+    /// A retiming counts in place of the candidate's first timing.
+    pub(crate) purpose: TaskPurpose,
     pub(crate) executed_as_planned: bool,
     pub(crate) outcome: ScoreOutcome,
 }
@@ -154,6 +156,24 @@ pub(crate) struct StoredConfirmation {
     pub(crate) score: Option<Score>,
 }
 
+/// How far a second timing of a candidate has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoredRetiming {
+    pub(crate) candidate: i64,
+    pub(crate) standing: RetimingStanding,
+}
+
+/// How far a second timing has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetimingStanding {
+    /// Somebody measures it, or will.
+    Pending,
+    /// It is measured or given up.
+    Ended,
+    /// It was cancelled, and may be asked for again.
+    Cancelled,
+}
+
 /// An accepted measurement, whole.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StoredMeasurement {
@@ -178,7 +198,7 @@ pub(crate) struct Claimant {
     pub(crate) lease_time: Duration,
     /// Only a timing of this search and purpose that was never handed out before, to be taken in turns with
     /// one that the device holds: a task that failed is tried again alone, so that it cannot fail
-    /// others with it.
+    /// others with it. Retimings are measured as the search measures, and go with its timings.
     pub(crate) companion_in: Option<(i64, TaskPurpose)>,
 }
 

@@ -109,6 +109,8 @@ passed_on! {
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
     confirm(search: i64, wanted: &[NewConfirmation]) -> bool;
     confirmations(search: i64) -> Vec<StoredConfirmation>;
+    retime(search: i64, candidates: &[i64], profile: Digest) -> bool;
+    retimings(search: i64) -> Vec<StoredRetiming>;
     scores(search: i64, after: i64) -> Vec<Score>;
     measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;
     first_timing(search: i64) -> Option<StoredMeasurement>;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Confirmation, Device, Figure, Front, FrontPoint, ModelSpec, NumericsClass, Registration,
-    Repeatability, Rescoring, SearchRequest, SearchStatus,
+    Best, Confirmation, Device, Figure, Front, FrontPoint, Latency, ModelSpec, NumericsClass,
+    Registration, Repeatability, Rescoring, SearchRequest, SearchStatus,
 };
 
 use super::{
@@ -45,6 +45,7 @@ pub fn front_point(wire: v1::FrontPoint, spec: &ModelSpec) -> Result<FrontPoint,
             ("latency_measured_at_ms", wire.latency_measured_at_ms),
             wire.latency_device,
         )?,
+        first_latency: optional("first_timing", wire.first_timing)?,
         infeasible: wire.infeasible,
         placing: message("placing", wire.placing)?,
         was_on_front: wire.was_on_front,
@@ -52,6 +53,32 @@ pub fn front_point(wire: v1::FrontPoint, spec: &ModelSpec) -> Result<FrontPoint,
         unconfirmed: wire.unconfirmed,
         believed: messages("believed", wire.believed)?,
     })
+}
+
+impl TryFrom<v1::FirstTiming> for Figure<Vec<Latency>> {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::FirstTiming) -> Result<Self, Self::Error> {
+        Ok(Self {
+            measurement: wire.measurement,
+            value: messages("latencies", wire.latencies)?,
+            evidence: message("evidence", wire.evidence)?,
+            device: wire.device,
+            measured_at_ms: wire.measured_at_ms,
+        })
+    }
+}
+
+impl From<&Figure<Vec<Latency>>> for v1::FirstTiming {
+    fn from(figure: &Figure<Vec<Latency>>) -> Self {
+        Self {
+            latencies: figure.value.iter().map(Into::into).collect(),
+            evidence: Some((&figure.evidence).into()),
+            measured_at_ms: figure.measured_at_ms,
+            device: figure.device.clone(),
+            measurement: figure.measurement,
+        }
+    }
 }
 
 impl TryFrom<v1::Confirmation> for Confirmation {
@@ -205,6 +232,7 @@ impl From<&FrontPoint> for v1::FrontPoint {
             was_on_front: point.was_on_front,
             confirmation: point.confirmation.as_ref().map(Into::into),
             unconfirmed: point.unconfirmed.clone(),
+            first_timing: point.first_latency.as_ref().map(Into::into),
             believed: point.believed.iter().map(Into::into).collect(),
         }
     }

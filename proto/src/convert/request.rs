@@ -192,6 +192,7 @@ impl TryFrom<v1::SearchRequest> for SearchRequest {
             workloads: words("workloads", &wire.workloads)?,
             seed: wire.seed,
             staged: wire.staged,
+            retimings: wire.retimings,
             early_stop: optional("early_stop", wire.early_stop)?.unwrap_or_default(),
             start_from: wire.start_from,
             prior: match wire.prior.as_str() {
@@ -217,6 +218,7 @@ impl From<&SearchRequest> for v1::SearchRequest {
             workloads: names(&request.workloads),
             seed: request.seed,
             staged: request.staged,
+            retimings: request.retimings,
             early_stop: Some((&request.early_stop).into()),
             start_from: request.start_from,
             prior: request.prior.to_string(),

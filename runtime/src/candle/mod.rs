@@ -344,7 +344,7 @@ impl CandleRuntime {
         // The order of turns differs from one timing to the next, and follows from what is timed.
         let seed = plans.iter().map(|plan| plan.digest().seed());
         let settings = match purpose {
-            TaskPurpose::Search => self.settings.latency.for_search(),
+            TaskPurpose::Search | TaskPurpose::Retime => self.settings.latency.for_search(),
             TaskPurpose::Confirm => self.settings.latency.clone(),
         };
         let settings = LatencySettings {

@@ -124,7 +124,7 @@ impl OpenSubject {
         purpose: TaskPurpose,
     ) -> Result<(&[Vec<u32>], &Reference), RuntimeError> {
         let (windows, reference, missing) = match purpose {
-            TaskPurpose::Search => (
+            TaskPurpose::Search | TaskPurpose::Retime => (
                 &self.windows.evaluation,
                 &self.reference,
                 RuntimeError::NoReference,

@@ -1,10 +1,10 @@
 //! Which measured times the model contradicts: something happened to the device meanwhile, or the
 //! model is wrong. Another timing tells which.
 //!
-//! A time is doubted where its logarithm lies far from what is believed of it by three measures at
-//! once: the model's own, which is wide where it has learned little; that of the other times, a
-//! robust deviation of their distances, which is wide where the model leaves much out; and an
-//! absolute one, below which another timing would not tell the two apart.
+//! A time is doubted where its logarithm lies far from what is believed of it: by how sure the model
+//! is of the sum and by how far the other times lie from theirs together, and by so much that another
+//! timing would tell the two apart. How far the others lie is told by their median, which no outlier
+//! moves.
 
 use super::additive::{Effort, median};
 use super::model::{Model, Priors, told};
@@ -48,25 +48,29 @@ pub(super) fn doubts(priors: &Priors, learned: &[&Candidate]) -> Vec<Doubt> {
     let believed = model.believed(priors, &genomes);
     let mut farthest: Vec<Option<Doubt>> = vec![None; learned.len()];
     for figure in priors.timed() {
-        // The logarithm of measured through believed, and a deviation of it.
-        let distances: Vec<Option<(f64, f64)>> = learned
+        // The logarithm of measured through believed, the deviation of the sum and the scatter.
+        let distances: Vec<Option<[f64; 3]>> = learned
             .iter()
             .zip(&believed)
             .map(|(candidate, believed)| {
                 let believed = believed[figure];
                 let distance = (told(candidate, figure)? / believed.value).ln();
-                let deviation = believed.deviation.hypot(believed.scatter) / believed.value;
-                distance.is_finite().then_some((distance, deviation))
+                let share = |deviation: f64| deviation / believed.value;
+                let known = [distance, share(believed.deviation), share(believed.scatter)];
+                distance.is_finite().then_some(known)
             })
             .collect();
-        let sizes = distances.iter().flatten().map(|(it, _)| it.abs()).collect();
+        let sizes = distances.iter().flatten().map(|it| it[0].abs()).collect();
         let usual = median(sizes).unwrap_or(0.0) / MEDIAN_OF_NORMAL;
         let doubted = learned.iter().zip(distances).zip(&mut farthest);
         for ((candidate, distance), farthest) in doubted {
-            let Some((distance, deviation)) = distance else {
+            let Some([distance, deviation, scatter]) = distance else {
                 continue;
             };
-            let deviations = distance.abs() / deviation.max(usual);
+            // Of few values the model takes one gross error for noise of all, and both its deviations
+            // grow with it; the other times' distances tell by how much.
+            let share = (usual / scatter).min(1.0);
+            let deviations = distance.abs() / (share * deviation).hypot(usual);
             let is_far = deviations > FAR && distance.abs() > LEAST;
             if is_far
                 && !candidate.is_retold

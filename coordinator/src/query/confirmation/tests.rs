@@ -50,6 +50,7 @@ pub(in crate::query) fn confirmed(candidate: i64, searched: f64, fresh: f64) -> 
         executed_as_planned: true,
         quality: Some(quality(fresh)),
         latency: None,
+        first_latency: None,
         infeasible: None,
         placing: Placing::default(),
         was_on_front: true,

@@ -76,6 +76,7 @@ fn point(candidate: i64, size_bytes: u64, kld: f64, noise: f64, decode_ns: f64) 
             rescored: Vec::new(),
         }),
         latency: figure(latencies.collect()),
+        first_latency: None,
         infeasible: None,
         placing: Placing::default(),
         was_on_front: false,

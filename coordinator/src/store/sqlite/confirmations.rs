@@ -12,16 +12,11 @@ pub(super) async fn queue(
     search: i64,
     wanted: &[NewConfirmation],
 ) -> Result<bool, Failure> {
-    let running: Option<i64> =
-        sqlx::query_scalar("SELECT id FROM searches WHERE id = ? AND state = ?")
-            .bind(search)
-            .bind(SearchState::Running.name())
-            .fetch_optional(&mut *connection)
-            .await?;
-    if running.is_none() {
+    if !is_running(connection, search).await? {
         return Ok(false);
     }
     cancel_queued(connection, search, TaskPurpose::Search).await?;
+    cancel_queued(connection, search, TaskPurpose::Retime).await?;
     for confirmation in wanted {
         sqlx::query(
             "INSERT INTO tasks (candidate, kind, purpose, target, state)
@@ -38,6 +33,19 @@ pub(super) async fn queue(
         .await?;
     }
     Ok(true)
+}
+
+pub(super) async fn is_running(
+    connection: &mut SqliteConnection,
+    search: i64,
+) -> Result<bool, Failure> {
+    let running: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM searches WHERE id = ? AND state = ?")
+            .bind(search)
+            .bind(SearchState::Running.name())
+            .fetch_optional(connection)
+            .await?;
+    Ok(running.is_some())
 }
 
 /// Cancels what nobody has begun to measure for a purpose.
@@ -63,7 +71,7 @@ pub(super) async fn all(
     search: i64,
 ) -> Result<Vec<StoredConfirmation>, Failure> {
     let rows = sqlx::query(
-        "SELECT m.id, t.candidate, t.kind, t.state, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
+        "SELECT m.id, t.candidate, t.kind, t.purpose, t.state, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
                 m.infeasible, m.executed_as_planned, m.stopped
          FROM tasks t JOIN candidates c ON c.id = t.candidate
                       LEFT JOIN measurements m ON m.task = t.id AND m.accepted = 1

@@ -141,10 +141,12 @@ pub(super) async fn scores(
     after: i64,
 ) -> Result<Vec<Score>, Failure> {
     let rows = sqlx::query(
-        "SELECT m.id, t.candidate, m.outcome, m.kld, m.decode_ns, m.prefill_ns, m.infeasible,
-                m.executed_as_planned, m.stopped
+        "SELECT m.id, t.candidate, t.purpose, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
+                m.infeasible, m.executed_as_planned, m.stopped
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
-         WHERE c.search = ? AND m.id > ? AND m.accepted = 1 AND t.purpose = 'search'
+         WHERE c.search = ? AND m.id > ? AND m.accepted = 1
+           AND (t.purpose = 'search' OR (t.purpose = 'retime' AND m.outcome = 'latency'
+                                         AND m.executed_as_planned = 1))
          ORDER BY m.id",
     )
     .bind(search)
@@ -184,6 +186,7 @@ pub(super) fn score(row: &SqliteRow) -> Result<Score, Failure> {
     Ok(Score {
         measurement: id,
         candidate: row.try_get("candidate")?,
+        purpose: word(row, "purpose")?,
         executed_as_planned: row.try_get("executed_as_planned")?,
         outcome,
     })

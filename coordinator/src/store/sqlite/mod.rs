@@ -13,6 +13,7 @@ mod devices;
 mod measurements;
 mod open;
 mod questions;
+mod retimings;
 mod searches;
 mod tasks;
 #[cfg(test)]
@@ -251,6 +252,22 @@ impl Store for SqliteStore {
 
     async fn confirmations(&self, search: i64) -> Result<Vec<StoredConfirmation>, StoreError> {
         read!(self, "list confirmations", confirmations::all, search)
+    }
+
+    async fn retime(
+        &self,
+        search: i64,
+        candidates: &[i64],
+        profile: Digest,
+    ) -> Result<bool, StoreError> {
+        let candidates = candidates.to_vec();
+        write!(self, "queue second timings", |connection| {
+            retimings::queue(connection, search, &candidates, profile)
+        })
+    }
+
+    async fn retimings(&self, search: i64) -> Result<Vec<StoredRetiming>, StoreError> {
+        read!(self, "list second timings", retimings::all, search)
     }
 
     async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError> {

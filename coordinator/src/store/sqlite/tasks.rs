@@ -73,8 +73,9 @@ async fn first_queued(
         .bind(profile),
         Some((search, purpose)) => sqlx::query_scalar(
             "SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
-             WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = ?
-                   AND t.attempts = 0 AND c.search = ? AND t.purpose = ?
+             WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = ?1
+                   AND t.attempts = 0 AND c.search = ?2
+                   AND (t.purpose = ?3 OR (?3 = 'search' AND t.purpose = 'retime'))
              ORDER BY t.candidate LIMIT 1",
         )
         .bind(profile)

@@ -78,7 +78,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 7)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 8)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -349,12 +349,18 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
             .to_string(),
     };
     assert!(migrated.confirm(search, &[wanted]).await.unwrap());
+    let profile = fixtures::registration("one").hardware_profile.digest();
+    let timed = [claimed.candidate];
+    assert!(migrated.retime(search, &timed, profile).await.unwrap());
+    let again = conformance::claim(&migrated, device).await;
+    assert_eq!(again.purpose, TaskPurpose::Retime);
+    conformance::report(&migrated, &again, "again").await;
     let fresh = conformance::claim(&migrated, device).await;
     assert_eq!(fresh.purpose, TaskPurpose::Confirm);
     assert!(fresh.token.task > held.token.task);
     conformance::report(&migrated, &fresh, "fresh").await;
-    assert_eq!(migrated.scores(search, 0).await.unwrap().len(), 2);
-    assert_eq!(migrated.measurements(search, None).await.unwrap().len(), 3);
+    assert_eq!(migrated.scores(search, 0).await.unwrap().len(), 3);
+    assert_eq!(migrated.measurements(search, None).await.unwrap().len(), 4);
 }
 
 #[test]
@@ -367,6 +373,15 @@ fn a_request_from_before_early_stops_and_starts_reads_as_one_without() {
     }
     let read: bitfront_model::SearchRequest = serde_json::from_value(stored).unwrap();
     assert_eq!(read, request);
+}
+
+#[test]
+fn a_request_from_before_retimings_times_everything_once() {
+    let mut stored = serde_json::to_value(fixtures::request()).unwrap();
+    let removed = stored.as_object_mut().unwrap().remove("retimings");
+    assert_eq!(removed, Some(true.into()));
+    let read: bitfront_model::SearchRequest = serde_json::from_value(stored).unwrap();
+    assert!(!read.retimings);
 }
 
 #[tokio::test]

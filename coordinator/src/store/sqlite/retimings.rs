@@ -1,0 +1,66 @@
+//! Retimings: tasks that time candidates once more.
+
+use bitfront_model::Digest;
+use sqlx::{Row, SqliteConnection};
+
+use super::confirmations::is_running;
+use super::decode::corrupt;
+use super::{Failure, RetimingStanding, StoredRetiming};
+
+pub(super) async fn queue(
+    connection: &mut SqliteConnection,
+    search: i64,
+    candidates: &[i64],
+    profile: Digest,
+) -> Result<bool, Failure> {
+    if !is_running(connection, search).await? {
+        return Ok(false);
+    }
+    for candidate in candidates {
+        sqlx::query(
+            "INSERT INTO tasks (candidate, kind, purpose, target, state)
+             SELECT id, 'latency', 'retime', ?, 'queued' FROM candidates
+             WHERE id = ? AND search = ?
+             ON CONFLICT (candidate, kind, purpose)
+             DO UPDATE SET state = 'queued' WHERE state = 'cancelled'",
+        )
+        .bind(profile.to_string())
+        .bind(candidate)
+        .bind(search)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(true)
+}
+
+pub(super) async fn all(
+    connection: &mut SqliteConnection,
+    search: i64,
+) -> Result<Vec<StoredRetiming>, Failure> {
+    let rows = sqlx::query(
+        "SELECT t.candidate, t.state FROM tasks t JOIN candidates c ON c.id = t.candidate
+         WHERE c.search = ? AND t.purpose = 'retime' ORDER BY t.candidate",
+    )
+    .bind(search)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let candidate: i64 = row.try_get("candidate")?;
+            let state: String = row.try_get("state")?;
+            let standing = match state.as_str() {
+                "queued" | "leased" => RetimingStanding::Pending,
+                "done" | "failed" => RetimingStanding::Ended,
+                "cancelled" => RetimingStanding::Cancelled,
+                other => {
+                    let what = format!("the second timing of candidate {candidate}");
+                    return Err(corrupt(what, format!("unknown state `{other}`")));
+                }
+            };
+            Ok(StoredRetiming {
+                candidate,
+                standing,
+            })
+        })
+        .collect()
+}
