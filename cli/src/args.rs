@@ -216,9 +216,14 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) workloads: Option<Vec<String>>,
 
-    /// The device to search for; the first one that serves when not given
-    #[arg(long, value_name = "NAME")]
-    pub(crate) device: Option<String>,
+    /// The device to search for; the first one that serves when not given. Given several times, a
+    /// search is started for each, and each learns from what the others measure
+    #[arg(long = "device", value_name = "NAME")]
+    pub(crate) devices: Vec<String>,
+
+    /// Learn nothing from other searches over the same model and text, and teach them nothing
+    #[arg(long)]
+    pub(crate) alone: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod durable;
 mod ending;
 mod explain;
 mod figures;
+mod fleet;
 mod listing;
 #[cfg(feature = "local")]
 mod local;
@@ -28,6 +29,7 @@ mod quantized;
 mod report;
 mod request;
 mod settings;
+mod siblings;
 mod signals;
 #[cfg(test)]
 mod testing;

@@ -17,6 +17,8 @@ pub(crate) struct Printer {
     quiet: bool,
     /// Where a progress bar lives, lines of talk are printed above it.
     bars: Arc<indicatif::MultiProgress>,
+    /// What its talk is about, where several things are talked about at once.
+    about: Option<Arc<str>>,
 }
 
 impl Printer {
@@ -25,6 +27,23 @@ impl Printer {
         Self {
             quiet,
             bars: Arc::default(),
+            about: None,
+        }
+    }
+
+    /// The same, but every line of talk begins with what it is about.
+    pub(crate) fn about(&self, name: &str) -> Self {
+        Self {
+            about: Some(name.into()),
+            ..self.clone()
+        }
+    }
+
+    /// A line of talk as it is written.
+    pub(crate) fn worded(&self, text: impl Display) -> String {
+        match &self.about {
+            Some(name) => format!("{name}: {text}"),
+            None => text.to_string(),
         }
     }
 
@@ -40,7 +59,7 @@ impl Printer {
     /// Writes one line of talk to stderr.
     pub(crate) fn say(&self, text: impl Display) {
         if !self.quiet {
-            self.line(&text.to_string());
+            self.line(&self.worded(text));
         }
     }
 

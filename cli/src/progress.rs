@@ -1,9 +1,11 @@
 //! Follows a search and shows how far it is: a bar on a terminal, a line now and then elsewhere.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bitfront_model::{Front, FrontPoint, Limits, SearchState, SearchStatus};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
 use tokio_stream::{Stream, StreamExt as _};
 
 use crate::beliefs;
@@ -11,6 +13,7 @@ use crate::client::Client;
 use crate::figures::{self, span};
 use crate::printer::Printer;
 use crate::settings::USUAL_MAX_KLD;
+use crate::siblings;
 use crate::view::{FrontView as _, PointView as _, usual_order};
 
 /// How often the bar moves.
@@ -81,6 +84,29 @@ pub(crate) async fn follow(
             }
         }
     }
+}
+
+/// Follows several searches of one coordinator, each under the name of its device, until every one
+/// has ended or the user interrupts. How following ended, in their order.
+pub(crate) async fn follow_all(
+    client: &Client,
+    searches: &[(String, i64)],
+    printer: &Printer,
+) -> anyhow::Result<Vec<Ending>> {
+    let mut followed = JoinSet::new();
+    for (place, (device, search)) in searches.iter().enumerate() {
+        let (client, search, printer) = (client.clone(), *search, printer.about(device));
+        followed.spawn(async move {
+            let ending = follow(client, search, None, &printer).await;
+            ending.map(|ending| (place, ending))
+        });
+    }
+    let mut endings = BTreeMap::new();
+    while let Some(joined) = followed.join_next().await {
+        let (place, ending) = joined??;
+        endings.insert(place, ending);
+    }
+    Ok(endings.into_values().collect())
 }
 
 async fn next(
@@ -175,7 +201,7 @@ impl<'a> Display<'a> {
         let text = line(status, self.best.as_deref(), &left);
         if let Some(bar) = &self.bar {
             bar.set_position((share.clamp(0.0, 1.0) * 1000.0) as u64);
-            bar.set_message(text);
+            bar.set_message(self.printer.worded(text));
             bar.tick();
         } else if self.lined.is_none_or(|at| at.elapsed() >= LINE) {
             self.lined = Some(Instant::now());
@@ -194,6 +220,9 @@ impl<'a> Display<'a> {
             status.front_size,
             span(status.active)
         ));
+        if let Some(learned) = siblings::learned(&status.shared) {
+            self.printer.say(learned);
+        }
     }
 
     fn clear(&mut self) {
@@ -238,6 +267,7 @@ fn line(status: &SearchStatus, best: Option<&str>, left: &str) -> String {
         parts.push(status.reason.clone());
     }
     parts.push(figures::count(status.evaluated, "candidate"));
+    parts.extend(siblings::learned(&status.shared));
     parts.push(format!("front {}", status.front_size));
     if let Some(best) = best {
         parts.push(format!("best {best}"));
@@ -255,6 +285,8 @@ fn brief(point: &FrontPoint) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bitfront_model::SharedPlans;
+
     use super::*;
     use crate::testing;
 
@@ -280,6 +312,13 @@ mod tests {
             "{waiting}"
         );
         assert!(waiting.contains(" candidates · "), "{waiting}");
+        status.shared = SharedPlans {
+            plans: 120,
+            searches: vec![3, 4],
+        };
+        let learned = line(&status, None, &left);
+        let told = " candidates · learned from 120 plans of searches 3, 4 · front ";
+        assert!(learned.contains(told), "{learned}");
         status.evaluated = 0;
         status.reason = "waiting for a device".into();
         assert_eq!(

@@ -35,7 +35,7 @@ const SHORT_ROWS: [Precision; 4] = [
 /// The usual context, where the model has so much.
 const USUAL_CONTEXT: u64 = 512;
 
-/// Reads the model and the texts and states the whole request.
+/// Reads the model and the texts and states the whole request, but for the device.
 pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> {
     let model_path = absolute(&settings.model)?;
     let source = source::open(&model_path)?;
@@ -81,7 +81,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
             imatrix: imatrix_source(&settings.imatrix, &spec)?,
         },
         spec,
-        device: settings.device.clone(),
+        device: None,
         objectives: settings.objectives.clone(),
         limits: settings.limits,
         budget: settings.budget,
@@ -98,6 +98,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         early_stop: settings.early_stop,
         start_from: settings.start_from,
         prior: settings.prior,
+        shares: settings.shares,
     })
 }
 

@@ -65,8 +65,10 @@ pub(crate) struct SearchSettings {
     pub(crate) calibration_windows: u32,
     /// What is timed; none scales the usual pair to the context.
     pub(crate) workloads: Option<Vec<Workload>>,
-    /// The device to search for.
-    pub(crate) device: Option<String>,
+    /// The devices to search for, a search each; none takes the first one that serves.
+    pub(crate) devices: Vec<String>,
+    /// Learn from other searches over the same subject, and let them learn from it.
+    pub(crate) shares: bool,
 }
 
 /// Where the importance matrix comes from.
@@ -115,6 +117,7 @@ impl SearchSettings {
                 return Err(Problem::usage(format!("{flag}: 0 measures nothing")));
             }
         }
+        let devices = parse_list::<String>("--device", &typed.devices)?;
         let limits = limits(&typed.limits)?;
         let mut budget = budget(typed.budget.as_deref(), typed.evaluations)?;
         if budget == Budget::default() {
@@ -146,7 +149,8 @@ impl SearchSettings {
             windows: typed.windows,
             calibration_windows: typed.calibration_windows,
             workloads,
-            device: typed.device,
+            devices,
+            shares: !typed.alone,
         })
     }
 }
@@ -255,17 +259,17 @@ fn parse<T: FromStr<Err: std::fmt::Display>>(flag: &str, typed: &str) -> Result<
 
 fn parse_list<T>(flag: &str, typed: &[String]) -> Result<Vec<T>, Problem>
 where
-    T: FromStr<Err: std::fmt::Display> + Eq + std::hash::Hash + Copy + std::fmt::Display,
+    T: FromStr<Err: std::fmt::Display> + Eq + std::hash::Hash + std::fmt::Display,
 {
-    let mut seen = HashSet::new();
     let values = typed
         .iter()
         .map(|name| parse::<T>(flag, name))
         .collect::<Result<Vec<_>, _>>()?;
-    match values.iter().find(|&&value| !seen.insert(value)) {
-        Some(twice) => Err(Problem::usage(format!("{flag}: `{twice}` is given twice"))),
-        None => Ok(values),
+    let mut seen = HashSet::new();
+    if let Some(twice) = values.iter().find(|&value| !seen.insert(value)) {
+        return Err(Problem::usage(format!("{flag}: `{twice}` is given twice")));
     }
+    Ok(values)
 }
 
 /// The coordinator that a verb talks to.
@@ -356,6 +360,8 @@ mod tests {
         assert_eq!(settings.precisions, None);
         assert_eq!(settings.early_stop, EarlyStop::default());
         assert_eq!(settings.prior, Prior::Swaps);
+        assert_eq!(settings.devices, [] as [&str; 0]);
+        assert!(settings.shares);
     }
 
     #[test]
@@ -371,6 +377,9 @@ mod tests {
             "--stop-stalled=50:0.5",
             "--stop-within-limits",
             "--workloads=prefill@32,decode@16x8",
+            "--device=two",
+            "--device=one",
+            "--alone",
         ])
         .unwrap();
         assert_eq!(settings.budget.evaluations, Some(40));
@@ -389,6 +398,8 @@ mod tests {
         assert_eq!(settings.early_stop.stalled, Some(stalled));
         assert!(settings.early_stop.within_limits);
         assert_eq!(settings.imatrix, ImatrixChoice::None);
+        assert_eq!(settings.devices, ["two", "one"]);
+        assert!(!settings.shares);
     }
 
     #[test]
@@ -401,6 +412,10 @@ mod tests {
             (
                 "--precisions=q4_k,q4_k",
                 "--precisions: `q4_k` is given twice",
+            ),
+            (
+                "--device=one --device=two --device=one",
+                "--device: `one` is given twice",
             ),
             ("--objective=kld", "--objective: 1 given"),
             (
@@ -448,10 +463,12 @@ mod tests {
         ];
         let wrong: Vec<_> = cases
             .iter()
-            .filter_map(|(flag, expected)| match settings(&[flag]) {
-                Err(problem) if problem.to_string().starts_with(expected) => None,
-                other => Some(format!("{flag}: {other:?}")),
-            })
+            .filter_map(
+                |(flag, expected)| match settings(&flag.split(' ').collect::<Vec<_>>()) {
+                    Err(problem) if problem.to_string().starts_with(expected) => None,
+                    other => Some(format!("{flag}: {other:?}")),
+                },
+            )
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }

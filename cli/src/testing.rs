@@ -9,7 +9,7 @@ use bitfront_model::{
     Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource,
     Interval, Latency, Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective,
     Placing, Plan, Precision, Prior, Quality, Rescoring, SearchRequest, SearchState, SearchStatus,
-    StrategyName, Subject, Workload,
+    SharedPlans, StrategyName, Subject, Workload,
 };
 
 use crate::request::usual_precisions;
@@ -116,6 +116,7 @@ pub(crate) fn request() -> SearchRequest {
         early_stop: EarlyStop::default(),
         start_from: None,
         prior: Prior::Swaps,
+        shares: true,
         spec,
     }
 }
@@ -300,6 +301,7 @@ pub(crate) fn front() -> Front {
             reference_point: vec![0.1, 3e6, 7e6],
             outlook: None,
             trust: Vec::new(),
+            shared: SharedPlans::default(),
             hardware_profile: Some(hardware().digest()),
             hardware_summary: hardware().summary(),
             numerics_class: Some(NumericsClass("candle/0.11.0/cpu/avx2".into())),

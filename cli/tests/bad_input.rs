@@ -219,6 +219,20 @@ const CASES: &[Case] = &[
         said: &["--stop-within-limits", "no limit", "--max-kld"],
     },
     Case {
+        name: "devices that never registered",
+        spoil: nothing,
+        arguments: &["--device=one", "--device=two"],
+        code: 2,
+        said: &["--device: there is no device `one`, `two`", "registered"],
+    },
+    Case {
+        name: "a device named twice",
+        spoil: nothing,
+        arguments: &["--device=one", "--device=one"],
+        code: 2,
+        said: &["--device: `one` is given twice"],
+    },
+    Case {
         name: "a coordinator that is not there",
         spoil: nothing,
         arguments: &["--coordinator=http://127.0.0.1:9"],
@@ -275,6 +289,19 @@ fn cores_that_cannot_be_meant_are_refused_before_an_agent_starts() {
         let run = bitfront(["agent", "--coordinator=http://127.0.0.1:9", flag]).finish();
         assert_ne!(run.code, Some(0), "{flag}");
         assert!(run.stderr.contains(said), "{flag}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_run_without_a_coordinator_has_one_device() {
+    let devices = ["--data=text.txt", "--device=one", "--device=two"];
+    let run = bitfront(["run", "model"].iter().chain(&devices)).finish();
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    for said in [
+        "--device: 2 devices are named",
+        "hint: name the coordinator",
+    ] {
+        assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
     }
 }
 

@@ -308,6 +308,89 @@ fn a_search_runs_over_the_network() {
     assert_eq!(searches[1]["state"], "cancelled");
 }
 
+/// A coordinator and two agents whose engines have other numbers of threads, so other hardware
+/// profiles.
+#[test]
+fn several_devices_get_a_search_each_and_are_followed_together() {
+    let (_coordinator, url, _data) = serve();
+    let agents = ["1", "2"].map(|threads| {
+        let agent = bitfront(["agent", "--name", &format!("with-{threads}")])
+            .env("BITFRONT_COORDINATOR", &url)
+            .env("CANDLE_NUM_THREADS", threads)
+            .env("RAYON_NUM_THREADS", threads);
+        let (mut command, data) = agent.command();
+        (
+            Background(command.stderr(Stdio::null()).spawn().unwrap()),
+            data,
+        )
+    });
+    let (model, text) = (
+        text(demo().join("model")),
+        text(demo().join("evaluation.txt")),
+    );
+    let start = |verb: &str, extra: &[&str]| {
+        let arguments = [
+            verb,
+            &model,
+            "--data",
+            &text,
+            "--evaluations=2",
+            "--windows=2",
+            "--context=64",
+            "--precisions=q8_0,q4_k",
+            "--imatrix=none",
+        ];
+        bitfront(arguments.iter().chain(extra))
+            .env("BITFRONT_COORDINATOR", &url)
+            .finish()
+    };
+    let ask = |arguments: &[&str]| {
+        let run = bitfront(arguments)
+            .env("BITFRONT_COORDINATOR", &url)
+            .finish();
+        assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.stderr);
+        run.stdout
+    };
+    let mut patience = 0;
+    while !["with-1", "with-2"]
+        .iter()
+        .all(|it| ask(&["devices"]).contains(it))
+    {
+        patience += 1;
+        assert!(patience < 600, "the agents do not register");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let refused = start("submit", &["--device=with-1", "--device=nobody"]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let said = "--device: there is no device `nobody`; known are with-";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    assert_eq!(ask(&["searches", "--format", "json"]).trim(), "[]");
+
+    let run = start(
+        "run",
+        &["--device=with-1", "--device=with-2", "--format=json"],
+    );
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for line in [
+        "with-1: search 1 started",
+        "with-2: search 2 started",
+        "with-1: search 1 is done",
+        "with-2: search 2 is done",
+    ] {
+        assert!(run.stderr.contains(line), "{line}: {}", run.stderr);
+    }
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&run.stdout).unwrap();
+    for (search, device) in [(1, "with-1"), (2, "with-2")] {
+        let of_search = rows.iter().filter(|row| row["search"] == search);
+        let devices: Vec<_> = of_search.map(|row| row["device"].as_str()).collect();
+        assert!(devices.len() > 1);
+        assert!(devices.iter().all(|it| *it == Some(device)), "{devices:?}");
+    }
+    let more = start("submit", &["--device=with-2", "--device=with-1"]);
+    assert_eq!((more.code, more.stdout.as_str()), (Some(0), "3\n4\n"));
+    drop(agents);
+}
+
 #[test]
 fn an_agent_without_a_coordinator_says_what_it_needs() {
     let run = bitfront(["agent"]).finish();

@@ -1,31 +1,39 @@
-//! What the predictions of running searches' models were worth. In memory: the drivers tell it as
-//! they learn, and it is a function of what is stored, so that it is told anew after a restart.
+//! What the predictions of running searches' models were worth, and what these searches learned from
+//! their siblings. In memory: the drivers tell it as they learn, and it is a function of what is
+//! stored, so that it is told anew after a restart.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bitfront_model::{Check, Objective, Rank, SearchRequest};
+use bitfront_model::{Check, Objective, Rank, SearchRequest, SharedPlans};
 use bitfront_search::surrogate;
 
 use crate::evaluation::limited;
 
-/// The checks of every search that was driven or asked about since this coordinator started.
+/// What is known of a search's learning.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Learning {
+    pub(crate) checks: Vec<Check>,
+    pub(crate) shared: SharedPlans,
+}
+
+/// The learning of every search that was driven or asked about since this coordinator started.
 #[derive(Default)]
-pub(crate) struct Checks(Mutex<BTreeMap<i64, Vec<Check>>>);
+pub(crate) struct Checks(Mutex<BTreeMap<i64, Learning>>);
 
 impl Checks {
-    /// Takes the checks of a search for the latest ones. True where they are others than before.
-    pub(crate) fn tell(&self, search: i64, checks: Vec<Check>) -> bool {
-        let before = self.lock().insert(search, checks.clone());
-        before.unwrap_or_default() != checks
+    /// Takes the learning of a search for the latest. True where it is another than before.
+    pub(crate) fn tell(&self, search: i64, learning: Learning) -> bool {
+        let before = self.lock().insert(search, learning.clone());
+        before.unwrap_or_default() != learning
     }
 
-    /// The checks of a search; none where nothing was told of it.
-    pub(crate) fn of(&self, search: i64) -> Option<Vec<Check>> {
+    /// The learning of a search; none where nothing was told of it.
+    pub(crate) fn of(&self, search: i64) -> Option<Learning> {
         self.lock().get(&search).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, Vec<Check>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, Learning>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

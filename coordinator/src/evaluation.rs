@@ -102,8 +102,13 @@ pub(crate) fn figures_in_order(
 impl Figures {
     /// What is known before anything is measured.
     pub(crate) fn of(candidate: &StoredCandidate) -> Self {
+        Self::of_size(candidate.size_bytes)
+    }
+
+    /// The same of a plan of so many bytes.
+    pub(crate) fn of_size(size_bytes: u64) -> Self {
         Self {
-            size_bytes: candidate.size_bytes,
+            size_bytes,
             kld: None,
             decode_ns: None,
             prefill_ns: None,

@@ -120,6 +120,7 @@ pub fn request() -> SearchRequest {
         early_stop: EarlyStop::default(),
         start_from: None,
         prior: Prior::Swaps,
+        shares: false,
     }
 }
 

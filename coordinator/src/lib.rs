@@ -9,6 +9,7 @@
 //! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;
 //! - `guesses`: what is believed of plans before anything is measured;
 //! - `evaluation`: from measurements to what a strategy is told;
+//! - `siblings`: what a search learns from the others over its subject;
 //! - `anchor`: the plan that a search's candidates are timed beside;
 //! - `rival`: the candidate that another one must lose less than;
 //! - `leasing`: who measures what, under which token, until when;
@@ -44,6 +45,7 @@ mod query;
 mod reaper;
 mod rival;
 mod rpc;
+mod siblings;
 mod space;
 mod store;
 mod student;

@@ -18,10 +18,11 @@ mod starts;
 use std::collections::HashMap;
 
 use bitfront_model::{
-    Answer, Check, Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbedDevice,
-    Question, QuestionStanding, SearchStatus, TaskPurpose,
+    Answer, Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbedDevice,
+    Question, QuestionStanding, SearchStatus, SharedPlans, TaskPurpose,
 };
 
+use crate::checks::Learning;
 use crate::driver;
 use crate::error::{ServiceError, unknown_device};
 use crate::exclusion::exclusions;
@@ -40,14 +41,17 @@ pub(crate) use starts::starts;
 pub(crate) async fn status(world: &World, search: i64) -> Result<SearchStatus, ServiceError> {
     let stored = find(world, search).await?;
     let outlook = outlook::of(world, &stored).await?;
+    let Learning { checks, shared } = learning(world, &stored).await?;
     Ok(SearchStatus {
         outlook,
-        trust: trust(world, &stored).await?,
+        trust: checks,
+        shared,
         ..status_of(world, stored).await?
     })
 }
 
-/// Where all searches stand, by number, without their outlooks and checks.
+/// Where all searches stand, by number, without their outlooks, checks and what they learned from
+/// siblings.
 pub(crate) async fn list(world: &World) -> Result<Vec<SearchStatus>, ServiceError> {
     let mut statuses = Vec::new();
     for stored in world.store.searches().await? {
@@ -95,10 +99,12 @@ async fn front_with(
         None => None,
     };
     let outlook = outlook::of(world, &stored).await?;
+    let Learning { checks, shared } = learning(world, &stored).await?;
     Ok(Front {
         status: SearchStatus {
             outlook,
-            trust: trust(world, &stored).await?,
+            trust: checks,
+            shared,
             ..status_with(world, stored, &standing).await?
         },
         points,
@@ -166,14 +172,14 @@ fn probe(stored: StoredQuestion) -> Option<DeviceProbe> {
     })
 }
 
-/// The checks of a search: as its driver told them last or, where it ended before this coordinator
-/// started, rebuilt once.
-async fn trust(world: &World, stored: &StoredSearch) -> Result<Vec<Check>, ServiceError> {
+/// The checks of a search, and what it learned from siblings: as its driver told them last or, where
+/// it ended before this coordinator started, rebuilt once.
+async fn learning(world: &World, stored: &StoredSearch) -> Result<Learning, ServiceError> {
     if let Some(known) = world.checks.of(stored.id) {
         return Ok(known);
     }
     if !stored.state.has_ended() {
-        return Ok(Vec::new());
+        return Ok(Learning::default());
     }
     let rebuilt = driver::checks(world, stored).await?;
     world.checks.tell(stored.id, rebuilt.clone());
@@ -242,6 +248,7 @@ async fn status_with(
         reference_point: stored.reference_point.unwrap_or_default(),
         outlook: None,
         trust: Vec::new(),
+        shared: SharedPlans::default(),
         hardware_profile: stored
             .binding
             .as_ref()

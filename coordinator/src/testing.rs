@@ -36,6 +36,26 @@ pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder can be made")
 }
 
+/// Waits until a search has another binding or reason.
+pub(crate) async fn until(
+    bench: &Bench,
+    search: i64,
+    reached: impl Fn(&crate::store::StoredSearch) -> bool,
+) {
+    let look = async {
+        loop {
+            let stored = bench.world.store.search(search).await;
+            let stored = stored.expect("the store answers");
+            if reached(&stored.expect("the search is stored")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), look).await;
+    in_time.expect("the search gets there");
+}
+
 impl Bench {
     /// Over the database of a folder.
     pub(crate) async fn in_folder(folder: &Path) -> Self {

@@ -118,5 +118,6 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
         early_stop: EarlyStop::default(),
         start_from: None,
         prior: Prior::Swaps,
+        shares: false,
     }
 }

@@ -108,12 +108,24 @@ pub struct SearchStatus {
     /// What the predictions of the search's model were worth, oldest first; empty of a strategy
     /// that predicts nothing, and in a listing of all searches.
     pub trust: Vec<Check>,
+    /// What it learned from its siblings; nothing in a listing of all searches.
+    pub shared: SharedPlans,
     /// The hardware profile that the search is bound to.
     pub hardware_profile: Option<Digest>,
     /// One line about that profile, for people.
     pub hardware_summary: String,
     /// The numerics class that the search is bound to.
     pub numerics_class: Option<NumericsClass>,
+}
+
+/// What a search learned from its siblings: the searches over its subject with the same genes that
+/// share as it does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SharedPlans {
+    /// Plans of its space that siblings measured, and it did not.
+    pub plans: u64,
+    /// The siblings that measured them first, by number.
+    pub searches: Vec<i64>,
 }
 
 /// What as many evaluations again would bring, judged by how the front grew: its hypervolume, on

@@ -1,6 +1,8 @@
 //! What a model of the figures believes of plans, measured or not.
 
-use crate::{FrontPoint, HardwareProfile, Interval, ModelSpec, Objective, Plan, Subject};
+use crate::{
+    FrontPoint, HardwareProfile, Interval, ModelSpec, Objective, Plan, SharedPlans, Subject,
+};
 
 /// Standard deviations on either side of a value that hold 95 % of a normal distribution.
 const WIDTH: f64 = 1.959_964;
@@ -90,6 +92,8 @@ pub struct Prediction {
     pub search: i64,
     /// Its candidates with figures, all learned from.
     pub measured: u64,
+    /// What its siblings measured beside, learned from too.
+    pub shared: SharedPlans,
     /// The plan.
     pub plan: Plan,
     /// The candidate that it is, where it is measured.

@@ -50,7 +50,7 @@ pub mod workload;
 
 pub use answer::{
     Best, Confirmation, Device, Expected, Figure, Front, FrontPoint, Outlook, Receipt,
-    Registration, Repeatability, Rescoring, SearchState, SearchStatus,
+    Registration, Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,
 };
 pub use belief::{Believed, Check, Prediction, Rank};
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};

@@ -319,6 +319,10 @@ pub struct SearchRequest {
     /// Where the strategy's first guess of losses comes from.
     #[serde(default)]
     pub prior: Prior,
+    /// It learns from what other such searches over its subject measure, and they from it. False in
+    /// requests from before there was a choice.
+    #[serde(default)]
+    pub shares: bool,
 }
 
 impl SearchRequest {
@@ -326,6 +330,12 @@ impl SearchRequest {
     /// guesses.
     pub fn wants_sensitivity(&self) -> bool {
         self.prior == Prior::Swaps && self.strategy == StrategyName::Surrogate
+    }
+
+    /// Whether it learns from its siblings: only the surrogate's model has a use for what others
+    /// measured. Siblings learn from it whatever its strategy is, where it shares.
+    pub fn learns_from_siblings(&self) -> bool {
+        self.shares && self.strategy == StrategyName::Surrogate
     }
 }
 

@@ -104,6 +104,7 @@ fn request() -> SearchRequest {
         },
         start_from: Some(7),
         prior: Prior::Swaps,
+        shares: true,
     }
 }
 
@@ -399,6 +400,10 @@ fn status() -> SearchStatus {
             ],
             is_distrusted: true,
         }],
+        shared: SharedPlans {
+            plans: 120,
+            searches: vec![1, 2],
+        },
         outlook: Some(Outlook {
             evaluations: 64,
             expected: Some(Expected {
@@ -542,6 +547,7 @@ fn answers_arrive_as_they_were_sent() {
         reference_point: Vec::new(),
         outlook: None,
         trust: Vec::new(),
+        shared: SharedPlans::default(),
         hardware_profile: None,
         hardware_summary: String::new(),
         numerics_class: None,
@@ -560,6 +566,10 @@ fn answers_arrive_as_they_were_sent() {
     let prediction = Prediction {
         search: 3,
         measured: 60,
+        shared: SharedPlans {
+            plans: 30,
+            searches: vec![2],
+        },
         plan: plan(),
         candidate: Some(17),
         size_bytes: 1_234,

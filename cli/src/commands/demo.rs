@@ -211,7 +211,9 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
         windows: WINDOWS,
         calibration_windows: CALIBRATION_WINDOWS,
         workloads: Some(WORKLOADS.to_vec()),
-        device: None,
+        devices: Vec::new(),
+        // What it finds depends on nothing else that its folder may hold.
+        shares: false,
     }
 }
 

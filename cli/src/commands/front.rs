@@ -16,6 +16,7 @@ use crate::plot::terminal;
 use crate::problem::ExitStatus;
 use crate::report::Summary;
 use crate::settings::USUAL_MAX_KLD;
+use crate::siblings;
 use crate::view::{PointView as _, time};
 
 use super::session::{Agent, Session};
@@ -94,8 +95,22 @@ pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
     if explained {
         columns.push(Column::for_programs("why"));
     }
-    let context = Context::of(front);
     let mut listing = Listing::new(&columns);
+    add(&mut listing, front, which, explained);
+    listing
+}
+
+/// What several fronts show, one after the other: for programs, which tell them apart by the search.
+pub(super) fn listing_of_all(fronts: &[Front]) -> Listing {
+    let mut listing = Listing::new(&columns());
+    for front in fronts {
+        add(&mut listing, front, Which::Shown, false);
+    }
+    listing
+}
+
+fn add(listing: &mut Listing, front: &Front, which: Which, explained: bool) {
+    let context = Context::of(front);
     for point in which.of(front) {
         let mut cells = row(point, &context);
         if explained {
@@ -103,7 +118,6 @@ pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
         }
         listing.row(cells);
     }
-    listing
 }
 
 /// Why each listed candidate is on the front or not, one a line.
@@ -128,6 +142,7 @@ fn columns() -> Vec<Column> {
     vec![
         Column::text("mark", "").for_people(),
         Column::text("plan", "plan").for_people(),
+        Column::for_programs("search"),
         Column::for_programs("candidate"),
         Column::for_programs("baseline"),
         Column::number("size_bytes", "size"),
@@ -276,6 +291,7 @@ fn row(point: &FrontPoint, context: &Context) -> Vec<Cell> {
     let mut cells = vec![
         Cell::people(marks(point, context)),
         Cell::people(numbered(point)),
+        Cell::plain(point.search),
         Cell::plain(point.candidate),
         Cell::from(point.baseline.clone()),
         Cell::new(bytes(point.size_bytes), point.size_bytes),
@@ -472,6 +488,9 @@ fn stages(front: &Front) -> Option<String> {
 pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     let summary = Summary::new(front, max_kld);
     let mut text = legend(front) + &ending::told(&front.status);
+    if let Some(line) = siblings::learned(&front.status.shared) {
+        text += &format!("{line}\n");
+    }
     if let Some(line) = confirmation::conclusion(front) {
         text += &format!("{line}\n");
     }
@@ -532,6 +551,33 @@ mod tests {
             .render(Format::Table, 100)
             .unwrap();
         insta::assert_snapshot!(table + &conclusion(&front, 0.01));
+    }
+
+    #[test]
+    fn fronts_of_several_devices_are_told_apart_by_their_searches() {
+        let mut fronts = [front(), front()];
+        for point in &mut fronts[1].points {
+            point.search = 2;
+        }
+        let json = listing_of_all(&fronts).render(Format::Json, 0).unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        let of = |search: i64| rows.iter().filter(|row| row["search"] == search).count();
+        assert!(of(1) > 1);
+        assert_eq!((of(1), of(1) + of(2)), (of(2), rows.len()));
+    }
+
+    #[test]
+    fn what_was_learned_from_siblings_stands_below() {
+        let mut front = front();
+        front.status.shared = bitfront_model::SharedPlans {
+            plans: 120,
+            searches: vec![3, 4],
+        };
+        let text = conclusion(&front, 0.01);
+        assert!(
+            text.contains("\nlearned from 120 plans of searches 3, 4\n"),
+            "{text}"
+        );
     }
 
     #[test]

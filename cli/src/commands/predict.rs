@@ -9,6 +9,7 @@ use crate::durable;
 use crate::figures::{self, bytes, nanoseconds, three_digits};
 use crate::listing::{Cell, Column, Listing};
 use crate::problem::ExitStatus;
+use crate::siblings;
 use crate::view::PointView as _;
 
 use super::session::{Agent, Session};
@@ -65,9 +66,10 @@ fn words(prediction: &Prediction) -> String {
             "plan",
             match prediction.candidate {
                 None => format!(
-                    "{}, predicted from {} measured plans of search {search}",
+                    "{}, predicted from {} measured plans of search {search}{}",
                     prediction.plan.digest().short(),
-                    prediction.measured
+                    prediction.measured,
+                    siblings::beside(&prediction.shared)
                 ),
                 Some(candidate) => format!(
                     "candidate {candidate} of search {search}, {}: no other of its plans is \
@@ -179,6 +181,7 @@ fn listing(prediction: &Prediction) -> Listing {
             "predicted",
             "candidate",
             "measured",
+            "shared",
             "plan_digest",
             "size_bytes",
             "bits_per_weight",
@@ -210,6 +213,7 @@ fn listing(prediction: &Prediction) -> Listing {
         Cell::plain(prediction.candidate.is_none()),
         Cell::from(prediction.candidate),
         Cell::plain(prediction.measured),
+        Cell::plain(prediction.shared.plans),
         Cell::plain(prediction.plan.digest().to_string()),
         Cell::plain(prediction.size_bytes),
         Cell::plain(prediction.bits_per_weight),
@@ -245,6 +249,8 @@ fn listing(prediction: &Prediction) -> Listing {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bitfront_model::SharedPlans;
+
     use super::*;
     use crate::testing;
 
@@ -261,6 +267,10 @@ mod tests {
         Prediction {
             search: 1,
             measured: 60,
+            shared: SharedPlans {
+                plans: 120,
+                searches: vec![3, 4],
+            },
             plan: point.plan.clone(),
             candidate,
             size_bytes: point.size_bytes,

@@ -1,17 +1,28 @@
 //! `bitfront run`: the main job on a user's own model.
 
 use crate::args::{Format, ListingArguments, RunArguments};
-use crate::problem::ExitStatus;
+use crate::problem::{ExitStatus, Problem};
 use crate::settings::{SearchSettings, USUAL_MAX_KLD};
 use crate::{confirmation, figures, request};
 
-use super::front::{Which, conclusion, listing};
+use super::front::{Which, conclusion, listing, listing_of_all};
 use super::session::{Agent, Connection, Session};
+use super::submit::fleet_of;
 use crate::progress::{self, Ending};
 
 /// Submits, follows, shows.
 pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let settings = SearchSettings::new(typed.search)?;
+    let devices = settings.devices.clone();
+    if devices.len() > 1 && session.is_embedded() {
+        return Err(Problem::usage(format!(
+            "--device: {} devices are named, but without --coordinator this run measures on this \
+             machine alone",
+            devices.len()
+        ))
+        .with_hint("name the coordinator that the devices serve, or start with `bitfront submit`")
+        .into());
+    }
     session.printer.say("reading the model and the text");
     let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
     let spec = &request.spec;
@@ -28,9 +39,78 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::Needed).await?;
-    let search = connection.client.submit(&request).await?;
-    session.printer.say(format_args!("search {search} started"));
-    follow_and_show(search, connection, &session, typed.listing).await
+    let requests = fleet_of(&mut connection.client, &request, &devices).await?;
+    let mut started = Vec::new();
+    for request in &requests {
+        let search = connection.client.submit(request).await?;
+        let device = request.device.clone().unwrap_or_default();
+        let printer = match requests.len() {
+            1 => session.printer.clone(),
+            _ => session.printer.about(&device),
+        };
+        printer.say(format_args!("search {search} started"));
+        started.push((device, search));
+    }
+    match started.as_slice() {
+        [(_, search)] => follow_and_show(*search, connection, &session, typed.listing).await,
+        several => follow_and_show_all(several, connection, &session, typed.listing).await,
+    }
+}
+
+/// Follows the searches of several devices to their ends and shows what came out, device by device.
+/// The program ends as the worst of them did.
+async fn follow_and_show_all(
+    searches: &[(String, i64)],
+    mut connection: Connection,
+    session: &Session,
+    form: ListingArguments,
+) -> anyhow::Result<ExitStatus> {
+    let client = connection.client.clone();
+    let endings = tokio::select! {
+        endings = progress::follow_all(&client, searches, &session.printer) => endings?,
+        failure = connection.failure() => return Err(failure),
+    };
+    let mut fronts = Vec::new();
+    for (_, search) in searches {
+        fronts.push(connection.client.front(*search, None).await?);
+    }
+    connection.close().await?;
+    match form.format {
+        Format::Table => {
+            for ((device, search), front) in searches.iter().zip(&fronts) {
+                if !front.points.is_empty() {
+                    let title = format_args!("{device}, search {search}:\n");
+                    session.printer.data(title)?;
+                    session.list(&listing(front, Which::Shown, false), form)?;
+                    session.printer.data(conclusion(front, USUAL_MAX_KLD))?;
+                }
+            }
+        }
+        Format::Json | Format::Csv => session.list(&listing_of_all(&fronts), form)?,
+    }
+    let numbers = searches.iter().map(|(_, search)| search.to_string());
+    let numbers = numbers.collect::<Vec<_>>().join(", ");
+    if endings.iter().any(|it| matches!(it, Ending::Interrupted)) {
+        session.printer.say(format_args!(
+            "interrupted; nothing is lost: searches {numbers} go on, `bitfront watch` follows one"
+        ));
+        return Ok(ExitStatus::Interrupted);
+    }
+    let failed: Vec<String> = searches
+        .iter()
+        .zip(&endings)
+        .filter_map(|((device, _), ending)| match ending {
+            Ending::Ended(status) => {
+                let failure = super::watch::status_of(status).err()?;
+                Some(format!("{device}: {failure}"))
+            }
+            Ending::Interrupted | Ending::Paused => None,
+        })
+        .collect();
+    match failed.is_empty() {
+        true => Ok(ExitStatus::Success),
+        false => Err(Problem::failure(failed.join("; ")).into()),
+    }
 }
 
 /// Follows a search to its end and shows what came out.

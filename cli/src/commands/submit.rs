@@ -1,16 +1,19 @@
-//! `bitfront submit`: starts a search and returns its number.
+//! `bitfront submit`: starts a search, or one for every device that is named, and returns its number.
+
+use bitfront_model::SearchRequest;
 
 use crate::args::SearchArguments;
-use crate::confirmation;
+use crate::client::Client;
 use crate::problem::ExitStatus;
-use crate::request;
 use crate::settings::SearchSettings;
+use crate::{confirmation, fleet, request};
 
 use super::session::{Agent, Session};
 
 /// Reads model and texts here, so that what is wrong with them is said before anything is stored.
 pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let settings = SearchSettings::new(typed)?;
+    let devices = settings.devices.clone();
     let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
     let announced = confirmation::announcement(&request.subject.data);
     session.printer.say(announced);
@@ -18,14 +21,31 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::NotNeeded).await?;
-    let search = connection.client.submit(&request).await?;
-    session.printer.data(format_args!("{search}\n"))?;
-    if session.is_embedded() {
-        session.printer.say(format_args!(
-            "search {search} waits in this machine's own database; `bitfront continue {search}` \
-             runs it"
-        ));
+    let requests = fleet_of(&mut connection.client, &request, &devices).await?;
+    // Each is told at once, so that what was started is known where a later one is refused.
+    for request in &requests {
+        let search = connection.client.submit(request).await?;
+        session.printer.data(format_args!("{search}\n"))?;
+        if session.is_embedded() {
+            session.printer.say(format_args!(
+                "search {search} waits in this machine's own database; `bitfront continue \
+                 {search}` runs it"
+            ));
+        }
     }
     connection.close().await?;
     Ok(ExitStatus::Success)
+}
+
+/// A request for every device that was named. Of several devices the coordinator is asked first
+/// whether it knows them all; a single one is its own to refuse.
+pub(super) async fn fleet_of(
+    client: &mut Client,
+    request: &SearchRequest,
+    devices: &[String],
+) -> anyhow::Result<Vec<SearchRequest>> {
+    if devices.len() > 1 {
+        fleet::check(devices, &client.devices().await?)?;
+    }
+    Ok(fleet::requests(request, devices))
 }

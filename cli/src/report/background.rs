@@ -7,6 +7,7 @@ use bitfront_model::{Front, ImatrixSource, Latency, Workload};
 use super::page::{escape, facts, section};
 use crate::ending;
 use crate::figures::{batch, moment, nanoseconds, percent};
+use crate::siblings;
 use crate::view::{FrontView as _, time};
 
 /// On what and how the figures were measured.
@@ -170,6 +171,9 @@ pub(super) fn request(front: &Front) -> anyhow::Result<String> {
         ),
         ("seed", request.seed.to_string()),
     ];
+    if let Some(learned) = siblings::learned(&front.status.shared) {
+        pairs.push(("siblings", learned));
+    }
     if let Some(outlook) = &front.status.outlook {
         pairs.insert(1, ("more budget", ending::expected(outlook)));
     }

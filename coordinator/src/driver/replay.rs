@@ -1,24 +1,26 @@
 //! A search's strategy and what was learned, as a function of the stored candidates and
 //! measurements in their stored order. Nothing of it is ever stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitfront_model::{
-    Baseline, Check, Digest, Objective, Plan, Precision, SearchRequest, TaskKind, TaskPurpose,
+    Baseline, Digest, Objective, Plan, Precision, SearchRequest, TaskKind, TaskPurpose,
 };
 use bitfront_search::Doubt;
 use bitfront_search::event::{Event, EventError};
 use bitfront_search::growth::Growth;
 use bitfront_search::problem::ProblemError;
+use bitfront_search::space::Genome;
 use bitfront_search::strategy::{self, BuildError, Strategy};
 
 use super::confirm::Found;
-use crate::checks::named;
-use crate::evaluation::{Figures, scaled_point};
+use crate::checks::{Learning, named};
+use crate::evaluation::{Figures, limited, scaled_point};
 use crate::guesses::{self, Known, Unanswered};
+use crate::siblings::{self, Heard, Siblings};
 use crate::space::{DecodeError, SearchSpace, SpaceChanged, SpaceError};
-use crate::store::{Binding, NewCandidate, Score, StoredCandidate};
+use crate::store::{Binding, NewCandidate, Score, StoredCandidate, StoredSearch};
 
 /// How far beyond the worst baseline the reference point lies, so that a plan that is worst in
 /// one objective still counts for what it is in the others.
@@ -36,6 +38,10 @@ pub(super) struct Replay {
     /// The plans that the search begins with after them, in the order in which they are measured.
     starts: Vec<Plan>,
     learned: BTreeMap<i64, Learned>,
+    /// The genomes of the candidates.
+    own: BTreeSet<Genome>,
+    /// What siblings measured, in the order in which it was told.
+    heard: Vec<Heard>,
     /// The candidates whose evaluation is complete, in the order in which they became so.
     order: Vec<i64>,
     /// How the front grew after the baselines; none until all of them are evaluated.
@@ -110,6 +116,8 @@ impl Replay {
             binding: binding.clone(),
             space,
             learned: BTreeMap::new(),
+            own: BTreeSet::new(),
+            heard: Vec::new(),
             order: Vec::new(),
             growth: None,
             grown: 0,
@@ -151,6 +159,7 @@ impl Replay {
                     candidate: name(candidate.id),
                     genome: genome.clone(),
                 })?;
+                self.own.insert(genome.clone());
             }
             if let Some(ask_number) = candidate.ask_number {
                 self.asks = self.asks.max(ask_number + 1);
@@ -169,6 +178,25 @@ impl Replay {
             self.learn_score(score)?;
         }
         self.grow();
+        Ok(())
+    }
+
+    /// What it may hear of its siblings; none where its strategy makes no use of that.
+    pub(super) fn siblings(&self, search: &StoredSearch) -> Option<Siblings> {
+        let learns = self.request.learns_from_siblings();
+        learns.then(|| Siblings::new(search, &self.binding, &self.space))
+    }
+
+    /// Learns what siblings measured, in the order in which it was heard. How it interleaves with
+    /// [`Self::learn`] makes no difference.
+    pub(super) fn hear(&mut self, heard: Vec<Heard>) -> Result<(), ReplayError> {
+        let (objectives, limits) = (&self.request.objectives, &self.request.limits);
+        for one in &heard {
+            let limited = limited(objectives, limits).map(|(figure, _)| figure);
+            let figures = objectives.iter().copied().chain(limited);
+            lock(&self.strategy).tell(&one.event(figures))?;
+        }
+        self.heard.extend(heard);
         Ok(())
     }
 
@@ -321,11 +349,15 @@ impl Replay {
         }))
     }
 
-    /// What the predictions of the strategy were worth so far. May cost a few fits of its model.
-    pub(super) async fn checks(&self) -> Result<Vec<Check>, ReplayError> {
+    /// What the predictions of the strategy were worth so far, and what it learned from siblings. May
+    /// cost a few fits of its model.
+    pub(super) async fn learning(&self) -> Result<Learning, ReplayError> {
         let strategy = self.strategy.clone();
         let checks = tokio::task::spawn_blocking(move || lock(&strategy).trust()).await?;
-        Ok(named(&self.request, checks))
+        Ok(Learning {
+            checks: named(&self.request, checks),
+            shared: siblings::summary(&self.heard, &self.own),
+        })
     }
 
     /// The candidates of which the strategy doubts a time. May cost a fit of its model.

@@ -17,6 +17,7 @@ use super::within::Within;
 use crate::exclusion::exclusions;
 use crate::guesses::Known;
 use crate::presence::KnownDevice;
+use crate::siblings::Siblings;
 use crate::space::SearchSpace;
 use crate::store::{Binding, Ending, StoreError, StoredSearch};
 use crate::world::World;
@@ -48,6 +49,8 @@ struct Hands {
 
 struct Running {
     replay: Replay,
+    /// None of a search that learns from none.
+    siblings: Option<Siblings>,
     meter: Meter,
     /// The search is over and its front is measured afresh, which counts towards no budget.
     confirming: bool,
@@ -118,8 +121,10 @@ impl Driver {
 
 impl Running {
     fn new(stored: &StoredSearch, binding: &Binding, known: &Known) -> Result<Self, ReplayError> {
+        let replay = Replay::new(&stored.request, binding, known)?;
         Ok(Self {
-            replay: Replay::new(&stored.request, binding, known)?.starting_from(&stored.starts),
+            siblings: replay.siblings(stored),
+            replay: replay.starting_from(&stored.starts),
             meter: Meter::new(stored.active),
             confirming: false,
             within: Within::default(),
@@ -307,7 +312,7 @@ impl Hands {
         running: &mut Running,
     ) -> Result<Next, Trouble> {
         let world = &self.world;
-        self.learn(&mut running.replay).await?;
+        self.learn(running).await?;
         if stored.reference_point.is_none()
             && let Some(point) = running.replay.reference_point()
         {
@@ -390,13 +395,14 @@ impl Hands {
         }
     }
 
-    /// Tells what the strategy's predictions were worth, where there may be something new.
+    /// Tells what the strategy's predictions were worth and what it learned from siblings, where
+    /// there may be something new.
     async fn tell_checks(&self, running: &mut Running) -> Result<(), Trouble> {
         let evaluated = Some(running.replay.evaluated());
         if running.checked != evaluated {
             running.checked = evaluated;
-            let checks = running.replay.checks().await?;
-            if self.world.checks.tell(self.search, checks) {
+            let learning = running.replay.learning().await?;
+            if self.world.checks.tell(self.search, learning) {
                 self.world.wakeups.search(self.search);
             }
         }
@@ -421,13 +427,17 @@ impl Hands {
         Ok(retime(&self.world, stored, binding, &doubts, evaluated).await?)
     }
 
-    async fn learn(&self, replay: &mut Replay) -> Result<(), Trouble> {
+    async fn learn(&self, running: &mut Running) -> Result<(), Trouble> {
+        let replay = &mut running.replay;
         let (candidate, measurement) = replay.position();
         // Measurements first: a candidate is stored before its first measurement, so every one
         // that is named here is among those that are read after.
         let scores = self.world.store.scores(self.search, measurement).await?;
         let candidates = self.world.store.candidates(self.search, candidate).await?;
         replay.learn(candidates, &scores)?;
+        if let Some(siblings) = &mut running.siblings {
+            replay.hear(siblings.listen(&*self.world.store).await?)?;
+        }
         Ok(())
     }
 
@@ -439,13 +449,12 @@ impl Hands {
         devices: usize,
     ) -> Result<bool, Trouble> {
         let world = &self.world;
-        let replay = &mut running.replay;
         let most_pending = devices * world.config.pending_per_device;
         let budget = stored.request.budget.evaluations.unwrap_or(u64::MAX);
-        while replay.pending() < most_pending
-            && replay.evaluated() + (replay.pending() as u64) < budget
+        while running.replay.pending() < most_pending
+            && running.replay.evaluated() + (running.replay.pending() as u64) < budget
         {
-            let Some(candidate) = replay.next().await? else {
+            let Some(candidate) = running.replay.next().await? else {
                 return Ok(true);
             };
             let now = world.clock.now_ms();
@@ -457,7 +466,7 @@ impl Hands {
                 // The search ended meanwhile; the next step finds out how.
                 break;
             }
-            self.learn(replay).await?;
+            self.learn(running).await?;
             world.wakeups.work();
             world.wakeups.search(self.search);
         }
@@ -519,7 +528,7 @@ enum Asked {
 }
 
 /// Why a running search could not advance.
-enum Trouble {
+pub(super) enum Trouble {
     /// It may later.
     Store(StoreError),
     /// It never will.

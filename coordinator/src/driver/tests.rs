@@ -3,6 +3,7 @@ mod confirming;
 mod probing;
 mod retiming;
 mod sensitivity;
+mod siblings;
 mod starts;
 mod stopping;
 
@@ -20,7 +21,7 @@ use crate::guesses::Known;
 use crate::store::sqlite::SqliteStore;
 use crate::store::unreliable::Unreliable;
 use crate::store::{Binding, Score, ScoreOutcome, Store, StoredCandidate};
-use crate::testing::{Bench, folder};
+use crate::testing::{Bench, folder, until};
 use crate::{measurements, query};
 
 fn request(evaluations: u64) -> SearchRequest {
@@ -45,21 +46,6 @@ fn binding() -> Binding {
 async fn digests(store: &Arc<dyn Store>, search: i64) -> Vec<Digest> {
     let candidates = store.candidates(search, 0).await.unwrap();
     candidates.iter().map(|one| one.plan_digest).collect()
-}
-
-/// Waits until a search has another binding or reason.
-async fn until(bench: &Bench, search: i64, reached: impl Fn(&crate::store::StoredSearch) -> bool) {
-    let look = async {
-        loop {
-            let stored = bench.world.store.search(search).await.unwrap().unwrap();
-            if reached(&stored) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(Duration::from_secs(20), look).await;
-    in_time.expect("the search gets there");
 }
 
 #[tokio::test]

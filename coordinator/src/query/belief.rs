@@ -1,7 +1,7 @@
 //! What the surrogate's model believes of the plans of a search, rebuilt from the store: whatever
 //! strategy the search used, the belief is that of the surrogate after the same events.
 
-use bitfront_model::{Believed, FrontPoint, Limits, Objective};
+use bitfront_model::{Believed, FrontPoint, Limits, Objective, SharedPlans};
 use bitfront_search::event::{Evaluation, Event};
 use bitfront_search::problem::{Limited, Problem};
 use bitfront_search::space::Genome;
@@ -12,11 +12,12 @@ use super::Standing;
 use crate::error::ServiceError;
 use crate::evaluation::{Figures, limit_of, scaled};
 use crate::guesses::{self, Known};
+use crate::siblings::{self, Heard, Siblings};
 use crate::space::SearchSpace;
 use crate::store::{Binding, StoreError, StoredSearch};
 use crate::world::World;
 
-/// The surrogate over a search's space, told all that the search measured. The search's own limits
+/// The surrogate over a search's space, told all that the search and its siblings measured. The search's own limits
 /// are not among what it knows: they bound what is proposed, and nothing that is believed.
 pub(super) struct Learned {
     pub(super) space: SearchSpace,
@@ -25,6 +26,8 @@ pub(super) struct Learned {
     strategy: Surrogate,
     /// Candidates with figures, all learned from.
     pub(super) measured: u64,
+    /// What siblings measured, learned from too.
+    heard: Vec<Heard>,
 }
 
 impl Learned {
@@ -40,10 +43,21 @@ impl Learned {
         };
         let known = Known::of(&*world.store, binding).await?;
         let known = known.map_err(|unanswered| no_belief(search, unanswered.to_string()))?;
-        let learned = Self::from(search, binding, &known, standing);
-        learned
-            .map(Some)
-            .map_err(|reason| no_belief(search, reason))
+        let mut learned = Self::from(search, binding, &known, standing)
+            .map_err(|reason| no_belief(search, reason))?;
+        let mut siblings = Siblings::new(search, binding, &learned.space);
+        for heard in siblings.listen(&*world.store).await? {
+            let event = heard.event(learned.figures.iter().copied());
+            let told = learned.tell(&event);
+            told.map_err(|reason| no_belief(search, reason))?;
+            learned.heard.push(heard);
+        }
+        Ok(Some(learned))
+    }
+
+    fn tell(&mut self, event: &Event) -> Result<(), String> {
+        let told = self.strategy.tell(event);
+        told.map_err(|error| format!("the stored events contradict each other: {error}"))
     }
 
     fn from(
@@ -75,6 +89,7 @@ impl Learned {
             space,
             figures,
             measured: 0,
+            heard: Vec::new(),
         };
         learned.learn(standing, objectives.len())?;
         Ok(learned)
@@ -109,11 +124,17 @@ impl Learned {
                 });
             }
             for event in &events {
-                let told = self.strategy.tell(event);
-                told.map_err(|error| format!("the stored events contradict each other: {error}"))?;
+                self.tell(event)?;
             }
         }
         Ok(())
+    }
+
+    /// Plans that were learned from and only siblings measured.
+    pub(super) fn shared(&self, standing: &Standing) -> SharedPlans {
+        let own = standing.candidates.iter();
+        let own = own.filter_map(|candidate| candidate.genome.clone());
+        siblings::summary(&self.heard, &own.collect())
     }
 
     /// Fits the model: 300 ms after a thousand measurements of a model of 200 layers.

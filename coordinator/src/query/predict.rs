@@ -98,6 +98,7 @@ pub(crate) async fn predict(
     Ok(Prediction {
         search,
         measured: learned.measured,
+        shared: learned.shared(standing),
         candidate,
         size_bytes,
         bits_per_weight: plan.bits_per_weight(&spec),

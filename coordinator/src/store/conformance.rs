@@ -7,6 +7,7 @@ mod confirmations;
 mod questions;
 mod retimings;
 mod searches;
+mod siblings;
 mod tasks;
 
 use std::future::Future;
@@ -77,6 +78,8 @@ const CASES: &[(&str, Case)] = cases![
     questions::a_question_that_fails_too_often_is_given_up_with_the_reason,
     questions::what_was_given_up_is_asked_again_where_it_lies_elsewhere_now,
     questions::a_binding_keeps_its_answers_and_what_left_the_space,
+    siblings::siblings_are_told_what_each_measured_and_the_others_nothing,
+    siblings::only_sound_figures_of_a_plan_are_shared,
 ];
 
 /// Runs every case on a store of its own and reports all that fail.

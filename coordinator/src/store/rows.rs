@@ -125,6 +125,17 @@ pub(crate) struct Score {
     pub(crate) outcome: ScoreOutcome,
 }
 
+/// What a sibling measured of a plan: all windows, and as planned.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SharedScore {
+    /// The sibling.
+    pub(crate) search: i64,
+    /// The plan, in the order of the sibling's layers.
+    pub(crate) precisions: Vec<Precision>,
+    /// A quality or a latency.
+    pub(crate) score: Score,
+}
+
 /// The figures of a score.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ScoreOutcome {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitfront_model::{
     Best, Confirmation, Device, Figure, Front, FrontPoint, Latency, ModelSpec, NumericsClass,
-    Registration, Repeatability, Rescoring, SearchRequest, SearchStatus,
+    Registration, Repeatability, Rescoring, SearchRequest, SearchStatus, SharedPlans,
 };
 
 use super::{
@@ -260,6 +260,7 @@ impl TryFrom<v1::SearchStatus> for SearchStatus {
             reference_point: wire.reference_point,
             outlook: optional("outlook", wire.outlook)?,
             trust: messages("trust", wire.trust)?,
+            shared: wire.shared.map(Into::into).unwrap_or_default(),
             hardware_profile: filled(wire.hardware_profile_digest)
                 .map(|text| word("hardware_profile_digest", &text))
                 .transpose()?,
@@ -295,6 +296,25 @@ impl From<&SearchStatus> for v1::SearchStatus {
             reference_point: status.reference_point.clone(),
             outlook: status.outlook.as_ref().map(Into::into),
             trust: status.trust.iter().map(Into::into).collect(),
+            shared: Some((&status.shared).into()),
+        }
+    }
+}
+
+impl From<v1::SharedPlans> for SharedPlans {
+    fn from(wire: v1::SharedPlans) -> Self {
+        Self {
+            plans: wire.plans,
+            searches: wire.searches,
+        }
+    }
+}
+
+impl From<&SharedPlans> for v1::SharedPlans {
+    fn from(shared: &SharedPlans) -> Self {
+        Self {
+            plans: shared.plans,
+            searches: shared.searches.clone(),
         }
     }
 }

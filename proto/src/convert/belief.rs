@@ -87,6 +87,7 @@ impl TryFrom<v1::PredictResponse> for Prediction {
         Ok(Self {
             search: wire.search,
             measured: wire.measured,
+            shared: wire.shared.map(Into::into).unwrap_or_default(),
             plan: plan(present("plan", wire.plan)?, &spec).map_err(|error| error.within("plan"))?,
             candidate: wire.candidate,
             size_bytes: wire.size_bytes,
@@ -107,6 +108,7 @@ impl From<&Prediction> for v1::PredictResponse {
         Self {
             search: prediction.search,
             measured: prediction.measured,
+            shared: Some((&prediction.shared).into()),
             plan: Some((&prediction.plan).into()),
             candidate: prediction.candidate,
             size_bytes: prediction.size_bytes,

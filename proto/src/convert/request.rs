@@ -199,6 +199,7 @@ impl TryFrom<v1::SearchRequest> for SearchRequest {
                 "" => Prior::default(),
                 name => word("prior", name)?,
             },
+            shares: wire.shares,
         })
     }
 }
@@ -222,6 +223,7 @@ impl From<&SearchRequest> for v1::SearchRequest {
             early_stop: Some((&request.early_stop).into()),
             start_from: request.start_from,
             prior: request.prior.to_string(),
+            shares: request.shares,
         }
     }
 }

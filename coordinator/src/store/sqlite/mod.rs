@@ -15,6 +15,7 @@ mod open;
 mod questions;
 mod retimings;
 mod searches;
+mod siblings;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -272,6 +273,16 @@ impl Store for SqliteStore {
 
     async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError> {
         read!(self, "list scores", measurements::scores, search, after)
+    }
+
+    async fn shared(&self, search: i64, after: i64) -> Result<Vec<SharedScore>, StoreError> {
+        read!(
+            self,
+            "list what siblings measured",
+            siblings::shared,
+            search,
+            after
+        )
     }
 
     async fn measurements(

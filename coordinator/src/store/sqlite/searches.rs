@@ -43,8 +43,8 @@ pub(super) async fn submit(
     let model = model(connection, request).await?;
     Ok(sqlx::query_scalar(
         "INSERT INTO searches (model, request, subject_digest, idempotency_key, state, reason,
-                               created_at, budget_evaluations, budget_time_ms, starts)
-         VALUES (?, ?, ?, ?, 'queued', 'waiting for a device', ?, ?, ?, ?)
+                               created_at, budget_evaluations, budget_time_ms, starts, shares)
+         VALUES (?, ?, ?, ?, 'queued', 'waiting for a device', ?, ?, ?, ?, ?)
          RETURNING id",
     )
     .bind(model)
@@ -55,6 +55,7 @@ pub(super) async fn submit(
     .bind(request.budget.evaluations.map(signed))
     .bind(request.budget.time.map(milliseconds))
     .bind(starts)
+    .bind(request.shares)
     .fetch_one(connection)
     .await?)
 }

@@ -78,7 +78,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 8)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 10)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -364,11 +364,11 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
 }
 
 #[test]
-fn a_request_from_before_early_stops_and_starts_reads_as_one_without() {
+fn a_request_from_before_early_stops_starts_and_siblings_reads_as_one_without() {
     let request = fixtures::request();
     let mut stored = serde_json::to_value(&request).unwrap();
     let fields = stored.as_object_mut().unwrap();
-    for later in ["early_stop", "start_from"] {
+    for later in ["early_stop", "start_from", "shares"] {
         assert!(fields.remove(later).is_some(), "{later}");
     }
     let read: bitfront_model::SearchRequest = serde_json::from_value(stored).unwrap();

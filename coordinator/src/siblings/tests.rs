@@ -1,0 +1,218 @@
+use bitfront_model::*;
+
+use super::*;
+use crate::fixtures;
+use crate::testing::{Bench, folder, until};
+
+/// Three devices: two of one numerics class, and the last of another.
+async fn devices(bench: &Bench) -> [i64; 3] {
+    let mut ids = Vec::new();
+    for (name, class) in [("one", "first"), ("two", "first"), ("three", "second")] {
+        let mut device = fixtures::registration(name);
+        device.hardware_profile.cpu_model = format!("Scripted {name}");
+        device.numerics_class = NumericsClass(class.to_owned());
+        ids.push(bench.register_as(device).await.unwrap());
+    }
+    ids.try_into().unwrap()
+}
+
+fn request(device: &str) -> SearchRequest {
+    SearchRequest {
+        device: Some(device.to_owned()),
+        shares: true,
+        budget: fixtures::evaluations(30),
+        ..fixtures::request()
+    }
+}
+
+/// A search that is bound, and whose siblings were not listened to.
+async fn listener(bench: &Bench, request: SearchRequest) -> Siblings {
+    let search = bench.submit(request).await;
+    until(bench, search, |stored| stored.binding.is_some()).await;
+    of(bench, search).await
+}
+
+async fn of(bench: &Bench, search: i64) -> Siblings {
+    let stored = bench.world.store.search(search).await.unwrap().unwrap();
+    let binding = stored.binding.clone().unwrap();
+    let bound = SearchSpace::bound(&stored.request, &binding.precisions, &binding.exclusions);
+    Siblings::new(&stored, &binding, &bound.unwrap())
+}
+
+/// What a strategy over divergence, decode and size is told.
+fn told(heard: &[Heard]) -> Vec<Shared> {
+    let shared = |heard: &Heard| match heard.event(fixtures::request().objectives.into_iter()) {
+        Event::Shared(shared) => shared,
+        other => panic!("{other:?}"),
+    };
+    heard.iter().map(shared).collect()
+}
+
+#[tokio::test]
+async fn a_sibling_is_heard_as_far_as_its_figures_hold() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let [one, ..] = devices(&bench).await;
+    let teacher = bench.submit(request("one")).await;
+    bench.serve(one, teacher, usize::MAX).await;
+    let store = bench.world.store.clone();
+    let taught = store.candidates(teacher, 0).await.unwrap();
+    let scores = store.scores(teacher, 0).await.unwrap();
+    let whole = scores.iter().filter_map(|score| match score.outcome {
+        ScoreOutcome::Quality {
+            kld,
+            stopped: false,
+        } => Some((score.candidate, kld)),
+        _ => None,
+    });
+    // The timing of a candidate comes first, so what is known of it is complete with its quality.
+    let expected: Vec<(Genome, f64)> = whole
+        .filter_map(|(id, kld)| {
+            let mut candidates = taught.iter();
+            let candidate = candidates.find(|candidate| candidate.id == id)?;
+            Some((candidate.genome.clone()?, kld.ln()))
+        })
+        .collect();
+    assert!((15..30).contains(&expected.len()), "{}", expected.len());
+
+    type Change = fn(&mut SearchRequest);
+    // Device, what is changed, whether times hold, whether qualities are reused.
+    let rows: [(&str, Change, bool, bool); 4] = [
+        ("two", |_| (), false, true),
+        ("three", |_| (), false, false),
+        ("one", |_| (), true, true),
+        (
+            "one",
+            |request| {
+                request.workloads = vec![
+                    Workload::Prefill {
+                        tokens: 32,
+                        batch: 1,
+                    },
+                    Workload::Decode {
+                        context: 64,
+                        tokens: 16,
+                        batch: 1,
+                    },
+                ];
+            },
+            false,
+            true,
+        ),
+    ];
+    for (device, change, times_hold, is_reused) in rows {
+        let mut asked = request(device);
+        change(&mut asked);
+        let mut siblings = listener(&bench, asked).await;
+        let told = told(&siblings.listen(&*store).await.unwrap());
+        let heard: Vec<_> = told
+            .iter()
+            .map(|shared| (shared.genome.clone(), shared.figures[0].unwrap()))
+            .collect();
+        assert_eq!(heard, expected, "{device}");
+        for shared in &told {
+            assert_eq!(shared.figures[1].is_some(), times_hold, "{device}");
+            let mut candidates = taught.iter();
+            let same = candidates.find(|it| it.genome.as_ref() == Some(&shared.genome));
+            let size = same.unwrap().size_bytes as f64;
+            assert_eq!(shared.figures[2], Some(size), "{device}");
+            assert_eq!(shared.is_reused, is_reused, "{device}");
+        }
+        assert!(siblings.listen(&*store).await.unwrap().is_empty());
+    }
+
+    let nothing: [Change; 3] = [
+        |request| request.shares = false,
+        |request| request.grouping = Grouping::Kind,
+        |request| request.subject.data.evaluation_digest = Digest::of("other text"),
+    ];
+    for change in nothing {
+        let mut asked = request("two");
+        change(&mut asked);
+        let mut siblings = listener(&bench, asked).await;
+        assert_eq!(siblings.listen(&*store).await.unwrap(), []);
+    }
+    // Of a smaller space what lies in it, by its own numbers.
+    let mut smaller = request("two");
+    smaller.precisions.remove(0);
+    let spec = smaller.spec.clone();
+    let mut siblings = listener(&bench, smaller).await;
+    let heard = siblings.listen(&*store).await.unwrap();
+    assert!(!heard.is_empty() && heard.len() < expected.len());
+    for one in &heard {
+        let plan = siblings.space.plan(&spec, &one.genome).unwrap();
+        assert!(!plan.precisions().contains(&Precision::Q8_0));
+        let mut candidates = taught.iter();
+        assert!(candidates.any(|it| it.plan_digest == plan.digest()));
+    }
+    bench.stop().await;
+}
+
+/// Three searches at once, and a fourth that takes no part.
+#[tokio::test]
+async fn what_is_heard_piece_by_piece_is_what_a_restart_hears_at_once() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let devices = devices(&bench).await;
+    let names = ["one", "two", "three"];
+    let mut searches = Vec::new();
+    for (seed, name) in names.into_iter().enumerate() {
+        let request = SearchRequest {
+            seed: seed as u64,
+            ..request(name)
+        };
+        searches.push(bench.submit(request).await);
+    }
+    let alone = bench
+        .submit(SearchRequest {
+            shares: false,
+            seed: 3,
+            ..request("one")
+        })
+        .await;
+    for &search in &searches {
+        until(&bench, search, |stored| stored.binding.is_some()).await;
+    }
+    let store = bench.world.store.clone();
+    let mut listening = Vec::new();
+    for &search in &searches {
+        listening.push((of(&bench, search).await, Vec::new()));
+    }
+    let mut most = 0;
+    for round in 0.. {
+        for (device, &search) in devices.iter().zip(&searches) {
+            bench.serve(*device, search, 1 + (round * 5) % 7).await;
+        }
+        for (siblings, heard) in &mut listening {
+            let new = siblings.listen(&*store).await.unwrap();
+            most = most.max(new.len());
+            heard.extend(new);
+        }
+        let mut ended = true;
+        for &search in &searches {
+            ended &= bench.status(search).await.state.has_ended();
+        }
+        if ended {
+            break;
+        }
+    }
+    bench.serve(devices[0], alone, usize::MAX).await;
+    for ((_, heard), &search) in listening.iter().zip(&searches) {
+        let at_once = of(&bench, search).await.listen(&*store).await.unwrap();
+        assert_eq!(*heard, at_once);
+        assert!(most < heard.len(), "it came in pieces");
+        let by: BTreeSet<i64> = heard.iter().map(|it| it.search).collect();
+        assert!(!by.contains(&search) && !by.contains(&alone), "{by:?}");
+        assert_eq!(by.len(), 2);
+        let genomes: BTreeSet<_> = heard.iter().map(|it| &it.genome).collect();
+        assert_eq!(genomes.len(), heard.len(), "each is told once");
+        // What it measured itself is not counted as learned.
+        let own = store.candidates(search, 0).await.unwrap();
+        let own: BTreeSet<Genome> = own.into_iter().filter_map(|it| it.genome).collect();
+        let learned = summary(heard, &own);
+        let of_others = genomes.iter().filter(|genome| !own.contains(**genome));
+        assert_eq!(learned.plans as usize, of_others.count());
+        assert!(learned.plans > 0 && (learned.plans as usize) < heard.len());
+    }
+    bench.stop().await;
+}

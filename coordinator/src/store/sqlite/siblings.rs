@@ -1,0 +1,49 @@
+//! What the searches over one subject tell each other.
+
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::decode::split;
+use super::{Failure, SharedScore, measurements};
+
+/// From the siblings on, for everything that they measured: searches over other subjects cost
+/// nothing.
+const ALL: &str = "searches s CROSS JOIN candidates c ON c.search = s.id
+     CROSS JOIN tasks t ON t.candidate = c.id CROSS JOIN measurements m ON m.task = t.id";
+
+/// From the new measurements on: a driver asks after every candidate that it adds, and what is
+/// known already costs nothing.
+const NEW: &str = "measurements m CROSS JOIN tasks t ON t.id = m.task
+     CROSS JOIN candidates c ON c.id = t.candidate CROSS JOIN searches s ON s.id = c.search";
+
+pub(super) async fn shared(
+    connection: &mut SqliteConnection,
+    search: i64,
+    after: i64,
+) -> Result<Vec<SharedScore>, Failure> {
+    // SQLite keeps the order of a cross join.
+    let from = if after == 0 { ALL } else { NEW };
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT c.search, c.plan, m.id, t.candidate, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
+                m.infeasible, m.executed_as_planned, m.stopped
+         FROM {from}
+         WHERE m.id > ?2 AND m.accepted = 1 AND m.outcome IN ('quality', 'latency')
+           AND m.executed_as_planned = 1 AND m.stopped = 0 AND m.reused_from IS NULL
+           AND t.purpose = 'search' AND s.id <> ?1 AND s.shares = 1
+           AND s.subject_digest = (SELECT subject_digest FROM searches
+                                   WHERE id = ?1 AND shares = 1)
+         ORDER BY m.id"
+    )))
+    .bind(search)
+    .bind(after)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SharedScore {
+                search: row.try_get("search")?,
+                precisions: split("candidates.plan", row.try_get("plan")?)?,
+                score: measurements::score(row)?,
+            })
+        })
+        .collect()
+}
