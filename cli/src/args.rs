@@ -140,8 +140,8 @@ pub(crate) struct SearchArguments {
     #[arg(long, value_name = "N[:PERCENT]")]
     pub(crate) stop_stalled: Option<String>,
 
-    /// End the search early once a plan keeps all of --max-kld, --max-size and --max-latency that
-    /// are given, and so do the intervals of its figures
+    /// End the search early once a plan keeps all of --max-kld, --max-size, --max-latency and
+    /// --min-same-top that are given, and so do the intervals of its figures
     #[arg(long)]
     pub(crate) stop_within_limits: bool,
 
@@ -249,6 +249,11 @@ pub(crate) struct LimitArguments {
     /// Longest median time for one decode step, such as 5ms
     #[arg(long, value_name = "DURATION")]
     pub(crate) max_latency: Option<String>,
+
+    /// Least share of positions at which the plan ranks the same token first as the unquantized
+    /// model, such as 95%
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_same_top: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@
 use bitfront_model::{Believed, Check, FrontPoint, Objective};
 
 use crate::confirmation;
-use crate::figures::{nanoseconds, three_digits};
+use crate::figures::{nanoseconds, percent, three_digits};
 
 /// How well the predictions of one run of candidates ranked: one line.
 pub(crate) fn check(check: &Check) -> String {
@@ -68,7 +68,7 @@ pub(crate) fn timed_twice(point: &FrontPoint) -> Option<String> {
 pub(crate) fn value(believed: &Believed) -> String {
     let spread = match believed.figure {
         // A deviation of the logarithm is a share of the value.
-        Objective::Kld => believed.value * believed.spread(),
+        Objective::Kld | Objective::Mismatch => believed.value * believed.spread(),
         Objective::Decode | Objective::Prefill | Objective::Size => believed.spread(),
     };
     format!(
@@ -84,6 +84,7 @@ pub(crate) fn written(figure: Objective, value: f64) -> String {
         Objective::Kld => three_digits(value),
         Objective::Decode | Objective::Prefill => nanoseconds(value),
         Objective::Size => format!("{value:.0} bytes"),
+        Objective::Mismatch => percent(value),
     }
 }
 

@@ -69,6 +69,7 @@ fn measured(point: &FrontPoint) -> Option<Measured> {
         kld: point.kld()?,
         decode_ns: point.decode_ns()?,
         size_bytes: point.size_bytes,
+        mismatch: point.mismatch()?,
     })
 }
 

@@ -69,6 +69,7 @@ fn shown(front: &Front, point: &FrontPoint) -> String {
             Objective::Decode => "decodes fastest",
             Objective::Prefill => "reads prompts fastest",
             Objective::Size => "is smallest",
+            Objective::Mismatch => "agrees most often",
         })
         .collect();
     if !ends.is_empty() {
@@ -105,6 +106,7 @@ fn unmatched(objectives: &[Objective]) -> String {
         Objective::Decode => "as fast",
         Objective::Prefill => "as fast on prompts",
         Objective::Size => "as small",
+        Objective::Mismatch => "as often of one mind",
     };
     let mut words: Vec<_> = objectives.iter().map(as_good).collect();
     let last = words.pop().unwrap_or_default();
@@ -128,6 +130,7 @@ fn figure(point: &FrontPoint, objective: Objective) -> Option<f64> {
         Objective::Decode => point.decode_ns(),
         Objective::Prefill => point.prefill_ns(),
         Objective::Size => Some(point.size_bytes as f64),
+        Objective::Mismatch => point.mismatch(),
     }
 }
 
@@ -180,11 +183,13 @@ fn some(names: &[String]) -> String {
 fn in_words(differences: &Differences, objectives: &[Objective]) -> String {
     let words: Vec<_> = objectives
         .iter()
-        .map(|objective| match objective {
-            Objective::Kld => kld(&differences.kld),
-            Objective::Decode => time("decode", differences.decode.as_ref()),
-            Objective::Prefill => time("prefill", differences.prefill.as_ref()),
-            Objective::Size => size(differences),
+        .filter_map(|objective| match objective {
+            Objective::Kld => Some(kld(&differences.kld)),
+            Objective::Decode => Some(time("decode", differences.decode.as_ref())),
+            Objective::Prefill => Some(time("prefill", differences.prefill.as_ref())),
+            Objective::Size => Some(size(differences)),
+            // It bears limits, and plans are not told apart by it.
+            Objective::Mismatch => None,
         })
         .collect();
     words.join(", ")

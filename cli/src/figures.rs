@@ -173,6 +173,7 @@ mod tests {
             perplexity: 1.0,
             reference_perplexity: 1.0,
             same_top_rate: 1.0,
+            same_top_windows: Vec::new(),
             positions: 1,
             stopped: None,
             rescored: Vec::new(),

@@ -202,7 +202,9 @@ fn early_stop(
         return Err(Problem::usage(
             "--stop-within-limits: no limit is given that a plan could keep",
         )
-        .with_hint("give at least one of --max-kld, --max-size and --max-latency"));
+        .with_hint(
+            "give at least one of --max-kld, --max-size, --max-latency and --min-same-top",
+        ));
     }
     Ok(EarlyStop {
         stalled,
@@ -227,7 +229,29 @@ pub(crate) fn limits(typed: &LimitArguments) -> Result<Limits, Problem> {
             .as_deref()
             .map(|time| duration("--max-latency", time))
             .transpose()?,
+        min_same_top: typed.min_same_top.as_deref().map(same_top).transpose()?,
     })
+}
+
+/// Understands a share such as 95% or 0.95, as one of 1.
+fn same_top(typed: &str) -> Result<f64, Problem> {
+    let text = typed.trim();
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent
+            .trim_end()
+            .parse::<f64>()
+            .map(|percent| percent / 100.0),
+        None => text.parse(),
+    };
+    match share {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        Ok(1.0) => Err(Problem::usage(format!(
+            "--min-same-top: {typed} is kept by the unquantized model alone"
+        ))),
+        _ => Err(Problem::usage(format!(
+            "--min-same-top: `{typed}` is not a share such as 95% or 0.95"
+        ))),
+    }
 }
 
 /// Understands a time that is longer than nothing.
@@ -370,6 +394,7 @@ mod tests {
             "--evaluations=40",
             "--max-size=1.2GiB",
             "--max-latency=5ms",
+            "--min-same-top=97.5%",
             "--max-kld=0.02",
             "--precisions=Q4_K,q6_k",
             "--group=kind",
@@ -386,6 +411,7 @@ mod tests {
         assert_eq!(settings.budget.time, None);
         assert_eq!(settings.limits.max_size_bytes, Some(1_288_490_188));
         assert_eq!(settings.limits.max_decode, Some(Duration::from_millis(5)));
+        assert_eq!(settings.limits.min_same_top, Some(0.975));
         assert_eq!(
             settings.precisions,
             Some(vec![Precision::Q4K, Precision::Q6K])
@@ -426,6 +452,15 @@ mod tests {
             ("--max-kld=NaN", "--max-kld: NaN is not a positive number"),
             ("--max-size=big", "--max-size: `big` is not a size"),
             ("--max-size=0", "--max-size: `0` is nothing"),
+            (
+                "--min-same-top=most",
+                "--min-same-top: `most` is not a share such as 95% or 0.95",
+            ),
+            ("--min-same-top=95", "--min-same-top: `95` is not a share"),
+            (
+                "--min-same-top=100%",
+                "--min-same-top: 100% is kept by the unquantized model alone",
+            ),
             (
                 "--max-latency=fast",
                 "--max-latency: `fast` is not a duration",

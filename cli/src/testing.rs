@@ -181,6 +181,7 @@ fn point(spec: &ModelSpec, candidate: i64, baseline: Option<String>, plan: Plan)
         perplexity: 7.63 * (1.0 + kld),
         reference_perplexity: 7.63,
         same_top_rate: 1.0 - kld.sqrt() * 0.55,
+        same_top_windows: Vec::new(),
         positions: 2048,
         stopped: None,
         rescored: Vec::new(),

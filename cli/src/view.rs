@@ -36,7 +36,9 @@ impl PointView for FrontPoint {
     }
 
     fn keeps(&self, limits: &Limits) -> bool {
-        let (Some(kld), Some(decode)) = (self.kld(), self.decode()) else {
+        let (Some(kld), Some(mismatch), Some(decode)) =
+            (self.kld(), self.mismatch(), self.decode())
+        else {
             return false;
         };
         let fast = |most: Duration| decode.median_ns <= most.as_nanos() as f64;
@@ -47,6 +49,7 @@ impl PointView for FrontPoint {
                 .max_size_bytes
                 .is_none_or(|most| self.size_bytes <= most)
             && limits.max_decode.is_none_or(fast)
+            && limits.max_mismatch().is_none_or(|most| mismatch <= most)
     }
 }
 
@@ -60,9 +63,9 @@ fn latency_of(point: &FrontPoint, decode: bool) -> Option<&Latency> {
 /// What counts among the plans within limits where nobody said: with a bound on the loss, how small
 /// a plan is; without one, how little it loses, since the smallest plan is then simply the worst.
 pub(crate) fn usual_order(limits: &Limits) -> By {
-    match limits.max_kld {
-        Some(_) => By::Size,
-        None => By::Kld,
+    match (limits.max_kld, limits.min_same_top) {
+        (None, None) => By::Kld,
+        _ => By::Size,
     }
 }
 

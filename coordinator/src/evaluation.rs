@@ -11,13 +11,38 @@ use crate::store::{Score, ScoreOutcome, StoredCandidate};
 /// measurement itself.
 const LEAST_KLD: f64 = 1e-6;
 
+/// The least mismatch that is told apart from none: one position in a hundred thousand, of which a
+/// text has fewer.
+const LEAST_MISMATCH: f64 = 1e-5;
+
 /// A figure on the scale on which distances between plans count, and on which strategies are told
-/// it: the loss spans orders of magnitude between eight bits and two, so its logarithm. The order
-/// of plans is the same.
+/// it: the loss spans orders of magnitude between eight bits and two, so its logarithm. A mismatch
+/// grows like the size of what is added to the logits, and the divergence like its square, which is
+/// what adds up over the layers: so the logarithm of the mismatch's square. The order of plans is
+/// the same.
 pub(crate) fn scaled(figure: Objective, value: f64) -> f64 {
     match figure {
         Objective::Kld => value.max(LEAST_KLD).ln(),
+        Objective::Mismatch => 2.0 * value.max(LEAST_MISMATCH).ln(),
         Objective::Decode | Objective::Prefill | Objective::Size => value,
+    }
+}
+
+/// The figure that is [`scaled`] so.
+pub(crate) fn unscaled(figure: Objective, told: f64) -> f64 {
+    match figure {
+        Objective::Kld => told.exp(),
+        Objective::Mismatch => (told / 2.0).exp(),
+        Objective::Decode | Objective::Prefill | Objective::Size => told,
+    }
+}
+
+/// A deviation of the figure that is [`scaled`], given as it is told: of the figure's logarithm
+/// where that is what is told, or its double.
+pub(crate) fn unscaled_deviation(figure: Objective, told: f64) -> f64 {
+    match figure {
+        Objective::Mismatch => told / 2.0,
+        Objective::Kld | Objective::Decode | Objective::Prefill | Objective::Size => told,
     }
 }
 
@@ -36,6 +61,7 @@ pub(crate) fn limit_of(limits: &Limits, figure: Objective) -> Option<f64> {
         Objective::Decode => limits.max_decode.map(|time| time.as_nanos() as f64),
         Objective::Prefill => None,
         Objective::Size => limits.max_size_bytes.map(|bytes| bytes as f64),
+        Objective::Mismatch => limits.max_mismatch(),
     }
 }
 
@@ -55,6 +81,8 @@ pub(crate) fn limited<'a>(
 pub(crate) struct Figures {
     pub(crate) size_bytes: u64,
     pub(crate) kld: Option<f64>,
+    /// Measured with the divergence.
+    pub(crate) mismatch: Option<f64>,
     pub(crate) decode_ns: Option<f64>,
     pub(crate) prefill_ns: Option<f64>,
     /// Why the candidate cannot be executed.
@@ -110,6 +138,7 @@ impl Figures {
         Self {
             size_bytes,
             kld: None,
+            mismatch: None,
             decode_ns: None,
             prefill_ns: None,
             infeasible: None,
@@ -123,8 +152,13 @@ impl Figures {
     pub(crate) fn add(&mut self, score: &Score) {
         self.as_planned &= score.executed_as_planned;
         match &score.outcome {
-            ScoreOutcome::Quality { kld, stopped } => {
+            ScoreOutcome::Quality {
+                kld,
+                mismatch,
+                stopped,
+            } => {
                 self.kld = Some(*kld);
+                self.mismatch = Some(*mismatch);
                 self.stopped = *stopped;
             }
             ScoreOutcome::Latency {
@@ -154,6 +188,7 @@ impl Figures {
             Objective::Decode => self.decode_ns,
             Objective::Prefill => self.prefill_ns,
             Objective::Size => Some(self.size_bytes as f64),
+            Objective::Mismatch => self.mismatch,
         }
     }
 

@@ -184,6 +184,7 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                 perplexity: 10.0 * kld.exp(),
                 reference_perplexity: 10.0,
                 same_top_rate: 0.9,
+                same_top_windows: vec![0.9; 8],
                 positions: 256,
                 stopped: None,
                 rescored,
@@ -192,6 +193,7 @@ pub fn measurement(spec: &ModelSpec, assignment: &Assignment) -> Measurement {
                 && kld * 0.9 > rival.kld_windows[0]
             {
                 quality.kld_windows.truncate(4);
+                quality.same_top_windows.truncate(4);
                 quality.stopped = Some(Stopped {
                     windows: 8,
                     behind: rival.candidate,

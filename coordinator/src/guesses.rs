@@ -102,7 +102,9 @@ pub(crate) fn law(space: &SearchSpace, spec: &ModelSpec, known: &Known, figure: 
         })))
     };
     match figure {
-        Objective::Kld => {
+        // What the rounding of a layer does to the logits is behind both: the square of the mismatch
+        // is guessed to be as the divergence, and only ratios matter.
+        Objective::Kld | Objective::Mismatch => {
             let losses = Losses::new(spec, known.sensitivity.as_ref());
             Law::LogSum(Table::new(
                 space.sums(spec, |layer, precision| losses.guess(layer, precision)),

@@ -175,6 +175,13 @@ fn check_objectives(objectives: &[Objective]) -> Result<(), IntakeError> {
             format!("{} are given; name two or three", objectives.len()),
         ));
     }
+    if objectives.contains(&Objective::Mismatch) {
+        return Err(wrong(
+            "objectives",
+            "`mismatch` bears a limit (min_same_top) and is no objective: over the same positions \
+             `kld` tells plans apart far better",
+        ));
+    }
     for (position, objective) in objectives.iter().enumerate() {
         if objectives[..position].contains(objective) {
             return Err(wrong("objectives", format!("`{objective}` is named twice")));
@@ -273,6 +280,17 @@ pub(crate) fn check_limits(limits: &Limits) -> Result<(), IntakeError> {
         return Err(wrong(
             "limits.max_kld",
             format!("is {kld}; a positive number of nats is expected"),
+        ));
+    }
+    if let Some(least) = limits.min_same_top
+        && !(least > 0.0 && least < 1.0)
+    {
+        return Err(wrong(
+            "limits.min_same_top",
+            format!(
+                "is {least}; a share between 0 and 1 is expected, and 1 is kept by the unquantized \
+                 model alone"
+            ),
         ));
     }
     if limits.max_size_bytes == Some(0) {

@@ -10,10 +10,10 @@ use crate::store::{Claimed, Store, StoreError, StoredSearch};
 /// The rival of a candidate whose quality is about to be measured: of the measured ones that are no
 /// worse in every figure that counts but the divergence, the one that loses least.
 ///
-/// Where the candidate does not lose less, it is dominated or no other plan than its rival as far as
-/// can be told: its search, whose figures are all of one hardware profile, would not show it beside the
-/// rival. None where the search does not want stages, where such
-/// a figure is not known yet, and for baselines and confirmations, which are published whole.
+/// Where the candidate does not lose less, it is dominated or no other plan than its rival as far
+/// as can be told: its search, whose figures are all of one hardware profile, would not show it
+/// beside the rival. None where the search does not want stages, where such a figure is not known
+/// yet, and for baselines and confirmations, which are published whole.
 pub(crate) async fn of(
     store: &dyn Store,
     search: &StoredSearch,
@@ -58,7 +58,8 @@ pub(crate) async fn of(
 fn choose(request: &SearchRequest, figures: &HashMap<i64, Figures>, candidate: i64) -> Option<i64> {
     let others = request.objectives.iter().copied();
     let others = others.filter(|&objective| objective != Objective::Kld);
-    // A limit on a figure that is no objective makes that figure count too.
+    // A limit on a figure that is no objective makes that figure count too. Where the mismatch
+    // counts there is no rival: it is not known before the windows are scored.
     let limited = limited(&request.objectives, &request.limits).map(|(figure, _)| figure);
     let counting: Vec<_> = others.chain(limited).collect();
     let known = |figures: &Figures| -> Option<Vec<f64>> {
@@ -89,6 +90,7 @@ mod tests {
         Figures {
             size_bytes,
             kld,
+            mismatch: kld.map(f64::sqrt),
             decode_ns: Some(decode_ns),
             prefill_ns: Some(1.0),
             infeasible: None,

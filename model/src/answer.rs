@@ -271,6 +271,12 @@ impl FrontPoint {
         self.quality.as_ref().map(|figure| figure.value.kld)
     }
 
+    /// Share of positions at which another token ranks first than under the unquantized model.
+    pub fn mismatch(&self) -> Option<f64> {
+        let quality = self.quality.as_ref();
+        quality.map(|figure| figure.value.mismatch())
+    }
+
     /// The name of llama.cpp's preset that it is.
     pub fn preset(&self) -> Option<&str> {
         let mut names = self.baseline.as_ref()?.split(", ");

@@ -12,14 +12,14 @@ const FAR: f64 = 3.0;
 
 /// What is believed of one figure of a plan.
 ///
-/// The logarithm of a divergence is what is modelled, so its deviations are those of the natural
-/// logarithm: near a share of the value where they are small. Those of a time are nanoseconds. A
+/// The logarithm of a divergence or of a mismatch is what is modelled, so its deviations are those
+/// of the natural logarithm: near a share of the value where they are small. Those of a time are nanoseconds. A
 /// size is known exactly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Believed {
     /// Which figure.
     pub figure: Objective,
-    /// Nats, nanoseconds or bytes.
+    /// Nats, nanoseconds, bytes or a share of positions.
     pub value: f64,
     /// How far what the layers add up to may be off: a standard deviation.
     pub deviation: f64,
@@ -35,7 +35,9 @@ impl Believed {
     pub fn interval(&self) -> Interval {
         let reach = WIDTH * self.spread();
         let (low, high) = match self.figure {
-            Objective::Kld => (self.value * (-reach).exp(), self.value * reach.exp()),
+            Objective::Kld | Objective::Mismatch => {
+                (self.value * (-reach).exp(), self.value * reach.exp())
+            }
             Objective::Decode | Objective::Prefill | Objective::Size => {
                 (self.value - reach, self.value + reach)
             }
@@ -51,7 +53,7 @@ impl Believed {
     pub fn far(&self) -> Option<f64> {
         let measured = self.measured?;
         let away = match self.figure {
-            Objective::Kld => (measured / self.value).ln(),
+            Objective::Kld | Objective::Mismatch => (measured / self.value).ln(),
             Objective::Decode | Objective::Prefill | Objective::Size => measured - self.value,
         };
         (away.abs() > FAR * self.spread()).then_some(measured)
@@ -102,7 +104,7 @@ pub struct Prediction {
     pub size_bytes: u64,
     /// Mean bits per weight over the layers.
     pub bits_per_weight: f64,
-    /// What is believed of its figures: divergence, decode step, prefill, size.
+    /// What is believed of its figures: divergence, decode step, prefill, size, mismatch.
     pub figures: Vec<Believed>,
     /// The measured plan of the search that is best under the same limits or, where none keeps
     /// them, exceeds them least by the sum of the shares. Its place on the front is not told.

@@ -34,6 +34,10 @@ pub struct Quality {
     pub reference_perplexity: f64,
     /// Share of positions at which both models rank the same token first.
     pub same_top_rate: f64,
+    /// That share in each scored window, in the order of [`kld_windows`](Self::kld_windows); empty
+    /// in measurements that were made without.
+    #[serde(default)]
+    pub same_top_windows: Vec<f64>,
     /// Scored positions.
     pub positions: u64,
     /// Why not all windows were scored; none where they were. The perplexities and the rate are
@@ -45,6 +49,13 @@ pub struct Quality {
     /// made without.
     #[serde(default)]
     pub rescored: Vec<Rescored>,
+}
+
+impl Quality {
+    /// Share of positions at which the two models rank another token first.
+    pub fn mismatch(&self) -> f64 {
+        1.0 - self.same_top_rate
+    }
 }
 
 /// A window of the text that a search scores, scored once more beside a confirmation: other windows
@@ -277,7 +288,9 @@ mod tests {
             "perplexity": 11.0, "reference_perplexity": 10.0, "same_top_rate": 0.75,
             "positions": 128, "stopped": null}"#;
         let quality: Result<Quality, _> = serde_json::from_str(stored);
-        assert!(quality.is_ok_and(|quality| quality.rescored.is_empty()));
+        assert!(quality.is_ok_and(|quality| quality.rescored.is_empty()
+            && quality.same_top_windows.is_empty()
+            && quality.mismatch() == 0.25));
     }
 
     #[test]

@@ -131,11 +131,19 @@ pub enum Objective {
     Prefill,
     /// Bytes of all weights.
     Size,
+    /// Share of positions at which another token ranks first than under the unquantized model.
+    Mismatch,
 }
 
 impl Objective {
     /// Every objective.
-    pub const ALL: [Self; 4] = [Self::Kld, Self::Decode, Self::Prefill, Self::Size];
+    pub const ALL: [Self; 5] = [
+        Self::Kld,
+        Self::Decode,
+        Self::Prefill,
+        Self::Size,
+        Self::Mismatch,
+    ];
 
     /// The name used in every interface.
     pub fn name(self) -> &'static str {
@@ -144,6 +152,7 @@ impl Objective {
             Self::Decode => "decode",
             Self::Prefill => "prefill",
             Self::Size => "size",
+            Self::Mismatch => "mismatch",
         }
     }
 }
@@ -179,6 +188,16 @@ pub struct Limits {
     pub max_size_bytes: Option<u64>,
     /// Longest median time of one decode step.
     pub max_decode: Option<Duration>,
+    /// Least share of positions at which the plan ranks the same token first as the unquantized
+    /// model, from 0 to 1.
+    pub min_same_top: Option<f64>,
+}
+
+impl Limits {
+    /// Largest share of positions at which another token ranks first.
+    pub fn max_mismatch(&self) -> Option<f64> {
+        self.min_same_top.map(|least| 1.0 - least)
+    }
 }
 
 /// When a search ends; at least one of the two is set.

@@ -16,12 +16,15 @@ pub struct Measured {
     pub decode_ns: f64,
     /// Exact bytes of all weights.
     pub size_bytes: u64,
+    /// Share of positions at which another token ranks first than under the unquantized model.
+    pub mismatch: f64,
 }
 
 impl Measured {
     fn figure(&self, limit: Limit) -> f64 {
         match limit.figure {
             Objective::Size => self.size_bytes as f64,
+            Objective::Mismatch => self.mismatch,
             Objective::Decode => self.decode_ns,
             // No limit is on a prefill.
             Objective::Kld | Objective::Prefill => self.kld,
@@ -43,7 +46,7 @@ impl Measured {
 pub struct Limit {
     /// The figure.
     pub figure: Objective,
-    /// Its greatest value: nats, nanoseconds or bytes.
+    /// Its greatest value: nats, nanoseconds, bytes or a share of positions.
     pub most: f64,
 }
 
@@ -60,6 +63,7 @@ impl Limit {
                 Objective::Size,
                 limits.max_size_bytes.map(|bytes| bytes as f64),
             ),
+            (Objective::Mismatch, limits.max_mismatch()),
         ];
         set.into_iter()
             .filter_map(|(figure, most)| {
@@ -79,6 +83,7 @@ impl Limit {
                 format!("decode step {sign}{} ms", short(value / 1e6))
             }
             Objective::Size => format!("size {sign}{value:.0} bytes"),
+            Objective::Mismatch => format!("mismatch {sign}{} %", short(value * 100.0)),
         }
     }
 }
@@ -246,6 +251,7 @@ mod tests {
             kld,
             decode_ns: milliseconds * 1e6,
             size_bytes,
+            mismatch: 10.0 * kld,
         };
         vec![
             row(1, 0.001, 4.0, 8000),
@@ -260,6 +266,7 @@ mod tests {
             max_kld: (kld > 0.0).then_some(kld),
             max_decode: (milliseconds > 0).then(|| Duration::from_millis(milliseconds)),
             max_size_bytes: (bytes > 0).then_some(bytes),
+            min_same_top: None,
         }
     }
 
@@ -280,6 +287,20 @@ mod tests {
             said(&limits(0.0008, 0, 9000)),
             "none of 4 measured plans keeps KLD ≤ 0.000800 (the least is KLD 0.00100, of \
              candidate 1); the nearest to all limits is candidate 1 with KLD 0.00100 (25.0 % over)"
+        );
+    }
+
+    #[test]
+    fn a_share_of_tokens_is_told_as_what_is_missing_to_all() {
+        let limits = Limits {
+            min_same_top: Some(0.995),
+            ..Limits::default()
+        };
+        assert_eq!(
+            said(&limits),
+            "none of 4 measured plans keeps mismatch ≤ 0.500 % (the least is mismatch 1.00 %, of \
+             candidate 1); the nearest to all limits is candidate 1 with mismatch 1.00 % (100.0 % \
+             over)"
         );
     }
 
@@ -312,12 +333,14 @@ mod tests {
             kld: 0.005,
             decode_ns: 9e6,
             size_bytes: 3000,
+            mismatch: 0.05,
         });
         plans.push(Measured {
             candidate: 6,
             kld: 0.005,
             decode_ns: 1e6,
             size_bytes: 9000,
+            mismatch: 0.05,
         });
         let shortfall = Shortfall::of(&limits(0.005, 2, 4000), &plans).unwrap();
         assert_eq!(shortfall.conflicts.len(), 1);

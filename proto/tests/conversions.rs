@@ -71,6 +71,7 @@ fn request() -> SearchRequest {
         objectives: vec![Objective::Kld, Objective::Prefill],
         limits: Limits {
             max_kld: Some(0.1 + 0.2),
+            min_same_top: Some(0.95),
             max_size_bytes: Some(u64::MAX),
             max_decode: Some(Duration::from_nanos(1_234_567_891)),
         },
@@ -171,6 +172,7 @@ fn quality() -> Quality {
         perplexity: 11.0,
         reference_perplexity: 10.0,
         same_top_rate: 0.75,
+        same_top_windows: vec![0.5, 1.0],
         positions: 128,
         stopped: Some(Stopped {
             windows: 9,
@@ -734,6 +736,24 @@ fn a_malformed_field_is_named_by_its_path() {
                 r.measurement.as_mut().unwrap().outcome = Some(outcome);
             }),
             "measurement.quality.kld_windows[1]: is NaN",
+        ),
+        (
+            report_with(|r| {
+                let mut quality = v1::Quality::from(&quality());
+                quality.same_top_windows.pop();
+                let outcome = v1::measurement::Outcome::Quality(quality);
+                r.measurement.as_mut().unwrap().outcome = Some(outcome);
+            }),
+            "measurement.quality.same_top_windows: has 1 windows, and 2 were scored",
+        ),
+        (
+            report_with(|r| {
+                let mut quality = v1::Quality::from(&quality());
+                quality.same_top_windows[1] = f64::NAN;
+                let outcome = v1::measurement::Outcome::Quality(quality);
+                r.measurement.as_mut().unwrap().outcome = Some(outcome);
+            }),
+            "measurement.quality.same_top_windows: has the share NaN",
         ),
         (
             report_with(|r| {

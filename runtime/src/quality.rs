@@ -85,10 +85,14 @@ impl<'a> Scorer<'a> {
 
     /// The mean divergence of every window so far, in the order of scoring.
     pub(crate) fn kld_windows(&self) -> Vec<f64> {
+        self.window_means(KLD)
+    }
+
+    fn window_means(&self, figure: usize) -> Vec<f64> {
         self.figures
             .chunks(self.reference.shape().positions * FIGURES)
             .map(|window| {
-                let figures = window.chunks_exact(FIGURES).map(|f| f64::from(f[KLD]));
+                let figures = window.chunks_exact(FIGURES).map(|f| f64::from(f[figure]));
                 mean_and_standard_error(figures).0
             })
             .collect()
@@ -131,6 +135,7 @@ impl<'a> Scorer<'a> {
             perplexity: self.mean(NEGATIVE_LOG_LIKELIHOOD).exp(),
             reference_perplexity: self.mean(REFERENCE_NEGATIVE_LOG_LIKELIHOOD).exp(),
             same_top_rate: self.mean(SAME_TOP),
+            same_top_windows: self.window_means(SAME_TOP),
             positions: (self.figures.len() / FIGURES) as u64,
             stopped,
             rescored: Vec::new(),

@@ -11,8 +11,9 @@
 //!    pending.
 //!
 //! `pool` is the second and third step. Beside the proposals stand `belief`, what the model says of
-//! any genome and how surely, with `exchange` and `closing`, which answer from it for one set of limits, and `trust`, what its predictions were worth: where they rank badly,
-//! every second proposal is a child by [`sms_emoa`](crate::sms_emoa).
+//! any genome and how surely, with `exchange` and `closing`, which answer from it for one set of
+//! limits, and `trust`, what its predictions were worth: where they rank badly, every second
+//! proposal is a child by [`sms_emoa`](crate::sms_emoa).
 //!
 //! What other searches measured teaches the model as well, figure by figure ([`Shared`]), and is no
 //! part of the front: a genome is of this search only once it is a candidate. Where its loss need not

@@ -326,6 +326,7 @@ fn whole(searched: f64, purpose: TaskPurpose) -> Quality {
         perplexity: 4.5 * kld.exp(),
         reference_perplexity: 4.5,
         same_top_rate: 1.0 / (1.0 + kld),
+        same_top_windows: spread.map(|part| 1.0 / (1.0 + kld * (1.0 + part))).to_vec(),
         positions: 6 * 128,
         stopped: None,
         rescored,

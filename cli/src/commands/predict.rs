@@ -131,10 +131,11 @@ fn words(prediction: &Prediction) -> String {
 type Write = fn(f64) -> String;
 
 /// The figures that are not exact, as they are named and written.
-const FIGURES: [(Objective, &str, Write); 3] = [
+const FIGURES: [(Objective, &str, Write); 4] = [
     (Objective::Kld, "KLD", three_digits),
     (Objective::Decode, "decode", nanoseconds),
     (Objective::Prefill, "prefill", nanoseconds),
+    (Objective::Mismatch, "mismatch", figures::percent),
 ];
 
 fn expected(believed: &Believed, write: Write) -> String {
@@ -194,12 +195,16 @@ fn listing(prediction: &Prediction) -> Listing {
             "prefill_ns",
             "prefill_low_ns",
             "prefill_high_ns",
+            "mismatch",
+            "mismatch_low",
+            "mismatch_high",
             "confidence",
             "nearest_candidate",
             "nearest_keeps_limits",
             "nearest_size_bytes",
             "nearest_kld",
             "nearest_decode_ns",
+            "nearest_mismatch",
             "hardware",
             "hardware_profile",
             "precisions",
@@ -238,6 +243,7 @@ fn listing(prediction: &Prediction) -> Listing {
         Cell::plain(nearest.size_bytes),
         Cell::from(nearest.kld()),
         Cell::from(nearest.decode_ns()),
+        Cell::from(nearest.mismatch()),
         Cell::plain(prediction.hardware_profile.summary()),
         Cell::plain(prediction.hardware_profile.digest().to_string()),
         Cell::plain(precisions.collect::<Vec<_>>().join(";")),

@@ -305,6 +305,7 @@ fn stored(
     };
     let quality = ScoreOutcome::Quality {
         kld: (-bits).exp(),
+        mismatch: (-bits / 2.0).exp(),
         stopped: false,
     };
     let latency = ScoreOutcome::Latency {

@@ -4,7 +4,7 @@
 use bitfront_model::{Limits, Outcome, Quality, TaskPurpose};
 
 use crate::store::{StoreError, StoredMeasurement, StoredSearch};
-use crate::student::upper_kld;
+use crate::student::{upper_kld, upper_mismatch};
 use crate::world::World;
 
 /// The first plan that keeps the limits, and how far the search has been looked through for it.
@@ -71,5 +71,7 @@ fn keeps_surely(measurements: &[StoredMeasurement], limits: &Limits) -> bool {
 }
 
 fn loses_surely_little(quality: &Quality, limits: &Limits) -> bool {
+    let max_mismatch = limits.max_mismatch();
     limits.max_kld.is_none_or(|most| upper_kld(quality) <= most)
+        && max_mismatch.is_none_or(|most| upper_mismatch(quality) <= most)
 }

@@ -205,6 +205,25 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
             &["request.limits.max_decode_ns"],
         ),
         (
+            "all tokens the same",
+            |r| r.limits.min_same_top = Some(1.0),
+            &["request.limits.min_same_top", "is 1;"],
+        ),
+        (
+            "no share of tokens",
+            |r| r.limits.min_same_top = Some(f64::NAN),
+            &["request.limits.min_same_top", "NaN"],
+        ),
+        (
+            "the mismatch made small",
+            |r| r.objectives.push(Objective::Mismatch),
+            &[
+                "request.objectives",
+                "min_same_top",
+                "`kld` tells plans apart",
+            ],
+        ),
+        (
             "a stall over nothing",
             |r| {
                 r.early_stop.stalled = Some(StallRule {

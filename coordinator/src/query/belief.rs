@@ -10,7 +10,7 @@ use bitfront_search::surrogate::{Belief, Surrogate};
 
 use super::Standing;
 use crate::error::ServiceError;
-use crate::evaluation::{Figures, limit_of, scaled};
+use crate::evaluation::{Figures, limit_of, scaled, unscaled, unscaled_deviation};
 use crate::guesses::{self, Known};
 use crate::siblings::{self, Heard, Siblings};
 use crate::space::SearchSpace;
@@ -167,8 +167,8 @@ impl Learned {
                 Some(Believed {
                     figure,
                     value: unscaled(figure, told.value),
-                    deviation: told.deviation,
-                    scatter: told.scatter,
+                    deviation: unscaled_deviation(figure, told.deviation),
+                    scatter: unscaled_deviation(figure, told.scatter),
                     measured: measured.and_then(|figures| figures.figure(figure)),
                 })
             })
@@ -221,14 +221,6 @@ pub(super) async fn computed<T: Send + 'static>(
             may_have_happened: false,
         })
     })
-}
-
-/// The figure that is told so.
-fn unscaled(figure: Objective, told: f64) -> f64 {
-    match figure {
-        Objective::Kld => told.exp(),
-        Objective::Decode | Objective::Prefill | Objective::Size => told,
-    }
 }
 
 fn no_belief(search: &StoredSearch, reason: String) -> ServiceError {

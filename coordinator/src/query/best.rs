@@ -308,6 +308,7 @@ fn by_limits(candidate: i64, figures: &Figures) -> Option<shortfall::Measured> {
         kld: figures.kld?,
         decode_ns: figures.decode_ns?,
         size_bytes: figures.size_bytes,
+        mismatch: figures.mismatch?,
     })
 }
 

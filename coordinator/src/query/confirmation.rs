@@ -57,6 +57,7 @@ impl Standing {
             let mut fresh = Figures::of(candidate);
             if request.subject.data.held_back.is_none() {
                 fresh.kld = self.figures[position].kld;
+                fresh.mismatch = self.figures[position].mismatch;
             }
             for score in confirmations.iter().filter_map(|one| one.score.as_ref()) {
                 fresh.add(score);

@@ -7,7 +7,7 @@ use bitfront_model::{
     Difference, Differences, FrontPoint, Interval, Latency, Objective, Quality, Ratio, stages,
 };
 
-use crate::student::{CONFIDENCE, quantile};
+use crate::student::{CONFIDENCE, mean_and_error, quantile};
 
 /// Fewest windows whose spread says anything: with as many samples the order statistics of a
 /// median reach 95 % too, and below it the factor of Student's t grows beyond all use (12.7 for
@@ -64,6 +64,9 @@ impl Paired {
             Objective::Decode => ratio(true),
             Objective::Prefill => ratio(false),
             Objective::Size => first.size_bytes.cmp(&second.size_bytes),
+            // It bears limits and is made small by no search; over the same positions the
+            // divergence tells plans apart far better.
+            Objective::Mismatch => Ordering::Equal,
         }
     }
 
@@ -146,14 +149,6 @@ fn pairs(first: &Quality, second: &Quality) -> Vec<f64> {
     };
     let (first, second) = (as_scored(first), as_scored(second));
     first.iter().zip(&second).map(difference).collect()
-}
-
-/// The mean of some differences and its standard error, which is no number for a single one.
-pub(super) fn mean_and_error(differences: &[f64]) -> (f64, f64) {
-    let count = differences.len() as f64;
-    let mean = differences.iter().sum::<f64>() / count;
-    let squares = differences.iter().map(|it| (it - mean) * (it - mean));
-    (mean, (squares.sum::<f64>() / (count - 1.0) / count).sqrt())
 }
 
 fn times(first: &FrontPoint, second: &FrontPoint, decode: bool) -> Option<Ratio> {

@@ -77,6 +77,7 @@ pub(crate) async fn predict(
             kld: value(Objective::Kld).unwrap_or(f64::NAN),
             decode_ns: value(Objective::Decode).unwrap_or(f64::NAN),
             size_bytes,
+            mismatch: value(Objective::Mismatch).unwrap_or(f64::NAN),
         };
         if let Some(shortfall) = Shortfall::of(limits, &[expected]) {
             return Err(ServiceError::NothingExpected {

@@ -115,6 +115,7 @@ fn mean(point: &FrontPoint, objective: Objective) -> Option<f64> {
         Objective::Decode => point.decode_ns(),
         Objective::Prefill => point.prefill_ns(),
         Objective::Size => Some(point.size_bytes as f64),
+        Objective::Mismatch => point.mismatch(),
     }
 }
 

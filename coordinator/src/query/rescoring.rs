@@ -7,8 +7,7 @@
 
 use bitfront_model::{Interval, Quality, Rescoring, stages};
 
-use super::paired::mean_and_error;
-use crate::student::{CONFIDENCE, quantile};
+use crate::student::{CONFIDENCE, mean_and_error, quantile};
 
 /// What the order of summing changes a mean divergence by at most, as a share.
 ///

@@ -62,6 +62,7 @@ async fn a_sibling_is_heard_as_far_as_its_figures_hold() {
         ScoreOutcome::Quality {
             kld,
             stopped: false,
+            ..
         } => Some((score.candidate, kld)),
         _ => None,
     });

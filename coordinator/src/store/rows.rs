@@ -139,8 +139,13 @@ pub(crate) struct SharedScore {
 /// The figures of a score.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ScoreOutcome {
-    /// Mean KL divergence in nats; what some windows let expect of all where scoring stopped.
-    Quality { kld: f64, stopped: bool },
+    /// Mean KL divergence in nats, which is what some windows let expect of all where scoring
+    /// stopped, and the share of the scored positions at which another token ranks first.
+    Quality {
+        kld: f64,
+        mismatch: f64,
+        stopped: bool,
+    },
     /// Medians in nanoseconds.
     Latency { decode_ns: f64, prefill_ns: f64 },
     /// The candidate cannot be executed, or (`abandoned`) every attempt to measure it failed.

@@ -96,10 +96,27 @@ impl TryFrom<v1::Quality> for Quality {
             perplexity: finite("perplexity", wire.perplexity)?,
             reference_perplexity: finite("reference_perplexity", wire.reference_perplexity)?,
             same_top_rate: finite("same_top_rate", wire.same_top_rate)?,
+            same_top_windows: same_top_windows(&wire.same_top_windows, scored)?,
             positions: wire.positions,
             stopped: stopped.transpose()?,
             rescored: messages("rescored", wire.rescored)?,
         })
+    }
+}
+
+/// Shares, one for each scored window or none at all.
+fn same_top_windows(wire: &[f64], scored: u64) -> Result<Vec<f64>, ConvertError> {
+    let field = "same_top_windows";
+    if !wire.is_empty() && wire.len() as u64 != scored {
+        let reason = format!("has {} windows, and {scored} were scored", wire.len());
+        return Err(ConvertError::invalid(field, reason));
+    }
+    match wire.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+        Some(share) => Err(ConvertError::invalid(
+            field,
+            format!("has the share {share}"),
+        )),
+        None => Ok(wire.to_vec()),
     }
 }
 
@@ -112,6 +129,7 @@ impl From<&Quality> for v1::Quality {
             perplexity: quality.perplexity,
             reference_perplexity: quality.reference_perplexity,
             same_top_rate: quality.same_top_rate,
+            same_top_windows: quality.same_top_windows.clone(),
             positions: quality.positions,
             stopped: quality.stopped.map(|stopped| v1::Stopped {
                 windows: stopped.windows,

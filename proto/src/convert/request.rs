@@ -143,6 +143,7 @@ impl From<v1::Limits> for Limits {
             max_kld: wire.max_kld,
             max_size_bytes: wire.max_size_bytes,
             max_decode: wire.max_decode_ns.map(Duration::from_nanos),
+            min_same_top: wire.min_same_top,
         }
     }
 }
@@ -153,6 +154,7 @@ impl From<&Limits> for v1::Limits {
             max_kld: limits.max_kld,
             max_size_bytes: limits.max_size_bytes,
             max_decode_ns: limits.max_decode.map(nanoseconds),
+            min_same_top: limits.min_same_top,
         }
     }
 }

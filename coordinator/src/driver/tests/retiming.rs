@@ -308,8 +308,8 @@ async fn a_replay_with_second_timings_learns_what_the_living_one_did() {
         living.doubtful().await.unwrap()
     );
     assert_eq!(
-        rebuilt.checks().await.unwrap(),
-        living.checks().await.unwrap()
+        rebuilt.learning().await.unwrap(),
+        living.learning().await.unwrap()
     );
     let (again, next) = (rebuilt.next().await.unwrap(), living.next().await.unwrap());
     assert_eq!(again.unwrap().plan, next.unwrap().plan);

@@ -82,6 +82,7 @@ async fn a_search_ends_once_a_plan_keeps_the_limits_with_its_intervals_and_goes_
         max_kld: Some(kld * 1.1),
         max_size_bytes: Some(middle.size_bytes(&fixtures::spec()) * 11 / 10),
         max_decode: None,
+        min_same_top: None,
     };
     let search = bench
         .submit(SearchRequest {

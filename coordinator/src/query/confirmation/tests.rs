@@ -29,6 +29,7 @@ fn quality(kld: f64) -> Figure<Quality> {
         perplexity: 10.0,
         reference_perplexity: 10.0,
         same_top_rate: 0.9,
+        same_top_windows: Vec::new(),
         positions: 512,
         stopped: None,
         rescored: Vec::new(),

@@ -12,6 +12,7 @@ fn quality(windows: &[f64]) -> Quality {
         perplexity: 10.0,
         reference_perplexity: 10.0,
         same_top_rate: 0.9,
+        same_top_windows: Vec::new(),
         positions: 1024,
         stopped: None,
         rescored: Vec::new(),

@@ -71,6 +71,7 @@ fn point(candidate: i64, size_bytes: u64, kld: f64, noise: f64, decode_ns: f64) 
             perplexity: 10.0,
             reference_perplexity: 10.0,
             same_top_rate: 0.9,
+            same_top_windows: Vec::new(),
             positions: 512,
             stopped: None,
             rescored: Vec::new(),

@@ -59,10 +59,10 @@ async fn reuse_quality(
     task: i64,
 ) -> Result<(), Failure> {
     let reused = sqlx::query(
-        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld,
+        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, mismatch,
                                    executed_as_planned, payload, device, received_at, reused_from)
-         SELECT new.id, 0, 'reused:' || new.id, m.outcome, 1, m.kld, m.executed_as_planned,
-                m.payload, m.device, m.received_at, m.id
+         SELECT new.id, 0, 'reused:' || new.id, m.outcome, 1, m.kld, m.mismatch,
+                m.executed_as_planned, m.payload, m.device, m.received_at, m.id
          FROM tasks new JOIN candidates plan ON plan.id = new.candidate
               JOIN candidates c ON c.plan_digest = plan.plan_digest AND c.id <> plan.id
               JOIN searches s ON s.id = c.search

@@ -71,8 +71,8 @@ pub(super) async fn all(
     search: i64,
 ) -> Result<Vec<StoredConfirmation>, Failure> {
     let rows = sqlx::query(
-        "SELECT m.id, t.candidate, t.kind, t.purpose, t.state, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
-                m.infeasible, m.executed_as_planned, m.stopped
+        "SELECT m.id, t.candidate, t.kind, t.purpose, t.state, m.outcome, m.kld, m.mismatch,
+                m.decode_ns, m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped
          FROM tasks t JOIN candidates c ON c.id = t.candidate
                       LEFT JOIN measurements m ON m.task = t.id AND m.accepted = 1
          WHERE c.search = ? AND t.purpose = 'confirm' ORDER BY t.candidate, t.kind",

@@ -1,6 +1,6 @@
 //! Measurements: appended, never changed.
 
-use bitfront_model::{LeaseToken, Measurement, Outcome, Receipt, Report};
+use bitfront_model::{LeaseToken, Measurement, Outcome, Quality, Receipt, Report};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
@@ -73,10 +73,12 @@ pub(super) async fn append(
             (outcome, None, None, None, Some(reason))
         }
     };
-    let stopped = matches!(
-        &row.measurement.outcome,
-        Outcome::Quality(quality) if quality.stopped.is_some()
-    );
+    let quality = match &row.measurement.outcome {
+        Outcome::Quality(quality) => Some(quality),
+        Outcome::Latency { .. } | Outcome::Infeasible { .. } => None,
+    };
+    let mismatch = quality.map(Quality::mismatch);
+    let stopped = quality.is_some_and(|quality| quality.stopped.is_some());
     let about = sqlx::query(
         "SELECT l.device, c.id AS candidate, c.plan, t.purpose
          FROM leases l JOIN tasks t ON t.id = l.task JOIN candidates c ON c.id = t.candidate
@@ -97,10 +99,10 @@ pub(super) async fn append(
     let planned = split("candidates.plan", about.try_get("plan")?)?;
     let as_planned = infeasible.is_some() || row.measurement.evidence.executed == planned;
     sqlx::query(
-        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, decode_ns,
-                                   prefill_ns, infeasible, executed_as_planned, stopped, payload,
+        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, mismatch,
+                                   decode_ns, prefill_ns, infeasible, executed_as_planned, stopped, payload,
                                    device, received_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.token.task)
     .bind(row.token.epoch)
@@ -108,6 +110,7 @@ pub(super) async fn append(
     .bind(outcome)
     .bind(row.accepted)
     .bind(kld)
+    .bind(mismatch)
     .bind(decode_ns)
     .bind(prefill_ns)
     .bind(infeasible)
@@ -141,7 +144,7 @@ pub(super) async fn scores(
     after: i64,
 ) -> Result<Vec<Score>, Failure> {
     let rows = sqlx::query(
-        "SELECT m.id, t.candidate, t.purpose, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
+        "SELECT m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch, m.decode_ns, m.prefill_ns,
                 m.infeasible, m.executed_as_planned, m.stopped
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
          WHERE c.search = ? AND m.id > ? AND m.accepted = 1
@@ -168,6 +171,7 @@ pub(super) fn score(row: &SqliteRow) -> Result<Score, Failure> {
     let outcome = match outcome.as_str() {
         "quality" => ScoreOutcome::Quality {
             kld: figure("kld")?,
+            mismatch: figure("mismatch")?,
             stopped: row.try_get("stopped")?,
         },
         "latency" => ScoreOutcome::Latency {

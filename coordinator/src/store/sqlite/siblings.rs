@@ -23,8 +23,8 @@ pub(super) async fn shared(
     // SQLite keeps the order of a cross join.
     let from = if after == 0 { ALL } else { NEW };
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT c.search, c.plan, m.id, t.candidate, m.outcome, m.kld, m.decode_ns, m.prefill_ns,
-                m.infeasible, m.executed_as_planned, m.stopped
+        "SELECT c.search, c.plan, m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch,
+                m.decode_ns, m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped
          FROM {from}
          WHERE m.id > ?2 AND m.accepted = 1 AND m.outcome IN ('quality', 'latency')
            AND m.executed_as_planned = 1 AND m.stopped = 0 AND m.reused_from IS NULL
