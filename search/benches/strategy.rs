@@ -142,6 +142,22 @@ fn benches(criterion: &mut Criterion) {
         });
     }
     group.finish();
+    let mut group = criterion.benchmark_group("surrogate, 10,000 genes of 6 alleles, 8 results");
+    group.sample_size(10);
+    let measured = Measured::new(8, 10_000);
+    group.bench_function("fit and first ask", |bencher| {
+        bencher.iter_batched_ref(
+            || measured.strategy(),
+            |strategy| strategy.ask(0),
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("fit and solve the best plan for a limit", |bencher| {
+        let strategy = measured.strategy();
+        let most = [None, None, Some(45_000.0)];
+        bencher.iter(|| black_box(strategy.belief().best(0, &most).map(drop)));
+    });
+    group.finish();
 }
 
 criterion_group!(all, benches);
