@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn every_device_gets_the_same_request() {
         let request = testing::request();
-        assert_eq!(requests(&request, &[]), [request.clone()]);
+        assert_eq!(requests(&request, &[]), std::slice::from_ref(&request));
         let several = requests(&request, &names(&["one", "two"]));
         let devices: Vec<_> = several.iter().map(|it| it.device.as_deref()).collect();
         assert_eq!(devices, [Some("one"), Some("two")]);

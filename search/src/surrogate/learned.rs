@@ -50,6 +50,7 @@ mod tests {
             id: number as u64,
             genome: genome(number),
             fitness: None,
+            is_retold: false,
             limited: Vec::new(),
         }
     }
