@@ -14,11 +14,11 @@
 //! - [`weights`]: what must be on the device before a task can be measured;
 //! - `environment`: what the device was like meanwhile.
 //!
-//! What an agent promises: it measures one task at a time, a timing in turns with its companions; a measurement that was made is sent
-//! until the coordinator has acknowledged or refused it, under one idempotency key, so that it
-//! counts once; a task that this device cannot measure is given back with the reason, and never
-//! reported as infeasible, since that is a statement about the plan and not about the device's
-//! files.
+//! What an agent promises: it measures one task at a time, a timing in turns with its companions; a
+//! measurement that was made is sent until the coordinator has acknowledged or refused it, under
+//! one idempotency key, so that it counts once; a task that this device cannot measure is given
+//! back with the reason, and never reported as infeasible, since that is a statement about the plan
+//! and not about the device's files.
 
 mod backoff;
 mod calm;

@@ -23,8 +23,9 @@ use crate::{AgentError, Config, hardware, heartbeat};
 ///
 /// # Errors
 ///
-/// The runtime cannot start; the cores that were named cannot be had; no coordinator answers within [`Patience::start`], or it refuses this
-/// device; or the measuring thread ends. A coordinator that goes away later is waited for.
+/// The runtime cannot start; the cores that were named cannot be had; no coordinator answers within
+/// [`Patience::start`], or it refuses this device; or the measuring thread ends. A coordinator that
+/// goes away later is waited for.
 ///
 /// [`Patience::shutdown`]: crate::Patience::shutdown
 /// [`Patience::start`]: crate::Patience::start

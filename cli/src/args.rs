@@ -145,8 +145,8 @@ pub(crate) struct SearchArguments {
     #[arg(long)]
     pub(crate) stop_within_limits: bool,
 
-    /// Measure the front of this search right after the baselines: one over the same layers, grouped
-    /// alike, perhaps on another device or text
+    /// Measure the front of this search right after the baselines: one over the same layers,
+    /// grouped alike, perhaps on another device or text
     #[arg(long, value_name = "SEARCH")]
     pub(crate) start_from: Option<i64>,
 

@@ -102,8 +102,8 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
     })
 }
 
-/// What a budget of evaluations leaves of the baselines, where it is too small for them: said before
-/// anything starts, since nothing is searched for then.
+/// What a budget of evaluations leaves of the baselines, where it is too small for them: said
+/// before anything starts, since nothing is searched for then.
 pub(crate) fn baselines_beyond(request: &SearchRequest) -> Option<String> {
     let evaluations = request.budget.evaluations?;
     let baselines = Baseline::named(&request.spec, &request.precisions).len() as u64;

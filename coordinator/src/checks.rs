@@ -1,6 +1,6 @@
-//! What the predictions of running searches' models were worth, and what these searches learned from
-//! their siblings. In memory: the drivers tell it as they learn, and it is a function of what is
-//! stored, so that it is told anew after a restart.
+//! What the predictions of running searches' models were worth, and what these searches learned
+//! from their siblings. In memory: the drivers tell it as they learn, and it is a function of what
+//! is stored, so that it is told anew after a restart.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

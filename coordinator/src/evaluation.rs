@@ -96,8 +96,8 @@ pub(crate) struct Figures {
     pub(crate) stopped: bool,
 }
 
-/// What is known of candidates by their scores, in the order of the candidates. Scores of others are
-/// passed over.
+/// What is known of candidates by their scores, in the order of the candidates. Scores of others
+/// are passed over.
 pub(crate) fn figures(candidates: &[StoredCandidate], scores: &[Score]) -> Vec<Figures> {
     figures_in_order(candidates, scores).0
 }

@@ -102,8 +102,8 @@ pub(crate) fn law(space: &SearchSpace, spec: &ModelSpec, known: &Known, figure: 
         })))
     };
     match figure {
-        // What the rounding of a layer does to the logits is behind both: the square of the mismatch
-        // is guessed to be as the divergence, and only ratios matter.
+        // What the rounding of a layer does to the logits is behind both: the square of the
+        // mismatch is guessed to be as the divergence, and only ratios matter.
         Objective::Kld | Objective::Mismatch => {
             let losses = Losses::new(spec, known.sensitivity.as_ref());
             Law::LogSum(Table::new(

@@ -172,8 +172,8 @@ fn probe(stored: StoredQuestion) -> Option<DeviceProbe> {
     })
 }
 
-/// The checks of a search, and what it learned from siblings: as its driver told them last or, where
-/// it ended before this coordinator started, rebuilt once.
+/// The checks of a search, and what it learned from siblings: as its driver told them last or,
+/// where it ended before this coordinator started, rebuilt once.
 async fn learning(world: &World, stored: &StoredSearch) -> Result<Learning, ServiceError> {
     if let Some(known) = world.checks.of(stored.id) {
         return Ok(known);

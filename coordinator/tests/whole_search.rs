@@ -203,7 +203,8 @@ async fn a_whole_search_from_the_request_to_the_best_plan() {
             (change - 1.05).abs() < 1e-9,
             "the fresh figure is published: {change}"
         );
-        // All times are off by 5 % and known to 1 %: so well do they repeat, and no point stands out.
+        // All times are off by 5 % and known to 1 %: so well do they repeat, and no point stands
+        // out.
         assert!(!confirmation.differs);
         let repeats = &confirmation.repeatability;
         assert_eq!(repeats.len(), 2, "one a workload");

@@ -181,8 +181,8 @@ pub struct Confirmation {
     pub rescoring: Option<Rescoring>,
 }
 
-/// How far one timing of a plan lies from another beyond what its own interval knows, over the plans
-/// of a front that were timed twice.
+/// How far one timing of a plan lies from another beyond what its own interval knows, over the
+/// plans of a front that were timed twice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Repeatability {
     /// What was timed.
@@ -250,8 +250,8 @@ pub struct FrontPoint {
     /// Why confirming it failed, where it did.
     pub unconfirmed: Option<String>,
     /// What is believed of its figures beside what was measured of them: divergence, decode step,
-    /// prefill, size. Empty where that was not asked for, where the plan lies outside the space, and
-    /// where what is stored no longer fits the space.
+    /// prefill, size. Empty where that was not asked for, where the plan lies outside the space,
+    /// and where what is stored no longer fits the space.
     pub believed: Vec<Believed>,
 }
 

@@ -13,8 +13,8 @@ const FAR: f64 = 3.0;
 /// What is believed of one figure of a plan.
 ///
 /// The logarithm of a divergence or of a mismatch is what is modelled, so its deviations are those
-/// of the natural logarithm: near a share of the value where they are small. Those of a time are nanoseconds. A
-/// size is known exactly.
+/// of the natural logarithm: near a share of the value where they are small. Those of a time are
+/// nanoseconds. A size is known exactly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Believed {
     /// Which figure.

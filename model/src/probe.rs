@@ -17,8 +17,9 @@ const MOST_WEIGHTS: u64 = 1 << 24;
 /// Rows of activations of a prefill where a request has none to say how many.
 const USUAL_ROWS: u32 = 128;
 
-/// Most rows of activations that a batch of prompts is probed with, unless a single prompt has more:
-/// with so many rows each takes as long as in a product of more, which only costs time and memory.
+/// Most rows of activations that a batch of prompts is probed with, unless a single prompt has
+/// more: with so many rows each takes as long as in a product of more, which only costs time and
+/// memory.
 const MOST_BATCH_ROWS: u32 = 1024;
 
 /// The shape of a weight matrix: `rows` outputs, `columns` inputs.

@@ -5,8 +5,8 @@
 //! cargo bench -p bitfront-runtime --bench quality -- [WINDOWS] [CHILDREN] [FOLDER]
 //! ```
 //!
-//! With a folder, the children are written there as files for `llama-quantize --tensor-type-file`, so
-//! that others can score them (`scripts/bench-beside-llama-cpp`).
+//! With a folder, the children are written there as files for `llama-quantize --tensor-type-file`,
+//! so that others can score them (`scripts/bench-beside-llama-cpp`).
 //!
 //! Every child is scored in all ways one after another, the ways in rotating order, so that a
 //! machine that drifts slows all of them down. A ratio is that of the same child's times; shown are
@@ -16,8 +16,8 @@
 //! In stages, a child is given up as a search does it that makes divergence and size small: its
 //! rival is the best of the earlier plans that are no larger. The last column says what became of
 //! the front of all children, as they are when all windows are scored: how many of its points were
-//! given up, and how many of these a comparison over all windows finds better than their rival (95 %,
-//! Student's t over the paired differences), as a published front would.
+//! given up, and how many of these a comparison over all windows finds better than their rival (95
+//! %, Student's t over the paired differences), as a published front would.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -39,8 +39,8 @@ use statrs::distribution::{ContinuousCDF as _, StudentsT};
 const CONTEXT: u32 = 256;
 const SEED: u64 = 17;
 
-/// Bytes of hidden states that are as tight for the demo model as what an agent keeps is for a large
-/// one: about those of one plan over 40 windows.
+/// Bytes of hidden states that are as tight for the demo model as what an agent keeps is for a
+/// large one: about those of one plan over 40 windows.
 const LITTLE_ROOM: u64 = 128 << 20;
 
 /// The precisions that children choose from.
@@ -201,8 +201,8 @@ impl Way {
         scored.sum::<usize>() as f64 / all as f64
     }
 
-    /// Whether a child that was given up comes out better than its rival over all windows, beyond the
-    /// noise; `whole` is the way that scored everything.
+    /// Whether a child that was given up comes out better than its rival over all windows, beyond
+    /// the noise; `whole` is the way that scored everything.
     fn has_wronged(&self, whole: &Way, child: usize) -> bool {
         let of_child = |scored: &&Scored| scored.child == Some(child);
         let stopped = self.scored.iter().find(of_child).unwrap().quality.stopped;

@@ -1,7 +1,7 @@
 //! How much memory plans take, each in a process of its own.
 //!
-//! `cargo run --release -p bitfront-runtime --example cold_starts` starts eight uniform plans of the
-//! demo model and prints a table in order of their sizes.
+//! `cargo run --release -p bitfront-runtime --example cold_starts` starts eight uniform plans of
+//! the demo model and prints a table in order of their sizes.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

@@ -4,12 +4,13 @@
 //!
 //!     CANDLE_NUM_THREADS=1 cargo run --release -p bitfront-runtime --example repeatability
 //!
-//! Each process is held to the first core (`taskset`), as an agent holds its measuring threads. The load is one loop that never rests and one that copies 64 MiB now and then. Printed are, for
-//! each plan, its ratio to the anchor and the spread of that ratio over the five processes:
-//! (largest − smallest) / median.
+//! Each process is held to the first core (`taskset`), as an agent holds its measuring threads. The
+//! load is one loop that never rests and one that copies 64 MiB now and then. Printed are, for each
+//! plan, its ratio to the anchor and the spread of that ratio over the five processes: (largest −
+//! smallest) / median.
 //!
-//! With a file of plans, lines of a name and the precision of every layer with commas between, those
-//! are timed in place of the ten; `scripts/time-front-again` writes one of a search's front.
+//! With a file of plans, lines of a name and the precision of every layer with commas between,
+//! those are timed in place of the ten; `scripts/time-front-again` writes one of a search's front.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
@@ -48,9 +49,9 @@ fn main() {
     let (first, second) = (arguments.next(), arguments.next());
     match first.as_deref() {
         Some("once") => {
-            // A thread of its own, as an agent has. On the main thread, where Linux begins the stack
-            // somewhere else in each process, some of candle's kernels take 1.7 times as long in one
-            // process of several.
+            // A thread of its own, as an agent has. On the main thread, where Linux begins the
+            // stack somewhere else in each process, some of candle's kernels take 1.7 times as long
+            // in one process of several.
             let measuring = std::thread::spawn(move || once(second.as_deref()));
             measuring.join().unwrap();
         }
@@ -72,7 +73,8 @@ fn plans_of(file: &str, spec: &ModelSpec) -> Vec<(String, Plan)> {
     text.lines().map(plan).collect()
 }
 
-/// The plans of a file, or else ten: five uniform ones, and five mixed ones drawn with a fixed seed.
+/// The plans of a file, or else ten: five uniform ones, and five mixed ones drawn with a fixed
+/// seed.
 fn plans(file: Option<&str>, spec: &ModelSpec) -> Vec<(String, Plan)> {
     if let Some(file) = file {
         return plans_of(file, spec);

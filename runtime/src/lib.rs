@@ -2,8 +2,8 @@
 //!
 //! In flow order: a model file is opened ([`source`]) and its text cut into windows ([`text`],
 //! [`tokenizer`]); activations give an imatrix ([`imatrix`]); tensors are quantized once
-//! ([`quantize`]); a [`Runtime`] executes plans and measures their [`quality`] and [`latency`],
-//! and how they start, in processes of their own ([`cold`]); [`export`] writes the winner as a file.
+//! ([`quantize`]); a [`Runtime`] executes plans and measures their [`quality`] and [`latency`], and
+//! how they start, in processes of their own ([`cold`]); [`export`] writes the winner as a file.
 
 pub mod candle;
 pub mod cold;
@@ -67,9 +67,9 @@ pub trait Runtime {
     /// held-back ones, which are prepared when they are asked for first; a few of the scored ones
     /// are then scored once more ([`Quality::rescored`]).
     ///
-    /// With a rival, scoring stops at the first stage ([`stages`](bitfront_model::stages)) at which the
-    /// plan will not come out better than it beyond the noise; its windows must be those that are
-    /// scored.
+    /// With a rival, scoring stops at the first stage ([`stages`](bitfront_model::stages)) at which
+    /// the plan will not come out better than it beyond the noise; its windows must be those that
+    /// are scored.
     fn quality(
         &mut self,
         plan: &Plan,
@@ -80,9 +80,10 @@ pub trait Runtime {
     /// Times plans of the open subject, taking turns with each other and with the anchor.
     ///
     /// How exactly depends on the purpose: what is published is timed to a narrower interval than
-    /// what steers a search. The answers are in the order of `plans`, each with one figure for every workload. A plan
-    /// that cannot be executed is an error of its own and keeps none of the others from it; the
-    /// outer error is what stands in the way of all, such as an anchor that cannot be executed.
+    /// what steers a search. The answers are in the order of `plans`, each with one figure for
+    /// every workload. A plan that cannot be executed is an error of its own and keeps none of the
+    /// others from it; the outer error is what stands in the way of all, such as an anchor that
+    /// cannot be executed.
     fn latency(
         &mut self,
         anchor: &Anchor,

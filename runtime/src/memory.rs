@@ -44,7 +44,8 @@ impl Memory {
     /// be asked it chooses by itself.
     pub(crate) fn be_ended_first(&self) {
         let path = self.root.join("proc/self/oom_score_adj");
-        // proc(5): 1000 is the most; raising the own one takes no privilege. The file is never made.
+        // proc(5): 1000 is the most; raising the own one takes no privilege. The file is never
+        // made.
         if let Ok(mut file) = fs::OpenOptions::new().write(true).open(path)
             && let Err(error) = std::io::Write::write_all(&mut file, b"1000")
         {

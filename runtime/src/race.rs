@@ -6,9 +6,9 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use crate::RuntimeError;
 use crate::stats::mean_and_standard_error;
 
-/// One side of a 95 % interval. It is not shared out over the looks: of the plans that would have come
-/// out better beyond the interval less than 5 % are given up, over all looks together, which the tests
-/// simulate for plans that are a little better and for those that are much better.
+/// One side of a 95 % interval. It is not shared out over the looks: of the plans that would have
+/// come out better beyond the interval less than 5 % are given up, over all looks together, which
+/// the tests simulate for plans that are a little better and for those that are much better.
 const SIDE: f64 = 0.975;
 
 /// One plan against a rival that was scored on all windows.
@@ -49,13 +49,13 @@ impl<'a> Race<'a> {
     }
 
     /// The end of the race where the plan, of which the first windows in the order of scoring are
-    /// known, will not be told to lose less than the rival: where the ratio of both divergences over
-    /// the whole text, as small as it may still become, is not below one by more than the interval
-    /// of such a comparison.
+    /// known, will not be told to lose less than the rival: where the ratio of both divergences
+    /// over the whole text, as small as it may still become, is not below one by more than the
+    /// interval of such a comparison.
     ///
     /// What makes a window hard is the same for both plans, so their ratio varies little. It is
-    /// predicted by the ratio estimator for a finite population, with the jackknife's error, since a
-    /// few hard windows weigh more than all others (W. G. Cochran, Sampling Techniques, 1977,
+    /// predicted by the ratio estimator for a finite population, with the jackknife's error, since
+    /// a few hard windows weigh more than all others (W. G. Cochran, Sampling Techniques, 1977,
     /// sections 6.2 and 6.17), and Student's t. Stopping where success has become improbable is a
     /// futility stop (C. Jennison and B. W. Turnbull, Group Sequential Methods, 2000, chapter 10).
     /// Of a rival that loses nothing no ratio can be taken, and nothing is concluded.

@@ -1,4 +1,5 @@
-//! Intervals of paired timing hold the truth as often as they say, on a device whose truth is known.
+//! Intervals of paired timing hold the truth as often as they say, on a device whose truth is
+//! known.
 
 #![allow(clippy::unwrap_used)]
 

@@ -3,9 +3,9 @@
 //!
 //! An instance is a JSON file: `name`, `family`, `bits` and `weight` (numbers of every allele and
 //! gene), `a` and `t` (genes × alleles), `pairs` of genes with `c` (a number each) and `cm`
-//! (alleles × alleles each), `switch`, `base`, `best` and `worst` (three numbers each: the box of the
-//! hypervolume), `loss_noise`,
-//! `latency_noise`, and the guesses `a_prior` and `t_prior`. The objectives of a genome x are
+//! (alleles × alleles each), `switch`, `base`, `best` and `worst` (three numbers each: the box of
+//! the hypervolume), `loss_noise`, `latency_noise`, and the guesses `a_prior` and `t_prior`. The
+//! objectives of a genome x are
 //!
 //! ```text
 //! loss     log10( Σ a[i,x_i] + Σ c_ij cm_ij[x_i,x_j] √(a[i,x_i] a[j,x_j]) / 2 )

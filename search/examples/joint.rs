@@ -1,10 +1,11 @@
 //! What searches over several devices save by sharing what they measure, in simulation.
 //!
 //! Every device has a search of its own over the same model: the same losses and sizes, times of
-//! its own. A measured loss costs 1, a timing a share of it. Compared are searches that know nothing
-//! of each other, ones that share within one numerics class (a loss that another measured is never
-//! measured again), ones that share across classes (it teaches, and is measured again), and one
-//! search of which every candidate is measured on every device, proposed by the devices in turn.
+//! its own. A measured loss costs 1, a timing a share of it. Compared are searches that know
+//! nothing of each other, ones that share within one numerics class (a loss that another measured
+//! is never measured again), ones that share across classes (it teaches, and is measured again),
+//! and one search of which every candidate is measured on every device, proposed by the devices in
+//! turn.
 //!
 //! Counted is what all searches have spent, each until the true hypervolume of its own candidates
 //! reaches a share of the best known: that of all plans which any run of the instance evaluated, on

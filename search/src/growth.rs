@@ -90,10 +90,10 @@ pub struct Outlook {
 /// `g · min(g / f, 1)`. It is exact where the distance to the best front falls with a power of the
 /// number of evaluations (`H − c·n^−a`: octaves then grow by a geometric series), and where the
 /// hypervolume grows with the logarithm of that number (`a = 0`). Growth that ends faster, such as
-/// `H − c·e^(−n/τ)` where `n` is beyond `τ`, brings less than is expected here; growth that does not
-/// slow down yet, at most twice as much. Growth comes in steps of chance besides: where one
-/// evaluation in three grows the front, the estimate at two hundred is within a factor of two of the
-/// truth seven times in ten.
+/// `H − c·e^(−n/τ)` where `n` is beyond `τ`, brings less than is expected here; growth that does
+/// not slow down yet, at most twice as much. Growth comes in steps of chance besides: where one
+/// evaluation in three grows the front, the estimate at two hundred is within a factor of two of
+/// the truth seven times in ten.
 pub fn outlook(curve: &[f64]) -> Option<Outlook> {
     let evaluations = curve.len().checked_sub(1)?;
     if evaluations < LEAST_EVALUATIONS {

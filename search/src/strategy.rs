@@ -22,9 +22,10 @@ use crate::surrogate::{Check, Doubt, Surrogate};
 ///   stored. Baselines arrive in the same way. A search is resumed by telling its stored events to
 ///   a new strategy; past asks are never asked again.
 /// - The answer depends on the asked candidates in their order, on the evaluation of each and on
-///   what other searches shared, in its order, and not on where these came in between. Which evaluations had come in by the time of an
-///   ask does matter: with several pending at once, two runs of one seed give the same asks only
-///   if the evaluations arrive at the same points. What was stored decides either way.
+///   what other searches shared, in its order, and not on where these came in between. Which
+///   evaluations had come in by the time of an ask does matter: with several pending at once, two
+///   runs of one seed give the same asks only if the evaluations arrive at the same points. What
+///   was stored decides either way.
 /// - An answer lies inside the space, and no candidate, evaluated or pending, had its genome.
 pub trait Strategy: Send {
     /// Learns of an event. A contradiction is an error and leaves the strategy as it was.

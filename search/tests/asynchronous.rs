@@ -10,8 +10,8 @@ mod workers;
 use fleet::{Fleet, Kinship};
 use workers::{Manner, Workers, simulate};
 
-/// As a coordinator bounds what is pending: two candidates for every device. An ask is taken to cost
-/// what one with a fit does, though most have none.
+/// As a coordinator bounds what is pending: two candidates for every device. An ask is taken to
+/// cost what one with a fit does, though most have none.
 #[test]
 fn workers_of_a_tenfold_spread_are_busy_and_the_front_grows_as_fast() {
     let fleet = Fleet::new(20, 1, Kinship::Unlike, 1);

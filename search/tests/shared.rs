@@ -205,8 +205,8 @@ fn more_than_a_model_is_fitted_to_may_be_shared() {
     fleet.problem(0).space().check(&genome).unwrap();
 }
 
-/// Of the genomes that the search of the other device asked, those that this one asks within 30, and
-/// those that it asks of as many random ones; all shared, and reused or not.
+/// Of the genomes that the search of the other device asked, those that this one asks within 30,
+/// and those that it asks of as many random ones; all shared, and reused or not.
 fn asked_of_shared(is_reused: bool) -> [usize; 2] {
     let fleet = fleet();
     let mut other = Surrogate::new(fleet.problem(1), 5);

@@ -197,9 +197,9 @@ fn what_beat_a_point_and_is_itself_beaten_does_not_count() {
     );
 }
 
-/// Three points that beat each other in a circle, since the noise of each pair is its own. No choice
-/// of them leaves out only what it covers and does not cover itself; the first one in the order is
-/// shown, and with it what it does not cover.
+/// Three points that beat each other in a circle, since the noise of each pair is its own. No
+/// choice of them leaves out only what it covers and does not cover itself; the first one in the
+/// order is shown, and with it what it does not cover.
 #[test]
 fn a_circle_is_cut_at_its_first_point() {
     let better = |left: usize, right: usize| (left + 1) % 3 == right;

@@ -100,7 +100,8 @@ pub(super) fn listing(front: &Front, which: Which, explained: bool) -> Listing {
     listing
 }
 
-/// What several fronts show, one after the other: for programs, which tell them apart by the search.
+/// What several fronts show, one after the other: for programs, which tell them apart by the
+/// search.
 pub(super) fn listing_of_all(fronts: &[Front]) -> Listing {
     let mut listing = Listing::new(&columns());
     for front in fronts {

@@ -137,7 +137,8 @@ fn row(
     cells
 }
 
-/// A time for people with the error of its ratio to the anchor, and as figure, lower and upper end for programs.
+/// A time for people with the error of its ratio to the anchor, and as figure, lower and upper end
+/// for programs.
 fn time(time: Option<&ProductTime>) -> [Cell; 4] {
     let Some(time) = time else {
         return [(); 4].map(|()| Cell::empty());

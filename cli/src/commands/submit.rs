@@ -1,4 +1,5 @@
-//! `bitfront submit`: starts a search, or one for every device that is named, and returns its number.
+//! `bitfront submit`: starts a search, or one for every device that is named, and returns its
+//! number.
 
 use bitfront_model::SearchRequest;
 

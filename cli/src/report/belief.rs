@@ -10,8 +10,8 @@ use crate::figures::bytes;
 /// The figures that are not exact.
 const FIGURES: [Objective; 3] = [Objective::Kld, Objective::Decode, Objective::Prefill];
 
-/// Measured figures beside smoothed ones, and how well the model's predictions ranked; nothing where
-/// nothing is believed.
+/// Measured figures beside smoothed ones, and how well the model's predictions ranked; nothing
+/// where nothing is believed.
 pub(super) fn beliefs(front: &Front) -> String {
     let text = smoothed(front) + &trust(front);
     match text.is_empty() {

@@ -17,8 +17,9 @@ use crate::space::SearchSpace;
 use crate::store::{Binding, StoreError, StoredSearch};
 use crate::world::World;
 
-/// The surrogate over a search's space, told all that the search and its siblings measured. The search's own limits
-/// are not among what it knows: they bound what is proposed, and nothing that is believed.
+/// The surrogate over a search's space, told all that the search and its siblings measured. The
+/// search's own limits are not among what it knows: they bound what is proposed, and nothing that
+/// is believed.
 pub(super) struct Learned {
     pub(super) space: SearchSpace,
     /// The figures that are believed of, in the surrogate's order: the objectives, then the others.

@@ -14,8 +14,8 @@ use crate::student::{CONFIDENCE, mean_and_error, quantile};
 /// Devices of one class multiply with the same kernels, but how a product is cut into parts follows
 /// their caches, and each part is a sum of its own. A last bit that differs moves single roundings
 /// of activations to the neighbouring value. Between kernels and their widened form, which share
-/// nothing but the terms of their sums, uniform plans of the demo model differed by 2.6 % at most in
-/// the mean of any four of eight windows.
+/// nothing but the terms of their sums, uniform plans of the demo model differed by 2.6 % at most
+/// in the mean of any four of eight windows.
 const TOLERANCE: f64 = 0.05;
 
 /// The same of a single window: the furthest was 3.4 % there.

@@ -65,8 +65,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     -> Result<Option<Vec<LeaseToken>>, StoreError>;
     /// Replaces the budget, and notes how many candidates were evaluated by then; a done or
     /// cancelled search runs (or, unbound, queues) again, with its cancelled tasks unless their
-    /// candidate is infeasible. Confirmations that are queued are cancelled, since the front will be
-    /// another one. False for a failed or unknown search.
+    /// candidate is infeasible. Confirmations that are queued are cancelled, since the front will
+    /// be another one. False for a failed or unknown search.
     async fn resume(
         &self,
         search: i64,
@@ -90,7 +90,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     -> Result<Vec<StoredCandidate>, StoreError>;
     /// Queues confirmations of a running search, those that were cancelled too, for whom they are
     /// wanted of now; ones that are there already stay as they are. The search's own queued tasks,
-    /// second timings among them, are cancelled, since it is over. False where the search does not run.
+    /// second timings among them, are cancelled, since it is over. False where the search does not
+    /// run.
     async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError>;
     /// The confirmations of a search, by candidate and kind.
     async fn confirmations(&self, search: i64) -> Result<Vec<StoredConfirmation>, StoreError>;

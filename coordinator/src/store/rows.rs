@@ -212,9 +212,10 @@ pub(crate) struct Claimant {
     pub(crate) can_probe: bool,
     pub(crate) can_score_swaps: bool,
     pub(crate) lease_time: Duration,
-    /// Only a timing of this search and purpose that was never handed out before, to be taken in turns with
-    /// one that the device holds: a task that failed is tried again alone, so that it cannot fail
-    /// others with it. Retimings are measured as the search measures, and go with its timings.
+    /// Only a timing of this search and purpose that was never handed out before, to be taken in
+    /// turns with one that the device holds: a task that failed is tried again alone, so that it
+    /// cannot fail others with it. Retimings are measured as the search measures, and go with its
+    /// timings.
     pub(crate) companion_in: Option<(i64, TaskPurpose)>,
 }
 

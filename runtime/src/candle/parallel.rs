@@ -22,7 +22,8 @@ pub(crate) fn threads() -> usize {
 
 /// Calls `work` with the index of every row of `values` and the row itself.
 ///
-/// `width` is the length of a row; the last one may be shorter. Rows are handed out in shares to whichever thread is free.
+/// `width` is the length of a row; the last one may be shorter. Rows are handed out in shares to
+/// whichever thread is free.
 pub(crate) fn for_rows(values: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let cost = values.len();
     for_costly_rows(values, width, cost, work);

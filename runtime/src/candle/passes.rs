@@ -13,8 +13,8 @@ use crate::{RuntimeError, Timing, energy, latency};
 const ENERGY_TIME: Duration = Duration::from_millis(500);
 
 impl CandleRuntime {
-    /// Adds to a timing what has passes of its own. What keeps one of them from its figures is a reason
-    /// not to have measured them; the timing stands.
+    /// Adds to a timing what has passes of its own. What keeps one of them from its figures is a
+    /// reason not to have measured them; the timing stands.
     pub(super) fn take_passes(&mut self, plan: &Plan, workloads: &[Workload], timing: &mut Timing) {
         let reason = |error: RuntimeError| error.to_string();
         let cold = self.cold_start(plan, workloads).map_err(reason);
@@ -31,8 +31,8 @@ impl CandleRuntime {
     ///
     /// # Errors
     ///
-    /// The plan cannot be executed, or the workload cannot be served. What keeps the process from its figures is a reason not to
-    /// have measured.
+    /// The plan cannot be executed, or the workload cannot be served. What keeps the process from
+    /// its figures is a reason not to have measured.
     pub fn cold_start(
         &mut self,
         plan: &Plan,

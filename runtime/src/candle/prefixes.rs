@@ -46,7 +46,8 @@ struct Entry {
     last_used: u64,
 }
 
-/// One plan's way through the model for the windows of one stage: what it starts from and what it leaves behind.
+/// One plan's way through the model for the windows of one stage: what it starts from and what it
+/// leaves behind.
 pub(crate) struct Way {
     /// The key of the states after each part.
     keys: Vec<Digest>,

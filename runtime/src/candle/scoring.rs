@@ -21,7 +21,8 @@ pub(super) struct Scoring<'a> {
 }
 
 impl Scoring<'_> {
-    /// Scores stage after stage, all of them or until it is decided that the plan comes out no better than its rival.
+    /// Scores stage after stage, all of them or until it is decided that the plan comes out no
+    /// better than its rival.
     pub(super) fn score(
         &self,
         rival: Option<&Rival>,

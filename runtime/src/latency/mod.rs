@@ -39,8 +39,8 @@ pub struct LatencySettings {
     pub most_time: Duration,
     /// The probability with which intervals should hold their figures.
     pub confidence: f64,
-    /// Distinct inputs that are taken in turn, so that no cache or branch predictor learns one; each
-    /// has the sequences of a whole batch.
+    /// Distinct inputs that are taken in turn, so that no cache or branch predictor learns one;
+    /// each has the sequences of a whole batch.
     pub inputs: usize,
     /// Bytes that the filled caches of the decode inputs may take together; a model whose cache
     /// is larger decodes fewer distinct inputs.
@@ -77,8 +77,8 @@ impl LatencySettings {
         }
     }
 
-    /// What a probe is timed by: a fifth of the exactness of what is published, at a fraction
-    /// of the time, since it times every shape in every precision and is to tell apart what differs by
+    /// What a probe is timed by: a fifth of the exactness of what is published, at a fraction of
+    /// the time, since it times every shape in every precision and is to tell apart what differs by
     /// much.
     pub fn for_probe(&self) -> Self {
         Self {

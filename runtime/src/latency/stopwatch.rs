@@ -18,9 +18,9 @@ const CERTAIN: Duration = Duration::from_micros(100);
 /// A stopwatch of the thread that makes it.
 ///
 /// A sample during which another program had the core would be as long as that program pleased, and
-/// more so the longer the sample is, which no comparison with an anchor cancels. The time of waiting
-/// is therefore taken out. Nothing is where a platform does not tell it, and where the engine has
-/// several threads.
+/// more so the longer the sample is, which no comparison with an anchor cancels. The time of
+/// waiting is therefore taken out. Nothing is where a platform does not tell it, and where the
+/// engine has several threads.
 pub(super) struct Stopwatch {
     schedule: Option<File>,
     waited: Cell<Duration>,
@@ -28,8 +28,8 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     pub(super) fn new() -> Self {
-        // With several threads the others go on while this one waits, so that its waiting is not what
-        // the work was late by.
+        // With several threads the others go on while this one waits, so that its waiting is not
+        // what the work was late by.
         let alone = threads() == 1;
         Self {
             schedule: File::open(SCHEDULE).ok().filter(|_| alone),

@@ -47,8 +47,8 @@ pub trait Source: Send + Sync {
     /// the GGUF architecture `llama`). Quantized layers are dequantized.
     fn layer(&self, index: usize) -> Result<Weights, SourceError>;
 
-    /// The bytes of the layer at `index` in its source precision ([`bitfront_model::Layer::source`]),
-    /// rows in Hugging Face order, little-endian.
+    /// The bytes of the layer at `index` in its source precision
+    /// ([`bitfront_model::Layer::source`]), rows in Hugging Face order, little-endian.
     fn stored(&self, index: usize) -> Result<Cow<'_, [u8]>, SourceError>;
 
     /// The tensors that have no precision of their own, in file order.

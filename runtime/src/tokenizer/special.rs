@@ -5,7 +5,8 @@ use serde_json::Value;
 /// The special tokens of a tokenizer, after `SpecialVocab` of llama.cpp's `gguf-py`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct SpecialTokens {
-    /// Ids by kind (`bos`, `eos`, `unk`, `sep`, `pad`, `cls`, `mask`), in the order they were found.
+    /// Ids by kind (`bos`, `eos`, `unk`, `sep`, `pad`, `cls`, `mask`), in the order they were
+    /// found.
     pub(crate) ids: Vec<(&'static str, u32)>,
     /// Whether a text gets a beginning token; none where no file says.
     pub(crate) add_bos: Option<bool>,

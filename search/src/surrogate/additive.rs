@@ -27,8 +27,8 @@ use crate::space::Genome;
 /// noise.
 const STEPS: usize = 3;
 
-/// Noise variances, as shares of the prior's, among which the likeliest is taken. The great ones are
-/// for guesses that were measured: what is left to learn of them is less than the noise.
+/// Noise variances, as shares of the prior's, among which the likeliest is taken. The great ones
+/// are for guesses that were measured: what is left to learn of them is less than the noise.
 const NOISES: [f64; 9] = [1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 /// The noise before the first look at the likelihood, and the middle of what is expected of it.

@@ -159,15 +159,15 @@ impl<'a> Belief<'a> {
     }
 
     /// The genome, measured or not, of which the least of one figure is expected where no figure
-    /// exceeds `most`, as in [`solve`](Self::solve), and the problem's own limits; never one that is
-    /// known to be infeasible. Where nothing keeps them, the nearest to it that was found; a
+    /// exceeds `most`, as in [`solve`](Self::solve), and the problem's own limits; never one that
+    /// is known to be infeasible. Where nothing keeps them, the nearest to it that was found; a
     /// violation is the share by which the sum of a figure exceeds that of its limit.
     ///
     /// The best of the pool of `solve` and of what was measured, improved by single changes and by
     /// exchanges until none is left, and by what may be better near the best of them: of sums over
-    /// 44 genes the least that there is. Costs `solve` and, for the m alleles of all genes, O(m²) an
-    /// exchange, up to a count of steps that spaces of thousands of genes come to; these are left
-    /// to evolution for the most part.
+    /// 44 genes the least that there is. Costs `solve` and, for the m alleles of all genes, O(m²)
+    /// an exchange, up to a count of steps that spaces of thousands of genes come to; these are
+    /// left to evolution for the most part.
     pub fn best(&self, figure: usize, most: &[Option<f64>]) -> Result<Solved, BeliefError> {
         self.check(most)?;
         let figures = most.len();

@@ -126,8 +126,8 @@ async fn without_windows_to_confirm_quality_on_times_alone_are_confirmed() {
     bench.stop().await;
 }
 
-/// Two devices of one numerics class share the qualities of a search, but only those of its hardware
-/// profile confirm what is published of them.
+/// Two devices of one numerics class share the qualities of a search, but only those of its
+/// hardware profile confirm what is published of them.
 #[tokio::test]
 async fn a_device_of_the_class_alone_measures_quality_and_confirms_none() {
     let folder = folder();

@@ -49,10 +49,10 @@ pub(super) async fn add(
     Ok(Some(id))
 }
 
-/// Ends a new quality task at once where another search knows its outcome: the quality of one
-/// plan of one subject is the same wherever the numerics class is, if all windows were scored. A time never is: it is
-/// measured anew beside the times that it is compared with. Confirmations neither give nor take:
-/// they are there to be measured afresh.
+/// Ends a new quality task at once where another search knows its outcome: the quality of one plan
+/// of one subject is the same wherever the numerics class is, if all windows were scored. A time
+/// never is: it is measured anew beside the times that it is compared with. Confirmations neither
+/// give nor take: they are there to be measured afresh.
 async fn reuse_quality(
     connection: &mut SqliteConnection,
     search: i64,

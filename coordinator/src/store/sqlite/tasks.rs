@@ -240,7 +240,8 @@ async fn fail(connection: &mut SqliteConnection, token: LeaseToken) -> Result<()
     Ok(())
 }
 
-/// Gives a candidate's task up. The strategy learns of it as it learns of everything, by a measurement.
+/// Gives a candidate's task up. The strategy learns of it as it learns of everything, by a
+/// measurement.
 async fn abandon(
     connection: &mut SqliteConnection,
     token: LeaseToken,
