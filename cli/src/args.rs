@@ -221,7 +221,8 @@ pub(crate) struct SearchArguments {
     #[arg(long = "device", value_name = "NAME")]
     pub(crate) devices: Vec<String>,
 
-    /// Learn nothing from other searches over the same model and text, and teach them nothing
+    /// Teach the models of other searches over the same model and text nothing, and learn nothing
+    /// from them; a divergence that is known is taken over all the same
     #[arg(long)]
     pub(crate) alone: bool,
 }
@@ -432,8 +433,8 @@ pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) limits: LimitArguments,
 
-    /// What counts among the plans within the limits [default: size where --max-kld is given, kld
-    /// with other limits, the knee of the front without any]
+    /// What counts among the plans within the limits [default: size where --max-kld or
+    /// --min-same-top is given, kld with other limits, the knee of the front without any]
     #[arg(long, value_name = "NAME")]
     pub(crate) by: Option<By>,
 

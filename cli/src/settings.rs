@@ -86,6 +86,12 @@ impl SearchSettings {
     /// Understands what was typed.
     pub(crate) fn new(typed: SearchArguments) -> Result<Self, Problem> {
         let objectives = parse_list::<Objective>("--objective", &typed.objective)?;
+        if objectives.contains(&Objective::Mismatch) {
+            return Err(Problem::usage(
+                "--objective: `mismatch` bears a limit and is no objective",
+            )
+            .with_hint("bound it with --min-same-top; `kld` tells plans apart far better"));
+        }
         if !(2..=3).contains(&objectives.len()) {
             return Err(Problem::usage(format!(
                 "--objective: {} given, but a front is made of two or three",
@@ -444,6 +450,10 @@ mod tests {
                 "--device: `one` is given twice",
             ),
             ("--objective=kld", "--objective: 1 given"),
+            (
+                "--objective=kld,mismatch",
+                "--objective: `mismatch` bears a limit and is no objective",
+            ),
             (
                 "--objective=kld,speed",
                 "--objective: unknown objective `speed`",

@@ -146,6 +146,11 @@ mod tests {
         assert!(within().any(|point| point.size_bytes < best.size_bytes));
         limits.max_kld = Some(1.0);
         assert_eq!(usual_order(&limits), By::Size);
+        let accurate = Limits {
+            min_same_top: Some(0.9),
+            ..Limits::default()
+        };
+        assert_eq!(usual_order(&accurate), By::Size);
     }
 
     #[test]

@@ -58,9 +58,11 @@ pub(crate) async fn of(
 fn choose(request: &SearchRequest, figures: &HashMap<i64, Figures>, candidate: i64) -> Option<i64> {
     let others = request.objectives.iter().copied();
     let others = others.filter(|&objective| objective != Objective::Kld);
-    // A limit on a figure that is no objective makes that figure count too. Where the mismatch
-    // counts there is no rival: it is not known before the windows are scored.
+    // A limit on a figure that is no objective makes that figure count too. The candidate's
+    // mismatch is not known before its windows are scored, so a rival has to keep that limit.
     let limited = limited(&request.objectives, &request.limits).map(|(figure, _)| figure);
+    let limited = limited.filter(|&figure| figure != Objective::Mismatch);
+    let max_mismatch = request.limits.max_mismatch().unwrap_or(f64::INFINITY);
     let counting: Vec<_> = others.chain(limited).collect();
     let known = |figures: &Figures| -> Option<Vec<f64>> {
         let known = counting.iter().map(|&figure| figures.figure(figure));
@@ -73,6 +75,7 @@ fn choose(request: &SearchRequest, figures: &HashMap<i64, Figures>, candidate: i
         .filter(|&(&other, _)| other != candidate)
         .filter(|(_, figures)| figures.point(&request.objectives).is_some())
         .filter(|(_, figures)| known(figures).as_ref().is_some_and(no_worse))
+        .filter(|(_, figures)| figures.mismatch.is_some_and(|it| it <= max_mismatch))
         .filter_map(|(&other, figures)| Some((figures.kld?, other)))
         .min_by(|left, right| left.0.total_cmp(&right.0).then(left.1.cmp(&right.1)))
         .map(|(_, other)| other)
@@ -165,5 +168,24 @@ mod tests {
             (2, measured(100, None, 10.0)),
         ]);
         assert_eq!(choose(&request, &figures, 2), None);
+    }
+
+    #[test]
+    fn a_rival_keeps_the_limit_on_the_mismatch() {
+        let request = SearchRequest {
+            limits: Limits {
+                // Their mismatches are the roots of 0.1 and of 0.04.
+                min_same_top: Some(0.75),
+                ..Limits::default()
+            },
+            ..request()
+        };
+        let mut figures = HashMap::from([
+            (1, measured(90, Some(0.1), 9.0)),
+            (2, measured(100, None, 10.0)),
+        ]);
+        assert_eq!(choose(&request, &figures, 2), None);
+        figures.insert(3, measured(95, Some(0.04), 9.0));
+        assert_eq!(choose(&request, &figures, 2), Some(3));
     }
 }

@@ -753,7 +753,16 @@ fn a_malformed_field_is_named_by_its_path() {
                 let outcome = v1::measurement::Outcome::Quality(quality);
                 r.measurement.as_mut().unwrap().outcome = Some(outcome);
             }),
-            "measurement.quality.same_top_windows: has the share NaN",
+            "measurement.quality.same_top_windows: has NaN, which is no share from 0 to 1",
+        ),
+        (
+            report_with(|r| {
+                let mut quality = v1::Quality::from(&quality());
+                quality.same_top_rate = 1.5;
+                let outcome = v1::measurement::Outcome::Quality(quality);
+                r.measurement.as_mut().unwrap().outcome = Some(outcome);
+            }),
+            "measurement.quality.same_top_rate: has 1.5, which is no share from 0 to 1",
         ),
         (
             report_with(|r| {

@@ -20,7 +20,7 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
              machine alone",
             devices.len()
         ))
-        .with_hint("name the coordinator that the devices serve, or start with `bitfront submit`")
+        .with_hint("name the coordinator that the devices serve with --coordinator")
         .into());
     }
     session.printer.say("reading the model and the text");
@@ -42,7 +42,11 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
     let requests = fleet_of(&mut connection.client, &request, &devices).await?;
     let mut started = Vec::new();
     for request in &requests {
-        let search = connection.client.submit(request).await?;
+        let submitted = connection.client.submit(request).await;
+        let search = submitted.map_err(|error| match started.is_empty() {
+            true => error,
+            false => error.context(go_on(&started)),
+        })?;
         let device = request.device.clone().unwrap_or_default();
         let printer = match requests.len() {
             1 => session.printer.clone(),
@@ -67,7 +71,8 @@ async fn follow_and_show_all(
 ) -> anyhow::Result<ExitStatus> {
     let client = connection.client.clone();
     let endings = tokio::select! {
-        endings = progress::follow_all(&client, searches, &session.printer) => endings?,
+        endings = progress::follow_all(&client, searches, &session.printer) =>
+            endings.map_err(|error| error.context(go_on(searches)))?,
         failure = connection.failure() => return Err(failure),
     };
     let mut fronts = Vec::new();
@@ -88,12 +93,11 @@ async fn follow_and_show_all(
         }
         Format::Json | Format::Csv => session.list(&listing_of_all(&fronts), form)?,
     }
-    let numbers = searches.iter().map(|(_, search)| search.to_string());
-    let numbers = numbers.collect::<Vec<_>>().join(", ");
     if endings.iter().any(|it| matches!(it, Ending::Interrupted)) {
-        session.printer.say(format_args!(
-            "interrupted; nothing is lost: searches {numbers} go on, `bitfront watch` follows one"
-        ));
+        let go_on = go_on(searches);
+        session
+            .printer
+            .say(format_args!("interrupted; nothing is lost: {go_on}"));
         return Ok(ExitStatus::Interrupted);
     }
     let failed: Vec<String> = searches
@@ -110,6 +114,19 @@ async fn follow_and_show_all(
     match failed.is_empty() {
         true => Ok(ExitStatus::Success),
         false => Err(Problem::failure(failed.join("; ")).into()),
+    }
+}
+
+/// What becomes of searches that are no longer followed.
+fn go_on(searches: &[(String, i64)]) -> String {
+    let numbers = searches.iter().map(|(_, search)| search.to_string());
+    let numbers: Vec<_> = numbers.collect();
+    match numbers.as_slice() {
+        [one] => format!("search {one} goes on, `bitfront watch {one}` follows it"),
+        several => {
+            let several = several.join(", ");
+            format!("searches {several} go on, `bitfront watch` follows one")
+        }
     }
 }
 

@@ -78,9 +78,9 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
             &["request.objectives", "1 are given", "two or three"],
         ),
         (
-            "four objectives",
+            "too many objectives",
             |r| r.objectives = Objective::ALL.to_vec(),
-            &["request.objectives", "4 are given"],
+            &["request.objectives", "5 are given"],
         ),
         (
             "an objective twice",
@@ -216,7 +216,7 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
         ),
         (
             "the mismatch made small",
-            |r| r.objectives.push(Objective::Mismatch),
+            |r| r.objectives = vec![Objective::Size, Objective::Mismatch],
             &[
                 "request.objectives",
                 "min_same_top",

@@ -95,7 +95,7 @@ impl TryFrom<v1::Quality> for Quality {
             kld_windows: wire.kld_windows,
             perplexity: finite("perplexity", wire.perplexity)?,
             reference_perplexity: finite("reference_perplexity", wire.reference_perplexity)?,
-            same_top_rate: finite("same_top_rate", wire.same_top_rate)?,
+            same_top_rate: share("same_top_rate", wire.same_top_rate)?,
             same_top_windows: same_top_windows(&wire.same_top_windows, scored)?,
             positions: wire.positions,
             stopped: stopped.transpose()?,
@@ -111,13 +111,15 @@ fn same_top_windows(wire: &[f64], scored: u64) -> Result<Vec<f64>, ConvertError>
         let reason = format!("has {} windows, and {scored} were scored", wire.len());
         return Err(ConvertError::invalid(field, reason));
     }
-    match wire.iter().find(|share| !(0.0..=1.0).contains(*share)) {
-        Some(share) => Err(ConvertError::invalid(
-            field,
-            format!("has the share {share}"),
-        )),
-        None => Ok(wire.to_vec()),
+    wire.iter().map(|&one| share(field, one)).collect()
+}
+
+fn share(field: &'static str, wire: f64) -> Result<f64, ConvertError> {
+    if (0.0..=1.0).contains(&wire) {
+        return Ok(wire);
     }
+    let reason = format!("has {wire}, which is no share from 0 to 1");
+    Err(ConvertError::invalid(field, reason))
 }
 
 impl From<&Quality> for v1::Quality {
