@@ -144,7 +144,7 @@ mod tests {
             timed_twice(&point).as_deref(),
             Some(
                 "timed twice, since the model doubted the first time; the second counts: \
-                 prefill@64 9.00 ms, then 8.00 ms; decode@64x16 2.60 ms, then 2.00 ms"
+                 prefill@128 9.00 ms, then 8.00 ms; decode@64x16 2.60 ms, then 2.00 ms"
             )
         );
     }

@@ -52,6 +52,11 @@ fn run(instance: u64, evaluations: u64, factor: f64) -> (Surrogate, BTreeSet<u64
     (strategy, spikes)
 }
 
+fn farthest(doubts: &[Doubt]) -> Option<Doubt> {
+    let doubts = doubts.iter().copied();
+    doubts.max_by(|left, right| left.deviations.total_cmp(&right.deviations))
+}
+
 fn candidates(doubts: &[Doubt]) -> BTreeSet<u64> {
     doubts.iter().map(|doubt| doubt.candidate).collect()
 }
@@ -64,7 +69,7 @@ fn times_that_are_far_off_are_doubted_and_others_hardly_ever() {
             let (mut strategy, spikes) = run(instance, 160, factor);
             let doubts = strategy.doubtful();
             assert!(doubts.iter().all(|doubt| doubt.figure == 1), "{doubts:?}");
-            assert!(doubts.iter().all(|doubt| doubt.deviations > 3.0));
+            assert!(doubts.iter().all(|doubt| doubt.deviations > 4.0));
             assert!(
                 doubts.is_sorted_by_key(|doubt| doubt.candidate),
                 "{doubts:?}"
@@ -180,7 +185,8 @@ fn doubts_follow_from_what_was_told_and_a_retold_time_is_doubted_no_more() {
             })
             .unwrap();
         living.trust();
-        for doubt in living.doubtful() {
+        // One after the other, as a search does it: one error draws others into doubt.
+        while let Some(doubt) = farthest(&living.doubtful()) {
             assert!(candidate >= 31, "{doubt:?} after {candidate}");
             assert!(retold.insert(doubt.candidate), "{doubt:?} was retold");
             let candidate = doubt.candidate;
@@ -193,7 +199,11 @@ fn doubts_follow_from_what_was_told_and_a_retold_time_is_doubted_no_more() {
                 .unwrap();
         }
     }
-    assert_eq!(retold, BTreeSet::from([5, 21, 37, 53]));
+    assert!(
+        retold.is_superset(&BTreeSet::from([5, 21, 37, 53])),
+        "{retold:?}"
+    );
+    assert!(retold.len() <= 6, "{retold:?}");
     let mut replayed = Surrogate::new(exact_times(&space), 1);
     for (candidate, genome) in (0..).zip(&genomes) {
         let genome = genome.clone();

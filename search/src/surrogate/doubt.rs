@@ -11,7 +11,7 @@ use super::model::{Model, Priors, told};
 use crate::archive::Candidate;
 
 /// Deviations beyond which a time is doubted.
-const FAR: f64 = 3.0;
+const FAR: f64 = 4.0;
 
 /// The least distance that is worth another timing, as the logarithm of a ratio: a timing of a
 /// search is itself no more exact than about that.
@@ -32,7 +32,7 @@ pub struct Doubt {
     /// The figure that lies farthest from what is believed of it, by its position among the
     /// objectives and, after them, the limited figures.
     pub figure: usize,
-    /// How far, in standard deviations of a measurement of it; above 3.
+    /// How far, in standard deviations of a measurement of it; above 4.
     pub deviations: f64,
 }
 
