@@ -293,6 +293,7 @@ fn quality(kld: f64, purpose: TaskPurpose, rival: Option<&Rival>) -> Quality {
     match rival {
         Some(rival) if whole.kld_windows[0] > rival.kld_windows[0] => Quality {
             kld_windows: whole.kld_windows[..2].to_vec(),
+            same_top_windows: whole.same_top_windows[..2].to_vec(),
             positions: 2 * 128,
             stopped: Some(Stopped {
                 windows: rival.kld_windows.len() as u64,
