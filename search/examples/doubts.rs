@@ -11,7 +11,7 @@
 #[path = "../tests/synthetic/mod.rs"]
 mod synthetic;
 
-use bitfront_search::{Evaluation, Event, Genome, Strategy, Surrogate, non_dominated};
+use bitfront_search::{Among, Evaluation, Event, Genome, Strategy, Surrogate, non_dominated};
 use synthetic::{Dice, Synthetic, Variant};
 
 const INSTANCES: u64 = 5;
@@ -87,7 +87,7 @@ fn run(problem: &Synthetic, seed: u64, evaluations: usize, noise: [f64; 2], rule
         }
         // One after the other, the farthest first, and one in ten at most.
         while (outcome.retimed + 1) * 10 <= genomes.len() {
-            let doubts = strategy.doubtful().into_iter();
+            let doubts = strategy.doubtful(Among::WholeRuns).into_iter();
             let farthest =
                 doubts.max_by(|left, right| left.deviations.total_cmp(&right.deviations));
             let Some(doubt) = farthest else {

@@ -94,5 +94,5 @@ pub use sms_emoa::SmsEmoa;
 pub use space::{Genome, GenomeError, Space, SpaceError};
 pub use stop::{Progress, Stall, StopReason, StopRules, stop};
 pub use strategy::{BuildError, Strategy, build};
-pub use surrogate::{Belief, BeliefError, Believed, Check, Doubt, Solved, Surrogate};
+pub use surrogate::{Among, Belief, BeliefError, Believed, Check, Doubt, Solved, Surrogate};
 pub use tolerant::{Place, Tolerant};

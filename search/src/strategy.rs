@@ -8,7 +8,7 @@ use crate::problem::Problem;
 use crate::random::Random;
 use crate::sms_emoa::{MOST_OBJECTIVES, SmsEmoa};
 use crate::space::Genome;
-use crate::surrogate::{Check, Doubt, Surrogate};
+use crate::surrogate::{Among, Check, Doubt, Surrogate};
 
 /// Proposes what to evaluate next, knowing only what was asked and told.
 ///
@@ -45,7 +45,7 @@ pub trait Strategy: Send {
     /// figure that is measured with noise lies far from what the strategy believes of it. None of a
     /// strategy that believes nothing, and none that was retold. A function of what was told, like
     /// an answer, and changes none.
-    fn doubtful(&mut self) -> Vec<Doubt> {
+    fn doubtful(&mut self, _among: Among) -> Vec<Doubt> {
         Vec::new()
     }
 }

@@ -52,8 +52,8 @@ use crate::space::Genome;
 use crate::strategy::Strategy;
 use additive::Effort;
 pub use belief::{Belief, BeliefError, Believed, Solved};
-pub use doubt::Doubt;
 use doubt::doubts;
+pub use doubt::{Among, Doubt};
 use evolution::Member;
 use improvement::Front;
 use learned::{beside, learned};
@@ -82,9 +82,9 @@ pub struct Surrogate {
     fitted: Option<Fitted>,
     /// Derived from the archive: the correlations of every checked run that were asked for.
     checked: Vec<Option<Vec<Option<f64>>>>,
-    /// Derived from the archive: what is doubted after so many whole runs; none after a candidate
-    /// was retold.
-    doubted: Option<(usize, Vec<Doubt>)>,
+    /// Derived from the archive: what is doubted among so many candidates; none after one was
+    /// retold.
+    doubted: Option<((Among, usize), Vec<Doubt>)>,
     /// Derived from the archive: whose children are proposed where the model is distrusted.
     lineage: Lineage,
 }
@@ -125,12 +125,17 @@ impl Surrogate {
     /// is evaluated as a whole. The fit is then the same wherever the evaluations came in between,
     /// and is done once for all asks of a run.
     fn settled(&self) -> Vec<&Candidate> {
-        let runs = self.archive.candidates().chunks_exact(REFIT);
-        let whole = |run: &&[Candidate]| run.iter().all(|candidate| candidate.fitness.is_some());
-        runs.filter(whole)
-            .flatten()
+        let evaluated = self.evaluated_in_runs_of(REFIT);
+        evaluated
             .filter(|candidate| is_measured(candidate))
             .collect()
+    }
+
+    /// The candidates of every run of so many that is evaluated as a whole.
+    fn evaluated_in_runs_of(&self, length: usize) -> impl Iterator<Item = &Candidate> {
+        let runs = self.archive.candidates().chunks_exact(length);
+        let whole = |run: &&[Candidate]| run.iter().all(|candidate| candidate.fitness.is_some());
+        runs.filter(whole).flatten()
     }
 
     /// What other searches measured that a model may learn from: as many as make whole runs of
@@ -389,16 +394,21 @@ impl Strategy for Surrogate {
         checks
     }
 
-    /// Decided anew whenever a run of 16 candidates, and all before it, are evaluated, and whenever
-    /// one of them is retold. Costs a fit then, and O(n² e + n³) for the deviations of the n
-    /// candidates that it learned from and e effects.
-    fn doubtful(&mut self) -> Vec<Doubt> {
-        let runs = self.whole_runs();
-        let doubted = self.doubted.take().filter(|(known, _)| *known == runs);
+    /// Decided anew whenever there are more candidates among which it is decided, and whenever one
+    /// is retold. Costs a fit then, and O(n² e + n³) for the deviations of the n candidates that it
+    /// learned from and e effects.
+    fn doubtful(&mut self, among: Among) -> Vec<Doubt> {
+        let length = match among {
+            Among::WholeRuns => CHECKED,
+            Among::Evaluated => 1,
+        };
+        // What is evaluated stays so: as many of them are the same ones.
+        let known = (among, self.evaluated_in_runs_of(length).count());
+        let doubted = self.doubted.take().filter(|(looked, _)| *looked == known);
         let (_, doubts) = self.doubted.insert(doubted.unwrap_or_else(|| {
-            let candidates = self.archive.candidates()[..runs * CHECKED].iter();
-            let measured: Vec<&Candidate> = candidates.filter(|c| is_measured(c)).collect();
-            (runs, doubts(&self.priors, &learned(&measured)))
+            let evaluated = self.evaluated_in_runs_of(length);
+            let measured: Vec<&Candidate> = evaluated.filter(|c| is_measured(c)).collect();
+            (known, doubts(&self.priors, &learned(&measured)))
         }));
         doubts.clone()
     }

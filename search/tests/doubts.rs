@@ -8,7 +8,8 @@ mod synthetic;
 use std::collections::BTreeSet;
 
 use bitfront_search::{
-    Doubt, Evaluation, Event, Genome, Law, Limited, Problem, Space, Strategy, Surrogate, Table,
+    Among, Doubt, Evaluation, Event, Genome, Law, Limited, Problem, Space, Strategy, Surrogate,
+    Table,
 };
 use synthetic::{Dice, Synthetic, Variant};
 
@@ -67,7 +68,7 @@ fn times_that_are_far_off_are_doubted_and_others_hardly_ever() {
     for instance in 0..3 {
         for factor in [1.3, 1.0 / 1.3] {
             let (mut strategy, spikes) = run(instance, 160, factor);
-            let doubts = strategy.doubtful();
+            let doubts = strategy.doubtful(Among::WholeRuns);
             assert!(doubts.iter().all(|doubt| doubt.figure == 1), "{doubts:?}");
             assert!(doubts.iter().all(|doubt| doubt.deviations > 4.0));
             assert!(
@@ -87,7 +88,7 @@ fn times_that_are_far_off_are_doubted_and_others_hardly_ever() {
 #[test]
 fn a_table_without_outliers_is_hardly_doubted() {
     let doubted: usize = (0..3)
-        .map(|instance| run(instance, 160, 1.0).0.doubtful().len())
+        .map(|instance| run(instance, 160, 1.0).0.doubtful(Among::WholeRuns).len())
         .sum();
     assert!(doubted <= 3, "{doubted} of 480");
 }
@@ -105,7 +106,7 @@ fn what_another_timing_would_not_tell_apart_is_not_doubted() {
             if candidate == 20 { 1.02 } else { 1.0 }
         },
     );
-    assert_eq!(strategy.doubtful(), []);
+    assert_eq!(strategy.doubtful(Among::WholeRuns), []);
     let mut strategy = Surrogate::new(exact_times(&space), 1);
     tell_all(
         &mut strategy,
@@ -114,7 +115,10 @@ fn what_another_timing_would_not_tell_apart_is_not_doubted() {
             if candidate == 20 { 1.1 } else { 1.0 }
         },
     );
-    assert_eq!(candidates(&strategy.doubtful()), BTreeSet::from([20]));
+    assert_eq!(
+        candidates(&strategy.doubtful(Among::WholeRuns)),
+        BTreeSet::from([20])
+    );
 }
 
 /// Loss against size, and a time that bears a limit and is no objective.
@@ -138,9 +142,16 @@ fn exact_times(space: &Space) -> Problem {
     problem.with_limited(vec![limited]).unwrap()
 }
 
-fn tell_all(strategy: &mut Surrogate, evaluations: u64, factor: impl Fn(u64) -> f64) {
+/// The genomes that were asked.
+fn tell_all(
+    strategy: &mut Surrogate,
+    evaluations: u64,
+    factor: impl Fn(u64) -> f64,
+) -> Vec<Genome> {
+    let mut genomes = Vec::new();
     for candidate in 0..evaluations {
         let genome = strategy.ask(candidate).unwrap();
+        genomes.push(genome.clone());
         let evaluation = evaluation(&genome, factor(candidate));
         strategy.tell(&Event::Asked { candidate, genome }).unwrap();
         strategy
@@ -150,6 +161,7 @@ fn tell_all(strategy: &mut Surrogate, evaluations: u64, factor: impl Fn(u64) -> 
             })
             .unwrap();
     }
+    genomes
 }
 
 fn evaluation(genome: &Genome, factor: f64) -> Evaluation {
@@ -186,7 +198,7 @@ fn doubts_follow_from_what_was_told_and_a_retold_time_is_doubted_no_more() {
             .unwrap();
         living.trust();
         // One after the other, as a search does it: one error draws others into doubt.
-        while let Some(doubt) = farthest(&living.doubtful()) {
+        while let Some(doubt) = farthest(&living.doubtful(Among::WholeRuns)) {
             assert!(candidate >= 31, "{doubt:?} after {candidate}");
             assert!(retold.insert(doubt.candidate), "{doubt:?} was retold");
             let candidate = doubt.candidate;
@@ -230,5 +242,55 @@ fn doubts_follow_from_what_was_told_and_a_retold_time_is_doubted_no_more() {
     }
     assert_eq!(replayed.ask(71), living.ask(71));
     assert_eq!(replayed.trust(), living.trust());
-    assert_eq!(replayed.doubtful(), living.doubtful());
+    assert_eq!(
+        replayed.doubtful(Among::WholeRuns),
+        living.doubtful(Among::WholeRuns)
+    );
+}
+
+/// The last candidates of a search lie nearest to its front. None that stays pending keeps what is
+/// asked after it from being doubted.
+#[test]
+fn at_the_end_the_last_candidates_are_doubted_too_and_what_is_pending_holds_back_none() {
+    let space = Space::new([4; 12]).unwrap();
+    let spiked = |candidate: u64| {
+        if [5, 21, 68].contains(&candidate) {
+            1.3
+        } else {
+            1.0
+        }
+    };
+    let mut whole = Surrogate::new(exact_times(&space), 1);
+    let genomes = tell_all(&mut whole, 71, spiked);
+    let mut held = Surrogate::new(exact_times(&space), 1);
+    for (candidate, genome) in (0..).zip(&genomes) {
+        let genome = genome.clone();
+        held.tell(&Event::Asked { candidate, genome }).unwrap();
+    }
+    for (candidate, genome) in (0..).zip(&genomes).rev() {
+        if candidate != 7 {
+            let evaluation = evaluation(genome, spiked(candidate));
+            held.tell(&Event::Told {
+                candidate,
+                evaluation,
+            })
+            .unwrap();
+        }
+    }
+    for (strategy, in_runs) in [(&mut whole, [5, 21].as_slice()), (&mut held, &[21])] {
+        let mut named = |among| candidates(&strategy.doubtful(among));
+        let in_runs = BTreeSet::from_iter(in_runs.iter().copied());
+        assert_eq!(named(Among::WholeRuns), in_runs);
+        assert_eq!(named(Among::Evaluated), BTreeSet::from([5, 21, 68]));
+        assert_eq!(named(Among::WholeRuns), in_runs);
+    }
+    let (candidate, evaluation) = (7, evaluation(&genomes[7], 1.0));
+    let told = Event::Told {
+        candidate,
+        evaluation,
+    };
+    held.tell(&told).unwrap();
+    for among in [Among::WholeRuns, Among::Evaluated] {
+        assert_eq!(held.doubtful(among), whole.doubtful(among));
+    }
 }

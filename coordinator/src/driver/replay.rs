@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bitfront_model::{
     Baseline, Digest, Objective, Plan, Precision, SearchRequest, TaskKind, TaskPurpose,
 };
-use bitfront_search::Doubt;
 use bitfront_search::event::{Event, EventError};
 use bitfront_search::growth::Growth;
 use bitfront_search::problem::ProblemError;
 use bitfront_search::space::Genome;
 use bitfront_search::strategy::{self, BuildError, Strategy};
+use bitfront_search::{Among, Doubt};
 
 use super::confirm::Found;
 use crate::checks::{Learning, named};
@@ -361,9 +361,9 @@ impl Replay {
     }
 
     /// The candidates of which the strategy doubts a time. May cost a fit of its model.
-    pub(super) async fn doubtful(&self) -> Result<Vec<Doubt>, ReplayError> {
+    pub(super) async fn doubtful(&self, among: Among) -> Result<Vec<Doubt>, ReplayError> {
         let strategy = self.strategy.clone();
-        Ok(tokio::task::spawn_blocking(move || lock(&strategy).doubtful()).await?)
+        Ok(tokio::task::spawn_blocking(move || lock(&strategy).doubtful(among)).await?)
     }
 
     /// Candidates whose evaluation is complete.

@@ -7,6 +7,7 @@ use bitfront_model::{
     Answer, ProbeQuestion, Question, QuestionStanding, SearchRequest, SearchState,
     SensitivityQuestion,
 };
+use bitfront_search::Among;
 use bitfront_search::stop::{Progress, Stall, StopRules, stop};
 
 use super::confirm::confirm;
@@ -349,20 +350,23 @@ impl Hands {
         // After the devices have got work: of a long search that goes on these are many fits.
         self.tell_checks(running).await?;
         if reason.is_none() {
-            self.retime(stored, binding, running).await?;
+            let among = Among::WholeRuns;
+            self.retime(stored, binding, running, among).await?;
         }
         if let Some(reason) = reason {
-            // Doubted times before what is found is chosen by them; where no device serves, that
-            // waits for none.
-            if state == SearchState::Done && devices > 0 {
-                running.doubted = None;
-                if self.retime(stored, binding, running).await? {
-                    running.confirming = true;
-                    running.meter.read(now, false);
-                    let progress = "timing a plan again whose time the model doubts";
-                    self.say(stored, progress).await?;
-                    return Ok(Next::Wait(Some(LOOK_EVERY)));
-                }
+            // Doubted times before what is found is chosen by them, those of the last candidates
+            // too; where no device serves, that waits for none.
+            if state == SearchState::Done
+                && devices > 0
+                && self
+                    .retime(stored, binding, running, Among::Evaluated)
+                    .await?
+            {
+                running.confirming = true;
+                running.meter.read(now, false);
+                let progress = "timing a plan again whose time the model doubts";
+                self.say(stored, progress).await?;
+                return Ok(Next::Wait(Some(LOOK_EVERY)));
             }
             let progress = match state {
                 SearchState::Done => confirm(world, stored, binding, &running.replay).await?,
@@ -409,20 +413,22 @@ impl Hands {
         Ok(())
     }
 
-    /// Has doubted times measured once more, where there may be something new. Says whether one is
-    /// under way, as far as it looked.
+    /// Has doubted times measured once more; while the search goes on, where there may be something
+    /// new. Says whether one is under way, as far as it looked.
     async fn retime(
         &self,
         stored: &StoredSearch,
         binding: &Binding,
         running: &mut Running,
+        among: Among,
     ) -> Result<bool, Trouble> {
         let latest = Some(running.replay.position().1);
-        if !stored.request.retimings || running.doubted == latest {
+        let is_known = among == Among::WholeRuns && running.doubted == latest;
+        if !stored.request.retimings || is_known {
             return Ok(false);
         }
         running.doubted = latest;
-        let doubts = running.replay.doubtful().await?;
+        let doubts = running.replay.doubtful(among).await?;
         let evaluated = running.replay.evaluated();
         Ok(retime(&self.world, stored, binding, &doubts, evaluated).await?)
     }

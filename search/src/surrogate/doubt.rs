@@ -24,6 +24,17 @@ const FEWEST: usize = 24;
 /// deviation.
 const MEDIAN_OF_NORMAL: f64 = 0.674_489_75;
 
+/// The candidates whose times are held against each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// Those of every run of 16 that is evaluated as a whole: a fit for each of them is too many
+    /// while a search goes on.
+    WholeRuns,
+    /// All that are evaluated. The last ones of a search, which lie nearest to its front, make no
+    /// whole run.
+    Evaluated,
+}
+
 /// A candidate with a time that the model contradicts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Doubt {

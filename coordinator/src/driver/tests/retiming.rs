@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use bitfront_search::Among;
+
 use super::*;
 use crate::leasing::HandOut;
 use crate::store::RetimingStanding;
@@ -194,6 +196,22 @@ async fn at_most_a_tenth_of_the_evaluations_is_timed_again() {
     bench.stop().await;
 }
 
+/// Whole runs of 16 decide while the search goes on, and none of these is one.
+#[tokio::test]
+async fn a_time_of_the_last_candidates_is_measured_once_more_before_the_end() {
+    let folder = folder();
+    let bench = Bench::over(open(folder.path()).await, one_at_a_time).await;
+    let device = bench.register("one").await;
+    let search = bench.submit(modelled(70)).await;
+    let mut agent = Disturbed::new(|timing| timing == 68);
+    agent.serve(&bench, device, search, usize::MAX).await;
+    let status = bench.status(search).await;
+    assert_eq!((status.state, status.evaluated), (SearchState::Done, 70));
+    let retimed = retimed(&bench.world.store, search).await;
+    assert!(retimed.contains(&agent.disturbed[0]), "{retimed:?}");
+    bench.stop().await;
+}
+
 #[tokio::test]
 async fn a_search_that_is_stopped_and_started_times_nothing_a_third_time() {
     let folder = folder();
@@ -278,7 +296,7 @@ async fn a_replay_with_second_timings_learns_what_the_living_one_did() {
         scores.extend(measured.clone());
         living.learn(vec![candidate], &measured).unwrap();
         growth = living.growth_after(0).to_vec();
-        for doubt in living.doubtful().await.unwrap() {
+        for doubt in living.doubtful(Among::WholeRuns).await.unwrap() {
             let candidate = doubt.candidate as i64;
             let Some((decode_ns, prefill_ns)) = disturbed.remove(&candidate) else {
                 continue;
@@ -304,8 +322,8 @@ async fn a_replay_with_second_timings_learns_what_the_living_one_did() {
     assert_eq!(rebuilt.growth_after(0), growth);
     assert_eq!(rebuilt.found(), living.found());
     assert_eq!(
-        rebuilt.doubtful().await.unwrap(),
-        living.doubtful().await.unwrap()
+        rebuilt.doubtful(Among::WholeRuns).await.unwrap(),
+        living.doubtful(Among::WholeRuns).await.unwrap()
     );
     assert_eq!(
         rebuilt.learning().await.unwrap(),
