@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bitfront_model::{Limits, Objective};
 use bitfront_search::event::Evaluation;
+use bitfront_search::growth::Growth;
 
 use crate::store::{Score, ScoreOutcome, StoredCandidate};
 
@@ -99,32 +100,57 @@ pub(crate) struct Figures {
 /// What is known of candidates by their scores, in the order of the candidates. Scores of others
 /// are passed over.
 pub(crate) fn figures(candidates: &[StoredCandidate], scores: &[Score]) -> Vec<Figures> {
-    figures_in_order(candidates, scores).0
-}
-
-/// The same, with the positions of those whose evaluation is complete, in the order in which they
-/// became so.
-pub(crate) fn figures_in_order(
-    candidates: &[StoredCandidate],
-    scores: &[Score],
-) -> (Vec<Figures>, Vec<usize>) {
-    let mut order = Vec::new();
     let mut figures: Vec<_> = candidates.iter().map(Figures::of).collect();
-    let positions: HashMap<_, _> = candidates
-        .iter()
-        .enumerate()
-        .map(|(position, candidate)| (candidate.id, position))
-        .collect();
+    let positions = positions(candidates);
     for score in scores {
         if let Some(&position) = positions.get(&score.candidate) {
-            let was_complete = figures[position].is_complete();
             figures[position].add(score);
-            if !was_complete && figures[position].is_complete() {
-                order.push(position);
+        }
+    }
+    figures
+}
+
+fn positions(candidates: &[StoredCandidate]) -> HashMap<i64, usize> {
+    let places = candidates.iter().enumerate();
+    places
+        .map(|(position, candidate)| (candidate.id, position))
+        .collect()
+}
+
+/// How the front grew by the figures that each evaluation became complete with, in the order in
+/// which they did, as it grew for the rules by which the search stopped: a second timing counts for
+/// neither. None where a reference point does not fit the figures.
+pub(crate) fn growth(
+    objectives: &[Objective],
+    reference: &[f64],
+    candidates: &[StoredCandidate],
+    scores: &[Score],
+) -> Option<Growth> {
+    let mut figures: Vec<_> = candidates.iter().map(Figures::of).collect();
+    let positions = positions(candidates);
+    let (mut baselines, mut others) = (Vec::new(), Vec::new());
+    for score in scores {
+        let Some(&position) = positions.get(&score.candidate) else {
+            continue;
+        };
+        let figures = &mut figures[position];
+        if figures.is_complete() {
+            continue;
+        }
+        figures.add(score);
+        if figures.is_complete() {
+            let point = figures.scaled_point(objectives);
+            match candidates[position].baseline {
+                Some(_) => baselines.extend(point),
+                None => others.push(point),
             }
         }
     }
-    (figures, order)
+    let mut growth = Growth::new(scaled_point(objectives, reference), &baselines).ok()?;
+    for point in &others {
+        growth.add(point.as_deref());
+    }
+    Some(growth)
 }
 
 impl Figures {

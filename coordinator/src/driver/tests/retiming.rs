@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use bitfront_search::Among;
 
 use super::*;
+use crate::evaluation;
 use crate::leasing::HandOut;
 use crate::store::RetimingStanding;
 
@@ -318,8 +319,12 @@ async fn a_replay_with_second_timings_learns_what_the_living_one_did() {
     }
     assert!(disturbed.is_empty(), "{disturbed:?} were not doubted");
     let mut rebuilt = Replay::new(&request, &binding(), &Known::default()).unwrap();
-    rebuilt.learn(candidates, &scores).unwrap();
+    rebuilt.learn(candidates.clone(), &scores).unwrap();
     assert_eq!(rebuilt.growth_after(0), growth);
+    // An outlook is by the same figures, the reference point and what came after it.
+    let reference = rebuilt.reference_point().unwrap();
+    let told = evaluation::growth(&request.objectives, &reference, &candidates, &scores);
+    assert_eq!(told.unwrap().curve(), growth);
     assert_eq!(rebuilt.found(), living.found());
     assert_eq!(
         rebuilt.doubtful(Among::WholeRuns).await.unwrap(),
