@@ -34,6 +34,8 @@ pub struct Archive {
     // Ordered maps: a hash map would draw its keys from global randomness.
     position_of_id: BTreeMap<u64, usize>,
     position_of_genome: BTreeMap<Genome, usize>,
+    /// Those that were retold, by their positions, as they were told.
+    first_told: BTreeMap<usize, Candidate>,
     shared: Vec<Shared>,
     position_of_shared: BTreeMap<Genome, usize>,
     objectives: Option<usize>,
@@ -47,6 +49,7 @@ impl Archive {
             candidates: Vec::new(),
             position_of_id: BTreeMap::new(),
             position_of_genome: BTreeMap::new(),
+            first_told: BTreeMap::new(),
             shared: Vec::new(),
             position_of_shared: BTreeMap::new(),
             objectives: None,
@@ -117,8 +120,10 @@ impl Archive {
         if self.candidates[position].is_retold {
             return Err(EventError::RetoldTwice { candidate });
         }
+        let first_told = self.candidates[position].clone();
         self.evaluate(position, evaluation)?;
         self.candidates[position].is_retold = true;
+        self.first_told.insert(position, first_told);
         Ok(())
     }
 
@@ -177,6 +182,13 @@ impl Archive {
     /// Every candidate, in the order in which they were asked.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
+    }
+
+    /// Every candidate as it was told first, whatever was retold since, in the order in which they
+    /// were asked.
+    pub fn first_told(&self) -> impl Iterator<Item = &Candidate> {
+        let candidates = self.candidates.iter().enumerate();
+        candidates.map(|(position, candidate)| self.first_told.get(&position).unwrap_or(candidate))
     }
 
     /// What other searches measured, in the order in which it was told.
@@ -380,6 +392,10 @@ mod tests {
             Err(EventError::RetoldTwice { candidate: 7 })
         );
         assert_eq!(objectives(&archive), [3.0, 1.0]);
+        let first: Vec<_> = archive.first_told().collect();
+        assert_eq!(first.len(), archive.candidates.len());
+        let fitness = first[0].fitness.as_ref().unwrap();
+        assert_eq!((first[0].id, fitness.objectives()), (7, &[1.0, 2.0][..]));
     }
 
     #[test]

@@ -171,12 +171,16 @@ impl Surrogate {
         candidates.take_while(is_evaluated).count() / CHECKED
     }
 
-    /// By a model that has learned from candidates alone. Which shared genomes had been told before a
-    /// run depends on how the events interleave, which is not for a check to depend on.
+    /// By a model that has learned from candidates alone, and by what was told first. Which shared
+    /// genomes had been told before a run, and what had been retold, depends on how the events
+    /// interleave, which is not for a check to depend on; nor is what a prediction was worth for a
+    /// later timing to change.
     fn check(&self, run: usize) -> Vec<Option<f64>> {
-        let (before, after) = self.archive.candidates().split_at(run * CHECKED);
-        let before: Vec<&Candidate> = before.iter().filter(|c| is_measured(c)).collect();
-        let run: Vec<&Candidate> = after[..CHECKED].iter().filter(|c| is_measured(c)).collect();
+        let measured = |from: usize, count: usize| -> Vec<&Candidate> {
+            let candidates = self.archive.first_told().skip(from).take(count);
+            candidates.filter(|c| is_measured(c)).collect()
+        };
+        let (before, run) = (measured(0, run * CHECKED), measured(run * CHECKED, CHECKED));
         correlations(&self.priors, &learned(&before), &run)
     }
 
@@ -200,11 +204,10 @@ impl Surrogate {
         }
     }
 
-    /// Drops what was derived from a candidate's figures before they changed.
-    fn forget(&mut self, position: usize) {
+    /// Drops what was derived from a candidate's figures before they changed. The checks stand: they
+    /// are by what was told first.
+    fn forget(&mut self) {
         self.fitted = None;
-        // The checks of earlier runs know nothing of it.
-        self.checked.truncate(position / CHECKED);
         self.doubted = None;
         self.lineage = Lineage::default();
     }
@@ -324,8 +327,8 @@ impl Strategy for Surrogate {
             fitted.believe(genome, &mut front);
             fitted.front = Some(front);
         }
-        if let Event::Retold { candidate, .. } = event {
-            self.forget(self.archive.position(*candidate)?);
+        if let Event::Retold { .. } = event {
+            self.forget();
         }
         Ok(())
     }
@@ -373,8 +376,9 @@ impl Strategy for Surrogate {
     }
 
     /// Run by run of 16 candidates: each by the model after all candidates before it, as soon as
-    /// those and the run itself are evaluated. Of the first run there is none, since no model had
-    /// learned anything. Costs a fit for every run that neither an ask nor an earlier call needed.
+    /// those and the run itself are evaluated, and all by what was told first. Of the first run there
+    /// is none, since no model had learned anything. Costs a fit for every run that neither an ask
+    /// nor an earlier call needed.
     fn trust(&mut self) -> Vec<Check> {
         self.check_runs(1..self.whole_runs());
         let mut checks: Vec<Check> = Vec::new();
@@ -420,6 +424,53 @@ mod tests {
     use super::*;
     use crate::problem::{Law, Limited, Table};
     use crate::space::Space;
+
+    /// A second timing changes what is proposed, and not what an earlier prediction was worth. A
+    /// check that stands is not computed again.
+    #[test]
+    fn what_is_retold_changes_no_check_and_costs_none_a_fit() {
+        let law = |part: fn(u8) -> f64| Law::Time(Table::new(vec![(0..4).map(part).collect(); 6]));
+        let laws = vec![law(|it| 4.0 - f64::from(it)), law(|it| 1.0 + f64::from(it))];
+        let problem = Problem::new(Space::new([4; 6]).unwrap(), laws).unwrap();
+        let evaluation = |genome: &Genome, factor: f64| {
+            let sum: f64 = genome.0.iter().map(|&it| f64::from(it)).sum();
+            Evaluation::unlimited(vec![24.0 - sum, factor * (6.0 + sum)])
+        };
+        let mut living = Surrogate::new(problem.clone(), 1);
+        let mut events = Vec::new();
+        for candidate in 0..64 {
+            let genome = living.ask(candidate).unwrap();
+            let evaluation = evaluation(&genome, if candidate == 5 { 3.0 } else { 1.0 });
+            let told = Event::Told {
+                candidate,
+                evaluation,
+            };
+            let both = [Event::Asked { candidate, genome }, told];
+            for event in both {
+                living.tell(&event).unwrap();
+                events.push(event);
+            }
+        }
+        let checks = living.trust();
+        assert_eq!(checks.len(), 3);
+        let genome = &living.archive.candidates()[5].genome;
+        let retold = Event::Retold {
+            candidate: 5,
+            evaluation: evaluation(genome, 1.0),
+        };
+        living.tell(&retold).unwrap();
+        assert!(living.fitted.is_none(), "a proposal learns of it");
+        let known = living.checked[1..].iter().all(Option::is_some);
+        assert!(known && living.checked.len() == 4, "{:?}", living.checked);
+        assert_eq!(living.trust(), checks);
+        // As a restart tells it, by which no check was asked for before.
+        let mut replayed = Surrogate::new(problem, 1);
+        events.sort_by_key(|event| !matches!(event, Event::Asked { .. }));
+        for event in events.iter().chain([&retold]) {
+            replayed.tell(event).unwrap();
+        }
+        assert_eq!(replayed.trust(), checks);
+    }
 
     /// Otherwise what cannot be shipped would stand in the way of what can.
     #[test]

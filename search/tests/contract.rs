@@ -321,7 +321,8 @@ fn nothing_but_infeasible_candidates_is_survived() {
     }
 }
 
-/// What is retold decides as if it had been told so, and nobody remembers what it replaced.
+/// What is retold decides as if it had been told so. What it replaced is remembered by the checks
+/// of predictions alone, which say nothing so early.
 #[test]
 fn what_was_retold_counts_wherever_it_is_told() {
     for name in NAMES {

@@ -177,7 +177,7 @@ fn evaluation(genome: &Genome, factor: f64) -> Evaluation {
 }
 
 /// Whole runs decide, so that what is doubted is the same wherever evaluations came in between; and
-/// what was retold is what counts, for the next proposal and the checks too.
+/// what was retold is what counts for the next proposal. The checks are by what was told first.
 #[test]
 fn doubts_follow_from_what_was_told_and_a_retold_time_is_doubted_no_more() {
     let space = Space::new([4; 12]).unwrap();
