@@ -24,8 +24,8 @@ pub struct Candidate {
 /// The candidates of a search in the order in which they were asked.
 ///
 /// Two event sequences with the same asks in the same order, the same evaluations, and the same
-/// genomes shared in the same order leave equal archives, wherever evaluations and shared genomes
-/// came in between. A coordinator that rebuilds a strategy may therefore replay all asks first and
+/// tellings of what other searches measured in the same order leave equal archives, wherever
+/// evaluations and tellings came in between. A coordinator that rebuilds a strategy may therefore replay all asks first and
 /// all measurements after them.
 #[derive(Debug, Clone)]
 pub struct Archive {
@@ -36,9 +36,20 @@ pub struct Archive {
     position_of_genome: BTreeMap<Genome, usize>,
     /// Those that were retold, by their positions, as they were told.
     first_told: BTreeMap<usize, Candidate>,
-    shared: Vec<Shared>,
-    position_of_shared: BTreeMap<Genome, usize>,
+    tellings: Vec<Telling>,
+    last_telling: BTreeMap<Genome, usize>,
     objectives: Option<usize>,
+}
+
+/// One time that something was shared.
+#[derive(Debug, Clone)]
+struct Telling {
+    /// All that was known of the genome after it.
+    known: Shared,
+    /// The telling of the same genome before it.
+    earlier: Option<usize>,
+    /// The one after it.
+    later: Option<usize>,
 }
 
 impl Archive {
@@ -50,8 +61,8 @@ impl Archive {
             position_of_id: BTreeMap::new(),
             position_of_genome: BTreeMap::new(),
             first_told: BTreeMap::new(),
-            shared: Vec::new(),
-            position_of_shared: BTreeMap::new(),
+            tellings: Vec::new(),
+            last_telling: BTreeMap::new(),
             objectives: None,
         }
     }
@@ -163,14 +174,27 @@ impl Archive {
         self.space
             .check(genome)
             .map_err(|source| EventError::SharedOutside { source })?;
-        if self.position_of_shared.contains_key(genome) {
-            return Err(EventError::SharedTwice {
-                genome: genome.clone(),
-            });
+        let position = self.tellings.len();
+        let mut known = shared.clone();
+        let earlier = self.last_telling.get(genome).copied();
+        if let Some(earlier) = earlier {
+            let before = &mut self.tellings[earlier];
+            let (expected, found) = (before.known.figures.len(), known.figures.len());
+            if found != expected {
+                return Err(EventError::SharedFigures { expected, found });
+            }
+            for (figure, before) in known.figures.iter_mut().zip(&before.known.figures) {
+                *figure = figure.or(*before);
+            }
+            known.is_reused |= before.known.is_reused;
+            before.later = Some(position);
         }
-        let position = self.shared.len();
-        self.position_of_shared.insert(genome.clone(), position);
-        self.shared.push(shared.clone());
+        self.last_telling.insert(genome.clone(), position);
+        self.tellings.push(Telling {
+            known,
+            earlier,
+            later: None,
+        });
         Ok(())
     }
 
@@ -191,15 +215,33 @@ impl Archive {
         candidates.map(|(position, candidate)| self.first_told.get(&position).unwrap_or(candidate))
     }
 
-    /// What other searches measured, in the order in which it was told.
-    pub fn shared(&self) -> &[Shared] {
-        &self.shared
+    /// How many times something was told that other searches measured.
+    pub fn tellings(&self) -> usize {
+        self.tellings.len()
     }
 
-    /// What other searches measured of a genome.
+    /// What was known of other searches' measurements after the first so many tellings: each genome
+    /// once, where it was last told.
+    pub fn shared_after(&self, tellings: usize) -> impl Iterator<Item = &Shared> {
+        let is_last = move |telling: &&Telling| telling.later.is_none_or(|it| it >= tellings);
+        let first = self.tellings.iter().take(tellings).filter(is_last);
+        first.map(|telling| &telling.known)
+    }
+
+    /// What other searches measured of a genome, by all tellings.
     pub fn shared_of(&self, genome: &Genome) -> Option<&Shared> {
-        let &position = self.position_of_shared.get(genome)?;
-        self.shared.get(position)
+        let &position = self.last_telling.get(genome)?;
+        Some(&self.tellings.get(position)?.known)
+    }
+
+    /// The genomes of which the tellings after the first so many were the first to say that their
+    /// loss need not be measured again.
+    pub(crate) fn reused_since(&self, tellings: usize) -> impl Iterator<Item = &Genome> {
+        let was_reused = |position: usize| self.tellings[position].known.is_reused;
+        let since = self.tellings.iter().skip(tellings);
+        since
+            .filter(move |it| it.known.is_reused && !it.earlier.is_some_and(was_reused))
+            .map(|it| &it.known.genome)
     }
 
     /// Whether the genome has never been asked.
@@ -257,6 +299,14 @@ mod tests {
             candidate,
             evaluation: Evaluation::unlimited(objectives.to_vec()),
         }
+    }
+
+    fn shared(alleles: &[u8], figures: &[Option<f64>], is_reused: bool) -> Event {
+        Event::Shared(Shared {
+            genome: Genome(alleles.to_vec()),
+            figures: figures.to_vec(),
+            is_reused,
+        })
     }
 
     fn archive() -> Archive {
@@ -352,30 +402,66 @@ mod tests {
     #[test]
     fn what_another_search_measured_is_no_candidate() {
         let mut archive = archive();
-        let shared = |alleles: &[u8]| {
-            Event::Shared(Shared {
-                genome: Genome(alleles.to_vec()),
-                figures: vec![Some(0.5), None],
-                is_reused: true,
-            })
-        };
+        let shared = |alleles: &[u8]| shared(alleles, &[Some(0.5), None], true);
         archive.record(&shared(&[0, 0])).unwrap();
         // One that was asked here may be told as well.
         archive.record(&shared(&[1, 1])).unwrap();
         assert!(archive.is_new(&Genome(vec![0, 0])));
         assert_eq!(archive.candidates().len(), 2);
         let found = archive.shared_of(&Genome(vec![0, 0])).unwrap();
-        assert_eq!(found, &archive.shared()[0]);
+        assert_eq!(Some(found), archive.shared_after(1).next());
         assert_eq!(found.figures, [Some(0.5), None]);
-        let twice = EventError::SharedTwice {
-            genome: Genome(vec![0, 0]),
-        };
-        assert_eq!(archive.record(&shared(&[0, 0])), Err(twice));
         let outside = archive.record(&shared(&[0, 2]));
         assert!(matches!(outside, Err(EventError::SharedOutside { .. })));
-        assert_eq!(archive.shared().len(), 2);
+        assert_eq!(archive.tellings(), 2);
         archive.record(&asked(9, &[0, 0])).unwrap();
         assert!(!archive.is_new(&Genome(vec![0, 0])));
+    }
+
+    #[test]
+    fn later_tellings_add_to_what_is_known_of_a_genome_and_replace_it() {
+        let mut archive = archive();
+        let tellings = [
+            shared(&[0, 0], &[Some(0.5), None], false),
+            shared(&[1, 0], &[None, Some(9.0)], true),
+            shared(&[0, 0], &[None, Some(7.0)], true),
+            shared(&[0, 0], &[None, Some(8.0)], false),
+        ];
+        for telling in &tellings {
+            archive.record(telling).unwrap();
+        }
+        let other_figures = archive.record(&shared(&[0, 0], &[None], false));
+        let (expected, found) = (2, 1);
+        assert_eq!(
+            other_figures,
+            Err(EventError::SharedFigures { expected, found })
+        );
+        let first = |alleles: &[u8], figures: &[Option<f64>], is_reused| Shared {
+            genome: Genome(alleles.to_vec()),
+            figures: figures.to_vec(),
+            is_reused,
+        };
+        let alone = first(&[0, 0], &[Some(0.5), None], false);
+        let other = first(&[1, 0], &[None, Some(9.0)], true);
+        let more = first(&[0, 0], &[Some(0.5), Some(7.0)], true);
+        let last = first(&[0, 0], &[Some(0.5), Some(8.0)], true);
+        // Whatever was told since.
+        let known: [&[&Shared]; 5] = [
+            &[],
+            &[&alone],
+            &[&alone, &other],
+            &[&other, &more],
+            &[&other, &last],
+        ];
+        for (tellings, known) in known.into_iter().enumerate() {
+            let found: Vec<_> = archive.shared_after(tellings).collect();
+            assert_eq!(found, known, "after {tellings}");
+        }
+        assert_eq!(archive.shared_of(&last.genome), Some(&last));
+        let reused = |since| -> Vec<_> { archive.reused_since(since).collect() };
+        assert_eq!(reused(0), [&other.genome, &last.genome]);
+        assert_eq!(reused(2), [&last.genome]);
+        assert!(reused(3).is_empty());
     }
 
     #[test]

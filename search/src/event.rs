@@ -30,19 +30,22 @@ pub enum Event {
         /// What counts from now on.
         evaluation: Evaluation,
     },
-    /// Another search measured a genome. That makes it no candidate: it may be asked still.
+    /// Another search measured a genome. That makes it no candidate: it may be asked still. A
+    /// genome may be told again: a figure that is told later counts in place of an earlier one, and
+    /// what is not told stays as it was.
     Shared(Shared),
 }
 
 /// What another search measured of a genome.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shared {
-    /// What was measured; told once, however many searches measured it.
+    /// What was measured.
     pub genome: Genome,
     /// The figures that hold here as well, as they would be told: the objectives and, after them,
     /// the limited figures. None of those that were not measured, or hold elsewhere only.
     pub figures: Vec<Option<f64>>,
-    /// Its loss need not be measured again: asking it costs less than asking another genome.
+    /// Its loss need not be measured again: asking it costs less than asking another genome. True
+    /// from the first time on that it is told so.
     pub is_reused: bool,
 }
 
@@ -141,19 +144,14 @@ pub enum EventError {
         /// Where it leaves the space.
         source: GenomeError,
     },
-    /// What other searches measured of a genome comes at once.
-    #[error("what other searches measured of the genome {genome:?} was told before")]
-    SharedTwice {
-        /// The genome.
-        genome: Genome,
-    },
-    /// What another search measured has other figures than this one's problem.
+    /// What another search measured has other figures than this one's problem, or than what was told
+    /// of the same genome before.
     #[error(
         "what another search measured has {found} figures where {expected} are expected, known or \
          not"
     )]
     SharedFigures {
-        /// Objectives and limited figures of the problem.
+        /// Objectives and limited figures.
         expected: usize,
         /// Figures that were told.
         found: usize,

@@ -43,7 +43,7 @@ mod trust;
 use std::ops::Range;
 
 use crate::archive::{Archive, Candidate};
-use crate::event::{Evaluation, Event, EventError, Shared};
+use crate::event::{Evaluation, Event, EventError};
 use crate::generator::Generator;
 use crate::operators::sampling::mixed_level;
 use crate::problem::Problem;
@@ -63,7 +63,7 @@ use scale::Scale;
 pub use trust::Check;
 use trust::{CHECKED, correlations};
 
-/// Candidates between two fits of the model, and genomes that other searches measured.
+/// Candidates between two fits of the model, and tellings of what other searches measured.
 const REFIT: usize = 4;
 
 /// What asking a genome costs whose loss another search measured, as a share of what another one
@@ -94,12 +94,12 @@ pub struct Surrogate {
 struct Fitted {
     /// How many they were.
     settled: usize,
-    /// How many genomes other searches had measured.
-    shared: usize,
+    /// How many tellings of what other searches measured.
+    tellings: usize,
     model: Model,
     scale: Scale,
     pool: Vec<Member>,
-    /// The shared genomes whose loss need not be measured again, of so many that were looked at.
+    /// The shared genomes whose loss need not be measured again, by so many tellings.
     reused: Vec<Member>,
     looked_at: usize,
     /// The front of all that was measured and is pending; none after an evaluation was told.
@@ -138,11 +138,11 @@ impl Surrogate {
         runs.filter(whole).flatten()
     }
 
-    /// What other searches measured that a model may learn from: as many as make whole runs of
-    /// [`REFIT`], so that it is not fitted anew for each.
-    fn settled_shared(&self) -> &[Shared] {
-        let shared = self.archive.shared();
-        &shared[..shared.len() - shared.len() % REFIT]
+    /// The tellings of what other searches measured that a model may learn from: as many as make
+    /// whole runs of [`REFIT`], so that it is not fitted anew for each.
+    fn settled_tellings(&self) -> usize {
+        let tellings = self.archive.tellings();
+        tellings - tellings % REFIT
     }
 
     /// What is believed after all that was told so far. Costs one fit of the model, and changes
@@ -153,7 +153,10 @@ impl Surrogate {
             .filter(|candidate| is_measured(candidate))
             .collect();
         let learned = learned(&measured);
-        let beside = beside(self.archive.shared(), &measured);
+        let beside = beside(
+            self.archive.shared_after(self.archive.tellings()),
+            &measured,
+        );
         let candidates = self.archive.candidates().iter();
         let infeasible = candidates
             .filter(|candidate| candidate.fitness.is_some() && !is_measured(candidate))
@@ -212,16 +215,16 @@ impl Surrogate {
         self.lineage = Lineage::default();
     }
 
-    fn fit(&self, settled: &[&Candidate], shared: &[Shared]) -> Fitted {
-        let beside = beside(shared, settled);
+    fn fit(&self, settled: &[&Candidate], tellings: usize) -> Fitted {
+        let beside = beside(self.archive.shared_after(tellings), settled);
         let model = Model::fit_beside(&self.priors, &learned(settled), &beside, Effort::QUICK);
         // From the other end of the numbers, so that no fit shares its stream with an ask.
-        let known = settled.len() + shared.len();
+        let known = settled.len() + tellings;
         let mut generator = Generator::new(self.seed, u64::MAX - known as u64);
         let (scale, pool) = pool(&self.problem, &model, settled, &[], &mut generator);
         Fitted {
             settled: settled.len(),
-            shared: shared.len(),
+            tellings,
             model,
             scale,
             pool,
@@ -262,15 +265,12 @@ impl Surrogate {
 
 impl Fitted {
     /// Takes in what was shared since the last look.
-    fn look_at(&mut self, shared: &[Shared]) {
-        for shared in &shared[self.looked_at..] {
-            if shared.is_reused {
-                let genome = shared.genome.clone();
-                self.reused
-                    .push(Member::new(genome, &self.model, &self.scale));
-            }
+    fn look_at(&mut self, archive: &Archive) {
+        for genome in archive.reused_since(self.looked_at) {
+            let member = Member::new(genome.clone(), &self.model, &self.scale);
+            self.reused.push(member);
         }
-        self.looked_at = shared.len();
+        self.looked_at = archive.tellings();
     }
 
     /// Adds a pending genome to a front, at the values that the model expects. One that is
@@ -341,14 +341,14 @@ impl Strategy for Surrogate {
             return self.archive.next_new(genome);
         }
         let fitted = self.fitted.take();
-        let (settled, shared) = (self.settled(), self.settled_shared());
-        let known = (settled.len(), shared.len());
+        let (settled, tellings) = (self.settled(), self.settled_tellings());
+        let known = (settled.len(), tellings);
         let mut fitted = match fitted {
-            Some(fitted) if (fitted.settled, fitted.shared) == known => fitted,
-            _ => self.fit(&settled, shared),
+            Some(fitted) if (fitted.settled, fitted.tellings) == known => fitted,
+            _ => self.fit(&settled, tellings),
         };
         let mut front = fitted.front.take().unwrap_or_else(|| self.front(&fitted));
-        fitted.look_at(self.archive.shared());
+        fitted.look_at(&self.archive);
         let mut best: Option<(f64, &Member)> = None;
         // The pool is in the order of survival, so where nothing improves the front the first is the
         // nearest to it, or to keeping the limits.

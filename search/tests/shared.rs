@@ -124,6 +124,40 @@ fn times_that_hold_here_are_learned_as_well() {
     );
 }
 
+/// The loss by one search, then wrong times and their correction by another.
+#[test]
+fn what_is_told_of_a_genome_piece_by_piece_is_learned_as_a_whole() {
+    let fleet = fleet();
+    let genomes = genomes(80);
+    let told = |of_figure: fn(usize, f64) -> Option<f64>, is_reused| -> Vec<Event> {
+        let shared = |genome: &Genome| {
+            let truth = fleet.truth(genome, 0).into_iter().enumerate();
+            Event::Shared(Shared {
+                genome: genome.clone(),
+                figures: truth.map(|(figure, it)| of_figure(figure, it)).collect(),
+                is_reused,
+            })
+        };
+        genomes.iter().map(shared).collect()
+    };
+    let mut whole = strategy(&fleet);
+    tell(&mut whole, &told(|_, it| Some(it), true));
+    let mut pieces = strategy(&fleet);
+    for (place, event) in told(|figure, it| (figure != 1).then_some(it), true)
+        .iter()
+        .chain(&told(|figure, it| (figure == 1).then_some(3.0 * it), false))
+        .chain(&told(|figure, it| (figure == 1).then_some(it), false))
+        .enumerate()
+    {
+        tell(&mut pieces, [event]);
+        if place % 50 == 0 {
+            pieces.ask(place as u64);
+        }
+    }
+    let believed = |strategy: &Surrogate| strategy.belief().of(&genomes).unwrap();
+    assert_eq!(believed(&whole), believed(&pieces));
+}
+
 /// Whatever another search found of it, before or after.
 #[test]
 fn a_candidate_of_ones_own_wins_over_what_was_shared_of_it() {

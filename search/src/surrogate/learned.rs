@@ -19,10 +19,12 @@ pub(super) fn learned<'a>(measured: &[&'a Candidate]) -> Vec<&'a Candidate> {
 /// What a model is fitted to beside these candidates: what was shared of other genomes, thinned in
 /// the same way to the room that the candidates leave. They come first, since each teaches every
 /// figure, and times for the most part nothing else does.
-pub(super) fn beside<'a>(shared: &'a [Shared], measured: &[&Candidate]) -> Vec<&'a Shared> {
+pub(super) fn beside<'a>(
+    shared: impl Iterator<Item = &'a Shared>,
+    measured: &[&Candidate],
+) -> Vec<&'a Shared> {
     let own: BTreeSet<&Genome> = measured.iter().map(|candidate| &candidate.genome).collect();
     let others: Vec<&Shared> = shared
-        .iter()
         .filter(|shared| !own.contains(&shared.genome))
         .collect();
     thinned(&others, MOST_VALUES.saturating_sub(measured.len()))
@@ -73,7 +75,7 @@ mod tests {
             let candidates: Vec<Candidate> = (0..own).map(|it| candidate(500 + 2 * it)).collect();
             let candidates: Vec<&Candidate> = candidates.iter().collect();
             let learned = learned(&candidates);
-            let beside = beside(&shared, &candidates);
+            let beside = beside(shared.iter(), &candidates);
             assert_eq!((learned.len(), beside.len()), (own.min(600), beside_them));
             let mut genomes: BTreeSet<&Genome> = learned.iter().map(|it| &it.genome).collect();
             genomes.extend(beside.iter().map(|it| &it.genome));
