@@ -4,7 +4,8 @@
 //! measure.
 //!
 //! How much a plan loses holds everywhere, since devices differ in that far less than plans do. How
-//! long it takes holds where the hardware profile and the workloads are the same.
+//! long it takes holds where the hardware profile and the workloads are the same. So a genome may be
+//! heard of several times, from several siblings: whenever something comes to be known of it.
 //!
 //! What is heard is a function of the siblings' stored measurements in their stored order, so a
 //! restart hears the same in the same order.
@@ -27,11 +28,37 @@ pub(crate) struct Siblings {
     space: SearchSpace,
     /// The others over its subject; nothing of one whose genes are others.
     known: BTreeMap<i64, Option<Sibling>>,
-    /// Candidates of siblings of which something is missing, by number.
-    begun: BTreeMap<i64, Figures>,
-    /// The genomes that were heard of. Each is told once.
-    heard: BTreeSet<Genome>,
+    /// What was heard of each genome.
+    genomes: BTreeMap<Genome, Known>,
     last_measurement: i64,
+    /// What siblings know since later, in milliseconds since 1970, is not heard.
+    until_ms: Option<i64>,
+}
+
+/// What was heard of a genome.
+#[derive(Debug, Default)]
+struct Known {
+    has_quality: bool,
+    is_reused: bool,
+    /// The sibling's candidate whose time counts.
+    timed: Option<i64>,
+}
+
+impl Known {
+    /// Whether a quality is new. One that the store takes over counts in place of one of another
+    /// numerics class.
+    fn takes_quality(&mut self, is_reused: bool) -> bool {
+        let is_new = !self.has_quality || (is_reused && !self.is_reused);
+        self.has_quality = true;
+        self.is_reused |= is_reused;
+        is_new
+    }
+
+    /// Whether a time is new. The second one of a candidate counts in place of its first, as it does
+    /// in the sibling itself; what other siblings timed says no more than that.
+    fn takes_time(&mut self, candidate: i64) -> bool {
+        *self.timed.get_or_insert(candidate) == candidate
+    }
 }
 
 /// What holds of all that one sibling measures.
@@ -43,13 +70,13 @@ struct Sibling {
     is_reused: bool,
 }
 
-/// What a sibling measured of a genome.
+/// One thing that a sibling measured of a genome, a quality or a time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Heard {
     /// The sibling.
     pub(crate) search: i64,
     genome: Genome,
-    /// Those that hold here.
+    /// Its own alone.
     figures: Figures,
     is_reused: bool,
 }
@@ -63,24 +90,32 @@ impl Siblings {
             binding: binding.clone(),
             space: space.clone(),
             known: BTreeMap::new(),
-            begun: BTreeMap::new(),
-            heard: BTreeSet::new(),
+            genomes: BTreeMap::new(),
             last_measurement: 0,
+            until_ms: None,
         }
     }
 
-    /// What is new since the last call: every genome once, as soon as one sibling has measured of
-    /// it all that holds here. Nothing for a search that does not share.
+    /// Hears only what siblings knew by then, in milliseconds since 1970; everything for none.
+    pub(crate) fn until(mut self, ms: Option<i64>) -> Self {
+        self.until_ms = ms;
+        self
+    }
+
+    /// What is new since the last call, as far as it holds here and adds to what was heard. Nothing
+    /// for a search that does not share.
     pub(crate) async fn listen(&mut self, store: &dyn Store) -> Result<Vec<Heard>, StoreError> {
-        let scores = store.shared(self.search, self.last_measurement).await?;
-        for one in &scores {
+        let shared = store.shared(self.search, self.last_measurement).await?;
+        for one in &shared.scores {
             if !self.known.contains_key(&one.search) {
                 let stored = store.search(one.search).await?;
                 let sibling = stored.and_then(|stored| self.sibling(&stored));
                 self.known.insert(one.search, sibling);
             }
         }
-        Ok(scores.iter().filter_map(|one| self.hear(one)).collect())
+        self.last_measurement = shared.last;
+        let scores = shared.scores.iter();
+        Ok(scores.filter_map(|one| self.hear(one)).collect())
     }
 
     /// How another search over the subject is related to this one.
@@ -99,7 +134,9 @@ impl Siblings {
     }
 
     fn hear(&mut self, one: &SharedScore) -> Option<Heard> {
-        self.last_measurement = one.score.measurement;
+        if self.until_ms.is_some_and(|until| one.since_ms > until) {
+            return None;
+        }
         let sibling = (*self.known.get(&one.search)?)?;
         let is_time = matches!(one.score.outcome, ScoreOutcome::Latency { .. });
         if is_time && !sibling.times_hold {
@@ -109,22 +146,18 @@ impl Siblings {
         let plan = Plan::new(spec, one.precisions.clone()).ok()?;
         // Its device may execute more than this one's.
         let genome = self.space.genome(&plan)?;
-        let begun = self.begun.entry(one.score.candidate);
-        let figures = begun.or_insert_with(|| Figures::of_size(plan.size_bytes(spec)));
-        figures.add(&one.score);
-        let is_whole = match sibling.times_hold {
-            true => figures.is_complete(),
-            false => figures.kld.is_some(),
+        let known = self.genomes.entry(genome.clone()).or_default();
+        let is_new = match is_time {
+            true => known.takes_time(one.score.candidate),
+            false => known.takes_quality(sibling.is_reused),
         };
-        if !is_whole {
-            return None;
-        }
-        let figures = self.begun.remove(&one.score.candidate)?;
-        self.heard.insert(genome.clone()).then_some(Heard {
+        let mut figures = Figures::of_size(plan.size_bytes(spec));
+        figures.add(&one.score);
+        is_new.then_some(Heard {
             search: one.search,
             genome,
             figures,
-            is_reused: sibling.is_reused,
+            is_reused: sibling.is_reused && !is_time,
         })
     }
 }
@@ -147,8 +180,9 @@ pub(crate) fn summary(heard: &[Heard], own: &BTreeSet<Genome>) -> SharedPlans {
         .filter(|it| !own.contains(&it.genome))
         .collect();
     let searches: BTreeSet<i64> = others.iter().map(|it| it.search).collect();
+    let plans: BTreeSet<&Genome> = others.iter().map(|it| &it.genome).collect();
     SharedPlans {
-        plans: others.len() as u64,
+        plans: plans.len() as u64,
         searches: searches.into_iter().collect(),
     }
 }

@@ -24,7 +24,11 @@ pub(crate) async fn checks(world: &World, search: &StoredSearch) -> Result<Learn
         let mut replay = Replay::new(&search.request, binding, &known)?;
         replay.learn(candidates, &scores)?;
         let heard = match replay.siblings(search) {
-            Some(mut siblings) => siblings.listen(&*world.store).await?,
+            // What siblings measured after its end taught it nothing.
+            Some(siblings) => {
+                let mut siblings = siblings.until(search.ended_at_ms);
+                siblings.listen(&*world.store).await?
+            }
             None => Vec::new(),
         };
         replay.hear(heard)?;

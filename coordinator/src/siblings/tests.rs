@@ -1,7 +1,9 @@
 use bitfront_model::*;
+use bitfront_search::archive::Archive;
 
 use super::*;
 use crate::fixtures;
+use crate::store::Score;
 use crate::testing::{Bench, folder, until};
 
 /// Three devices: two of one numerics class, and the last of another.
@@ -39,13 +41,15 @@ async fn of(bench: &Bench, search: i64) -> Siblings {
     Siblings::new(&stored, &binding, &bound.unwrap())
 }
 
-/// What a strategy over divergence, decode and size is told.
-fn told(heard: &[Heard]) -> Vec<Shared> {
-    let shared = |heard: &Heard| match heard.event(fixtures::request().objectives.into_iter()) {
-        Event::Shared(shared) => shared,
-        other => panic!("{other:?}"),
-    };
-    heard.iter().map(shared).collect()
+/// What a strategy over divergence, decode and size knows after it, in the order in which each
+/// genome was last told.
+fn known(siblings: &Siblings, heard: &[Heard]) -> Vec<Shared> {
+    let mut archive = Archive::new(siblings.space.as_numbers().clone());
+    for one in heard {
+        let event = one.event(fixtures::request().objectives.into_iter());
+        archive.record(&event).unwrap();
+    }
+    archive.shared_after(heard.len()).cloned().collect()
 }
 
 #[tokio::test]
@@ -105,7 +109,12 @@ async fn a_sibling_is_heard_as_far_as_its_figures_hold() {
         let mut asked = request(device);
         change(&mut asked);
         let mut siblings = listener(&bench, asked).await;
-        let told = told(&siblings.listen(&*store).await.unwrap());
+        let heard = siblings.listen(&*store).await.unwrap();
+        // Of what was not scored whole there is a time alone.
+        let mut told = known(&siblings, &heard);
+        let all = told.len();
+        told.retain(|shared| shared.figures[0].is_some());
+        assert_eq!(all > told.len(), times_hold && expected.len() < 30);
         let heard: Vec<_> = told
             .iter()
             .map(|shared| (shared.genome.clone(), shared.figures[0].unwrap()))
@@ -206,14 +215,137 @@ async fn what_is_heard_piece_by_piece_is_what_a_restart_hears_at_once() {
         assert!(!by.contains(&search) && !by.contains(&alone), "{by:?}");
         assert_eq!(by.len(), 2);
         let genomes: BTreeSet<_> = heard.iter().map(|it| &it.genome).collect();
-        assert_eq!(genomes.len(), heard.len(), "each is told once");
+        let once: BTreeSet<_> = heard.iter().map(|it| (&it.genome, it.is_reused)).collect();
+        assert_eq!(
+            once.len(),
+            heard.len(),
+            "qualities of other classes and of this one"
+        );
         // What it measured itself is not counted as learned.
         let own = store.candidates(search, 0).await.unwrap();
         let own: BTreeSet<Genome> = own.into_iter().filter_map(|it| it.genome).collect();
         let learned = summary(heard, &own);
         let of_others = genomes.iter().filter(|genome| !own.contains(**genome));
         assert_eq!(learned.plans as usize, of_others.count());
-        assert!(learned.plans > 0 && (learned.plans as usize) < heard.len());
+        assert!(learned.plans > 0 && (learned.plans as usize) < genomes.len());
+    }
+    bench.stop().await;
+}
+
+/// Its baselines were measured in another class first, then by one that takes no part, and are
+/// timed on the listener's own hardware last.
+#[tokio::test]
+async fn a_genome_is_told_again_when_more_comes_to_be_known_of_it() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let [one, two, three] = devices(&bench).await;
+    let other_class = bench.submit(request("three")).await;
+    bench.serve(three, other_class, usize::MAX).await;
+    let alone = SearchRequest {
+        shares: false,
+        seed: 1,
+        ..request("two")
+    };
+    let alone = bench.submit(alone).await;
+    bench.serve(two, alone, usize::MAX).await;
+    let same_profile = SearchRequest {
+        seed: 2,
+        ..request("one")
+    };
+    let same_profile = bench.submit(same_profile).await;
+    let store = bench.world.store.clone();
+    until(&bench, same_profile, |stored| stored.binding.is_some()).await;
+    let mut siblings = listener(&bench, request("one")).await;
+    let mut heard = siblings.listen(&*store).await.unwrap();
+    let before = known(&siblings, &heard);
+    assert!(before.iter().all(|shared| shared.figures[1].is_none()));
+    bench.serve(one, same_profile, usize::MAX).await;
+    heard.extend(siblings.listen(&*store).await.unwrap());
+    let after = known(&siblings, &heard);
+
+    let candidates = store.candidates(same_profile, 0).await.unwrap();
+    let baselines = candidates.iter().filter(|it| it.baseline.is_some());
+    let baselines: Vec<&Genome> = baselines.filter_map(|it| it.genome.as_ref()).collect();
+    assert!(baselines.len() > 2, "{baselines:?}");
+    for genome in baselines {
+        let of = |known: &[Shared]| known.iter().find(|it| it.genome == *genome).cloned();
+        assert!(of(&before).unwrap().figures[0].is_some());
+        let told = of(&after).unwrap();
+        assert!(
+            told.is_reused && told.figures.iter().all(Option::is_some),
+            "{told:?}"
+        );
+        let of_genome = heard.iter().filter(|it| it.genome == *genome);
+        let by: Vec<i64> = of_genome.map(|it| it.search).collect();
+        assert_eq!(by, [other_class, same_profile, same_profile]);
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn what_counts_of_several_figures_is_the_second_time_and_the_quality_of_ones_own_class() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    devices(&bench).await;
+    let mut siblings = listener(&bench, request("one")).await;
+    let sibling = |times_hold, is_reused| {
+        Some(Sibling {
+            times_hold,
+            is_reused,
+        })
+    };
+    siblings.known = BTreeMap::from([
+        (91, sibling(false, false)),
+        (92, sibling(true, true)),
+        (93, sibling(true, true)),
+        (94, None),
+    ]);
+    let precisions = vec![Precision::Q4K; request("one").spec.layers.len()];
+    let mut hear = |search: i64, purpose, outcome| {
+        let score = Score {
+            measurement: 1,
+            candidate: 10 * search,
+            purpose,
+            executed_as_planned: true,
+            outcome,
+        };
+        let shared = SharedScore {
+            search,
+            precisions: precisions.clone(),
+            score,
+            since_ms: 0,
+        };
+        let heard = siblings.hear(&shared)?;
+        let figures = &heard.figures;
+        Some((figures.kld, figures.decode_ns, heard.is_reused))
+    };
+    let quality = |kld| ScoreOutcome::Quality {
+        kld,
+        mismatch: 0.1,
+        stopped: false,
+    };
+    let time = |decode_ns| ScoreOutcome::Latency {
+        decode_ns,
+        prefill_ns: 1.0,
+    };
+    use TaskPurpose::{Retime, Search};
+    let rows = [
+        // Times that do not hold, and what is no sibling.
+        (91, Search, time(1.0), None),
+        (94, Search, quality(0.9), None),
+        (91, Search, quality(0.5), Some((Some(0.5), None, false))),
+        // Whose quality the store takes over.
+        (92, Search, quality(0.4), Some((Some(0.4), None, true))),
+        (93, Search, quality(0.3), None),
+        (91, Search, quality(0.2), None),
+        (92, Search, time(2.0), Some((None, Some(2.0), false))),
+        (93, Search, time(3.0), None),
+        (93, Retime, time(4.0), None),
+        (92, Retime, time(5.0), Some((None, Some(5.0), false))),
+    ];
+    for (search, purpose, outcome, expected) in rows {
+        let context = format!("{search}, {purpose:?}, {outcome:?}");
+        assert_eq!(hear(search, purpose, outcome), expected, "{context}");
     }
     bench.stop().await;
 }

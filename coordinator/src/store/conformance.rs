@@ -79,6 +79,7 @@ const CASES: &[(&str, Case)] = cases![
     questions::what_was_given_up_is_asked_again_where_it_lies_elsewhere_now,
     questions::a_binding_keeps_its_answers_and_what_left_the_space,
     siblings::siblings_are_told_what_each_measured_and_the_others_nothing,
+    siblings::it_is_said_since_when_a_sibling_knows_something,
     siblings::only_sound_figures_of_a_plan_are_shared,
 ];
 

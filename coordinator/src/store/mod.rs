@@ -27,8 +27,8 @@ use bitfront_model::{
 pub(crate) use rows::{
     Binding, Claimant, Claimed, ClaimedQuestion, Ending, HeldLease, LeaseEnding, NewCandidate,
     NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score, ScoreOutcome,
-    SharedScore, StoredCandidate, StoredConfirmation, StoredDevice, StoredMeasurement,
-    StoredQuestion, StoredRetiming, StoredSearch, TaskFacts,
+    SharedScore, SharedScores, StoredCandidate, StoredConfirmation, StoredDevice,
+    StoredMeasurement, StoredQuestion, StoredRetiming, StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -110,12 +110,12 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// figures that the search steers by. Confirmations are not among them, and of second timings
     /// those alone that were executed as planned.
     async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError>;
-    /// What the siblings of a search measured for themselves with a number above `after`, in order:
-    /// their accepted qualities, scored on all windows, and latencies, as planned. Siblings are the
+    /// What the siblings of a search measured with a number above `after`, in order: their accepted
+    /// qualities, scored on all windows, and latencies, second ones too, as planned. Siblings are the
     /// other searches over its subject that share, whatever has become of them; a search that does
-    /// not share has none. What one took over from another search, and confirmations, are not
-    /// among them.
-    async fn shared(&self, search: i64, after: i64) -> Result<Vec<SharedScore>, StoreError>;
+    /// not share has none. Qualities that one took over from another search are among them,
+    /// confirmations are not. Who reads on after `last` reads no measurement twice.
+    async fn shared(&self, search: i64, after: i64) -> Result<SharedScores, StoreError>;
     /// The accepted measurements of a search, or of one candidate of it, whole and in order,
     /// confirmations among them.
     async fn measurements(

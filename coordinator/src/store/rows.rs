@@ -125,6 +125,15 @@ pub(crate) struct Score {
     pub(crate) outcome: ScoreOutcome,
 }
 
+/// What siblings measured, as far as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SharedScores {
+    /// In the order of the measurements.
+    pub(crate) scores: Vec<SharedScore>,
+    /// The number of the latest measurement of any search that was there to be read.
+    pub(crate) last: i64,
+}
+
 /// What a sibling measured of a plan: all windows, and as planned.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SharedScore {
@@ -134,6 +143,9 @@ pub(crate) struct SharedScore {
     pub(crate) precisions: Vec<Precision>,
     /// A quality or a latency.
     pub(crate) score: Score,
+    /// Since when the sibling knows it, in milliseconds since 1970: of a quality that it took over
+    /// that is when its candidate was added.
+    pub(crate) since_ms: i64,
 }
 
 /// The figures of a score.

@@ -112,7 +112,7 @@ passed_on! {
     retime(search: i64, candidates: &[i64], profile: Digest) -> bool;
     retimings(search: i64) -> Vec<StoredRetiming>;
     scores(search: i64, after: i64) -> Vec<Score>;
-    shared(search: i64, after: i64) -> Vec<SharedScore>;
+    shared(search: i64, after: i64) -> SharedScores;
     measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;
     first_timing(search: i64) -> Option<StoredMeasurement>;
     claim(claimant: &Claimant, now_ms: i64) -> Option<Claimed>;

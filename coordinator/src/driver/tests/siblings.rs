@@ -67,6 +67,15 @@ async fn what_a_sibling_measured_changes_what_is_proposed_and_a_restart_changes_
             false => assert_eq!(status.shared, SharedPlans::default()),
         }
         asked.push(digests(&store, second).await);
+        // What a sibling measures from now on is nothing that the search learned.
+        bench.clock.advance(Duration::from_secs(1));
+        let late = SearchRequest {
+            seed: 7,
+            ..sharing("one", 40)
+        };
+        let late = bench.submit(late).await;
+        let one = bench.register_as(other("one")).await.unwrap();
+        bench.serve(one, late, usize::MAX).await;
         bench.stop().await;
         // Of a search that has ended it is rebuilt from the store.
         let bench = Bench::over(store, |_| {}).await;
@@ -143,5 +152,33 @@ async fn a_prediction_learns_from_siblings_too() {
     assert!(predicted[0].0.plans > 20, "{:?}", predicted[0].0);
     assert_eq!(predicted[1].0, SharedPlans::default());
     assert_ne!(predicted[0].1, predicted[1].1);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_search_that_waits_says_what_it_hears_meanwhile() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let one = bench.register_as(other("one")).await.unwrap();
+    let two = bench.register_as(other("two")).await.unwrap();
+    let waiting = bench.submit(sharing("two", 40)).await;
+    bench.serve(two, waiting, 4).await;
+    assert_eq!(bench.status(waiting).await.shared, SharedPlans::default());
+    let teacher = bench.submit(sharing("one", 40)).await;
+    bench.serve(one, teacher, usize::MAX).await;
+    let heard = async {
+        loop {
+            bench.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let status = bench.status(waiting).await;
+            if status.shared.plans > 10 {
+                return status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(20), heard).await;
+    let status = status.expect("it says what it heard");
+    assert_eq!(status.state, SearchState::Running);
+    assert_eq!(status.shared.searches, [teacher]);
     bench.stop().await;
 }

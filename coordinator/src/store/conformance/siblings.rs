@@ -32,6 +32,11 @@ async fn measure_all(store: &Arc<dyn Store>, device: i64) {
     }
 }
 
+/// What is shared with a search after a measurement.
+async fn told(store: &Arc<dyn Store>, search: i64, after: i64) -> Vec<SharedScore> {
+    store.shared(search, after).await.unwrap().scores
+}
+
 /// Search, precisions of the first layer and kind of what is shared.
 fn brief(shared: &[SharedScore]) -> Vec<(i64, Precision, TaskKind)> {
     let kind = |one: &SharedScore| match one.score.outcome {
@@ -54,7 +59,7 @@ pub(super) async fn siblings_are_told_what_each_measured_and_the_others_nothing(
     let device = store.register(&device, NOW).await.unwrap();
     let first = sharing(&store, &[Q8_0], |_| ()).await;
     measure_all(&store, device).await;
-    // What it takes over from the first one is not its own.
+    // What it takes over from the first one is told too.
     let second = sharing(&store, &[Q8_0, Q4K], |_| ()).await;
     let alone = sharing(&store, &[Q6K], |request| request.shares = false).await;
     let other_text = sharing(&store, &[Q3K], |request| {
@@ -63,10 +68,11 @@ pub(super) async fn siblings_are_told_what_each_measured_and_the_others_nothing(
     .await;
     measure_all(&store, device).await;
 
-    let shared = store.shared(first, 0).await.unwrap();
+    let shared = told(&store, first, 0).await;
     assert_eq!(
         brief(&shared),
         [
+            (second, Q8_0, Quality),
             (second, Q8_0, Latency),
             (second, Q4K, Latency),
             (second, Q4K, Quality)
@@ -76,19 +82,61 @@ pub(super) async fn siblings_are_told_what_each_measured_and_the_others_nothing(
     let own = store.scores(second, 0).await.unwrap();
     assert!(shared.iter().all(|one| own.contains(&one.score)));
     assert_eq!(
-        brief(&store.shared(second, 0).await.unwrap()),
+        brief(&told(&store, second, 0).await),
         [(first, Q8_0, Latency), (first, Q8_0, Quality)]
     );
     for search in [alone, other_text, 99] {
-        assert_eq!(store.shared(search, 0).await.unwrap(), [], "{search}");
+        assert_eq!(told(&store, search, 0).await, [], "{search}");
     }
     // Only what is new, and whatever becomes of a sibling.
-    let rest = store.shared(first, shared[0].score.measurement).await;
-    assert_eq!(rest.unwrap(), shared[1..]);
+    let rest = told(&store, first, shared[0].score.measurement).await;
+    assert_eq!(rest, shared[1..]);
     store.cancel(second, NOW).await.unwrap();
-    assert_eq!(store.shared(first, 0).await.unwrap(), shared);
-    let last = shared[2].score.measurement;
-    assert_eq!(store.shared(first, last).await.unwrap(), []);
+    assert_eq!(told(&store, first, 0).await, shared);
+    // One reads on after the last measurement, whoever's it is.
+    let others = store.scores(other_text, 0).await.unwrap();
+    let last = others.last().unwrap().measurement;
+    assert!(last > shared.last().unwrap().score.measurement);
+    for (search, after) in [(first, 0), (first, 2), (first, last), (second, 0), (99, 0)] {
+        let read = store.shared(search, after).await.unwrap();
+        assert_eq!(read.last, last, "{search} after {after}");
+    }
+    assert_eq!(told(&store, first, last).await, []);
+}
+
+/// A quality that was taken over since its candidate was added, whenever it was measured.
+pub(super) async fn it_is_said_since_when_a_sibling_knows_something(store: Arc<dyn Store>) {
+    use Precision::Q8_0;
+    let device = fixtures::registration("one");
+    let device = store.register(&device, NOW).await.unwrap();
+    let first = sharing(&store, &[Q8_0], |_| ()).await;
+    assert_eq!(store.shared(first, 0).await.unwrap().last, 0);
+    measure_all(&store, device).await;
+    let second = sharing(&store, &[], |_| ()).await;
+    let later = candidate(0, Q8_0);
+    let added = store.add_candidate(second, &later, NOW + 7).await.unwrap();
+    let since =
+        |shared: Vec<SharedScore>| -> Vec<i64> { shared.iter().map(|one| one.since_ms).collect() };
+    assert_eq!(since(told(&store, second, 0).await), [NOW; 2]);
+    assert_eq!(since(told(&store, first, 0).await), [NOW + 7]);
+    let timing = claim(&store, device).await;
+    assert_eq!(Some(timing.candidate), added);
+    store
+        .record(&report_with(&timing, "timing", None), NOW + 9)
+        .await
+        .unwrap();
+    assert_eq!(since(told(&store, first, 0).await), [NOW + 7, NOW + 9]);
+    // A second timing follows the first.
+    let timed_again = store.retime(second, &[timing.candidate], binding().hardware_profile);
+    assert!(timed_again.await.unwrap());
+    let again = claim(&store, device).await;
+    store
+        .record(&report_with(&again, "again", None), NOW + 11)
+        .await
+        .unwrap();
+    let shared = told(&store, first, 0).await;
+    assert_eq!(shared[2].score.purpose, TaskPurpose::Retime);
+    assert_eq!(since(shared), [NOW + 7, NOW + 9, NOW + 11]);
 }
 
 pub(super) async fn only_sound_figures_of_a_plan_are_shared(store: Arc<dyn Store>) {
@@ -118,7 +166,7 @@ pub(super) async fn only_sound_figures_of_a_plan_are_shared(store: Arc<dyn Store
         store.record(&sound, NOW).await.unwrap();
     }
     assert_eq!((timed, stopped), (1, 1));
-    let shared = brief(&store.shared(first, 0).await.unwrap());
+    let shared = brief(&told(&store, first, 0).await);
     assert_eq!(
         shared,
         [
@@ -136,5 +184,5 @@ pub(super) async fn only_sound_figures_of_a_plan_are_shared(store: Arc<dyn Store
     assert!(store.confirm(second, &[wanted]).await.unwrap());
     let fresh = claim(&store, device).await;
     report(&store, &fresh, "fresh").await;
-    assert_eq!(brief(&store.shared(first, 0).await.unwrap()), shared);
+    assert_eq!(brief(&told(&store, first, 0).await), shared);
 }

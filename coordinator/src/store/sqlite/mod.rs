@@ -275,7 +275,7 @@ impl Store for SqliteStore {
         read!(self, "list scores", measurements::scores, search, after)
     }
 
-    async fn shared(&self, search: i64, after: i64) -> Result<Vec<SharedScore>, StoreError> {
+    async fn shared(&self, search: i64, after: i64) -> Result<SharedScores, StoreError> {
         read!(
             self,
             "list what siblings measured",
