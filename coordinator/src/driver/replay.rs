@@ -371,6 +371,11 @@ impl Replay {
         self.learned.values().filter(|learned| learned.told).count() as u64
     }
 
+    /// How many things were heard of siblings.
+    pub(super) fn heard(&self) -> usize {
+        self.heard.len()
+    }
+
     /// Candidates whose evaluation is not complete.
     pub(super) fn pending(&self) -> usize {
         self.learned

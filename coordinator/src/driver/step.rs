@@ -56,8 +56,9 @@ struct Running {
     /// The search is over and its front is measured afresh, which counts towards no budget.
     confirming: bool,
     within: Within,
-    /// Candidates that were evaluated when the checks were told last; none before.
-    checked: Option<u64>,
+    /// Candidates that were evaluated, and things that were heard of siblings, when the checks were
+    /// told last; none before.
+    checked: Option<(u64, usize)>,
     /// The latest measurement when doubts were looked at last; none before.
     doubted: Option<i64>,
 }
@@ -402,9 +403,9 @@ impl Hands {
     /// Tells what the strategy's predictions were worth and what it learned from siblings, where
     /// there may be something new.
     async fn tell_checks(&self, running: &mut Running) -> Result<(), Trouble> {
-        let evaluated = Some(running.replay.evaluated());
-        if running.checked != evaluated {
-            running.checked = evaluated;
+        let known = Some((running.replay.evaluated(), running.replay.heard()));
+        if running.checked != known {
+            running.checked = known;
             let learning = running.replay.learning().await?;
             if self.world.checks.tell(self.search, learning) {
                 self.world.wakeups.search(self.search);
