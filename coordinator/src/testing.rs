@@ -186,6 +186,8 @@ impl Bench {
             let mut call = Box::pin(self.lease(device));
             let hand_out = loop {
                 if self.status(search).await.state.has_ended() {
+                    drop(call);
+                    self.let_go(device).await;
                     return reports;
                 }
                 tokio::select! {
@@ -199,6 +201,16 @@ impl Bench {
             reports += 1;
         }
         reports
+    }
+
+    /// Gives back what the device was handed and did not take up: a task of another search, which
+    /// would wait for the end of a lease.
+    async fn let_go(&self, device: i64) {
+        let held = self.world.store.leased().await.expect("no error");
+        for lease in held.into_iter().filter(|lease| lease.device == device) {
+            let given_back = self.leasing.give_back(lease.token, "its turn is over", false);
+            given_back.await.expect("no error");
+        }
     }
 
     /// Ends the drivers, as a shutdown does. Sudden ends are tested with real processes.

@@ -114,7 +114,7 @@ async fn a_sibling_is_heard_as_far_as_its_figures_hold() {
         let mut told = known(&siblings, &heard);
         let all = told.len();
         told.retain(|shared| shared.figures[0].is_some());
-        assert_eq!(all > told.len(), times_hold && expected.len() < 30);
+        assert!(all == told.len() || times_hold, "{device}");
         let heard: Vec<_> = told
             .iter()
             .map(|shared| (shared.genome.clone(), shared.figures[0].unwrap()))
@@ -173,13 +173,6 @@ async fn what_is_heard_piece_by_piece_is_what_a_restart_hears_at_once() {
         };
         searches.push(bench.submit(request).await);
     }
-    let alone = bench
-        .submit(SearchRequest {
-            shares: false,
-            seed: 3,
-            ..request("one")
-        })
-        .await;
     for &search in &searches {
         until(&bench, search, |stored| stored.binding.is_some()).await;
     }
@@ -206,6 +199,15 @@ async fn what_is_heard_piece_by_piece_is_what_a_restart_hears_at_once() {
             break;
         }
     }
+    // After the others, since a device that serves two searches may hold a task of either when its
+    // turn ends.
+    let alone = bench
+        .submit(SearchRequest {
+            shares: false,
+            seed: 3,
+            ..request("one")
+        })
+        .await;
     bench.serve(devices[0], alone, usize::MAX).await;
     for ((_, heard), &search) in listening.iter().zip(&searches) {
         let at_once = of(&bench, search).await.listen(&*store).await.unwrap();

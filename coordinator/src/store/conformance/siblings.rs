@@ -127,8 +127,8 @@ pub(super) async fn it_is_said_since_when_a_sibling_knows_something(store: Arc<d
         .unwrap();
     assert_eq!(since(told(&store, first, 0).await), [NOW + 7, NOW + 9]);
     // A second timing follows the first.
-    let timed_again = store.retime(second, &[timing.candidate], binding().hardware_profile);
-    assert!(timed_again.await.unwrap());
+    let (timed, profile) = ([timing.candidate], binding().hardware_profile);
+    assert!(store.retime(second, &timed, profile).await.unwrap());
     let again = claim(&store, device).await;
     store
         .record(&report_with(&again, "again", None), NOW + 11)
