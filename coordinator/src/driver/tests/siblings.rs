@@ -71,7 +71,8 @@ async fn what_a_sibling_measured_changes_what_is_proposed_and_a_restart_changes_
         bench.clock.advance(Duration::from_secs(1));
         let late = SearchRequest {
             seed: 7,
-            ..sharing("one", 40)
+            strategy: StrategyName::Nsga2,
+            ..sharing("one", 25)
         };
         let late = bench.submit(late).await;
         let one = bench.register_as(other("one")).await.unwrap();

@@ -36,7 +36,7 @@ async fn smoothed_figures_stand_beside_measured_ones() {
             continue;
         }
         assert_eq!(figures, Objective::ALL);
-        let [kld, _, _, size] = &point.believed[..] else {
+        let [kld, _, _, size, _] = &point.believed[..] else {
             panic!("{figures:?}");
         };
         assert_eq!((size.value, size.deviation), (point.size_bytes as f64, 0.0));
