@@ -280,9 +280,14 @@ fn at_the_end_the_last_candidates_are_doubted_too_and_what_is_pending_holds_back
     for (strategy, in_runs) in [(&mut whole, vec![5, 21]), (&mut held, vec![21])] {
         let mut named = |among| candidates(&strategy.doubtful(among));
         let in_runs = BTreeSet::from_iter(in_runs);
-        assert_eq!(named(Among::WholeRuns), in_runs);
-        assert_eq!(named(Among::Evaluated), BTreeSet::from([5, 21, 68]));
-        assert_eq!(named(Among::WholeRuns), in_runs);
+        // What is never retold may draw others into doubt.
+        for _ in 0..2 {
+            let whole_runs = named(Among::WholeRuns);
+            assert!(whole_runs.is_superset(&in_runs), "{whole_runs:?}");
+            assert!(!whole_runs.contains(&68));
+            let all = named(Among::Evaluated);
+            assert!(all.is_superset(&BTreeSet::from([5, 21, 68])), "{all:?}");
+        }
     }
     let (candidate, evaluation) = (7, evaluation(&genomes[7], 1.0));
     let told = Event::Told {
