@@ -4,8 +4,8 @@
 //! measure.
 //!
 //! How much a plan loses holds everywhere, since devices differ in that far less than plans do. How
-//! long it takes holds where the hardware profile and the workloads are the same. So a genome may be
-//! heard of several times, from several siblings: whenever something comes to be known of it.
+//! long it takes holds where the hardware profile and the workloads are the same. So a genome may
+//! be heard of several times, from several siblings: whenever something comes to be known of it.
 //!
 //! What is heard is a function of the siblings' stored measurements in their stored order, so a
 //! restart hears the same in the same order.
@@ -54,8 +54,8 @@ impl Known {
         is_new
     }
 
-    /// Whether a time is new. The second one of a candidate counts in place of its first, as it does
-    /// in the sibling itself; what other siblings timed says no more than that.
+    /// Whether a time is new. The second one of a candidate counts in place of its first, as it
+    /// does in the sibling itself; what other siblings timed says no more than that.
     fn takes_time(&mut self, candidate: i64) -> bool {
         *self.timed.get_or_insert(candidate) == candidate
     }

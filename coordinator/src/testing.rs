@@ -208,7 +208,9 @@ impl Bench {
     async fn let_go(&self, device: i64) {
         let held = self.world.store.leased().await.expect("no error");
         for lease in held.into_iter().filter(|lease| lease.device == device) {
-            let given_back = self.leasing.give_back(lease.token, "its turn is over", false);
+            let given_back = self
+                .leasing
+                .give_back(lease.token, "its turn is over", false);
             given_back.await.expect("no error");
         }
     }

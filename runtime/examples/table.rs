@@ -8,18 +8,19 @@
 //!
 //! Times are taken at each kernel level that candle has on this processor: as found, and forced to
 //! 256-bit vectors. A level is a hardware profile, and a process of its own, held to one core
-//! (`taskset`), since candle reads its switches once. There are several passes over all plans, each in
-//! an order of its own, the levels in turn, so that what disturbs the machine for some minutes is in
-//! one pass of a plan at most. In a pass a plan takes turns with an anchor and its neighbours in that
-//! order, as in every timing of this crate; what counts is the median over the passes of its ratio to
-//! the anchor, less what the plans that took turns with it have in common. The divergence is that of the level as found, for all: a level rounds activations in
-//! another way, which the last lines of the header put a figure on.
+//! (`taskset`), since candle reads its switches once. There are several passes over all plans, each
+//! in an order of its own, the levels in turn, so that what disturbs the machine for some minutes
+//! is in one pass of a plan at most. In a pass a plan takes turns with an anchor and its neighbours
+//! in that order, as in every timing of this crate; what counts is the median over the passes of
+//! its ratio to the anchor, less what the plans that took turns with it have in common. The
+//! divergence is that of the level as found, for all: a level rounds activations in another way,
+//! which the last lines of the header put a figure on.
 //!
-//! What was measured is appended to files in FOLDER, and a run that was ended goes on from there. At
-//! the end the table is printed: a header that says what was measured, and a line for every plan with
-//! its genome, its bytes, its divergence and, for each level, the times of decode and prefill as ratios
-//! to the anchor, each followed by its spread over the passes, 1000 · (largest − smallest) / median. A
-//! table that is to be kept is packed with `gzip -9n`.
+//! What was measured is appended to files in FOLDER, and a run that was ended goes on from there.
+//! At the end the table is printed: a header that says what was measured, and a line for every plan
+//! with its genome, its bytes, its divergence and, for each level, the times of decode and prefill
+//! as ratios to the anchor, each followed by its spread over the passes, 1000 · (largest −
+//! smallest) / median. A table that is to be kept is packed with `gzip -9n`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
@@ -81,8 +82,8 @@ const LEVELS: [(&str, Option<&str>); 2] =
     [("as-found", None), ("avx2", Some("MISTRALRS_FORCE_AVX2"))];
 const PASSES: usize = 3;
 
-/// Of so many plans one is scored at the other levels, to compare with the level as found. It shares
-/// no factor with the number of alleles, so that all of them occur in every gene.
+/// Of so many plans one is scored at the other levels, to compare with the level as found. It
+/// shares no factor with the number of alleles, so that all of them occur in every gene.
 const COMPARED: usize = 320;
 
 /// Plans that take turns with each other.
@@ -473,11 +474,12 @@ fn add_times(folder: &Path, level: &str, rows: &mut [String]) -> ([f64; 2], [f64
 
 /// The ratios of every plan, by pass, without what a group of plans that took turns has in common.
 ///
-/// The ratios of a group have one anchor's time below them, taken in a few blocks, so that its error is
-/// in all of them. Every pass groups the plans anew, which tells the two apart: a logarithm is taken for
-/// the sum of what its plan has in all passes and of what its group has, whose mean over all groups is
-/// none, by least squares (a block design; R. A. Fisher, The Design of Experiments, 1935). Nothing is
-/// taken for granted of how a plan's time follows from its layers.
+/// The ratios of a group have one anchor's time below them, taken in a few blocks, so that its
+/// error is in all of them. Every pass groups the plans anew, which tells the two apart: a
+/// logarithm is taken for the sum of what its plan has in all passes and of what its group has,
+/// whose mean over all groups is none, by least squares (a block design; R. A. Fisher, The Design
+/// of Experiments, 1935). Nothing is taken for granted of how a plan's time follows from its
+/// layers.
 fn settled(passes: &[BTreeMap<usize, Vec<f64>>], column: usize) -> Vec<[f64; PASSES]> {
     const ROUNDS: usize = 100;
     // A group is told by the anchor's times, to a tenth of a nanosecond.

@@ -5,10 +5,10 @@
 //! cargo run --release -p bitfront-search --example replay -- [SEEDS] [BUDGET]
 //! ```
 //!
-//! An evaluation is a lookup, told before the next is asked; the uniform plans come first and count.
-//! Shown are the median and the quartiles over the seeds, and how many evaluations of NSGA-II one of
-//! the surrogate's is worth. A run that does not get there within the budget counts as one that takes
-//! longer than any.
+//! An evaluation is a lookup, told before the next is asked; the uniform plans come first and
+//! count. Shown are the median and the quartiles over the seeds, and how many evaluations of
+//! NSGA-II one of the surrogate's is worth. A run that does not get there within the budget counts
+//! as one that takes longer than any.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

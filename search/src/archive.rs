@@ -25,8 +25,8 @@ pub struct Candidate {
 ///
 /// Two event sequences with the same asks in the same order, the same evaluations, and the same
 /// tellings of what other searches measured in the same order leave equal archives, wherever
-/// evaluations and tellings came in between. A coordinator that rebuilds a strategy may therefore replay all asks first and
-/// all measurements after them.
+/// evaluations and tellings came in between. A coordinator that rebuilds a strategy may therefore
+/// replay all asks first and all measurements after them.
 #[derive(Debug, Clone)]
 pub struct Archive {
     space: Space,

@@ -144,8 +144,8 @@ pub enum EventError {
         /// Where it leaves the space.
         source: GenomeError,
     },
-    /// What another search measured has other figures than this one's problem, or than what was told
-    /// of the same genome before.
+    /// What another search measured has other figures than this one's problem, or than what was
+    /// told of the same genome before.
     #[error(
         "what another search measured has {found} figures where {expected} are expected, known or \
          not"

@@ -16,8 +16,9 @@
 //! proposal is a child by [`sms_emoa`](crate::sms_emoa).
 //!
 //! What other searches measured teaches the model as well, figure by figure ([`Shared`]), and is no
-//! part of the front: a genome is of this search only once it is a candidate. Where its loss need not
-//! be measured again, asking it costs less, and what a proposal adds is weighed against what it costs.
+//! part of the front: a genome is of this search only once it is a candidate. Where its loss need
+//! not be measured again, asking it costs less, and what a proposal adds is weighed against what it
+//! costs.
 //!
 //! The shape is that of surrogate-assisted evolutionary search as in NSGANetV2 (Lu et al., 2020)
 //! and AMQ (Lee et al., 2025). What differs: the surrogate is additive and positive, begins at a
@@ -67,8 +68,8 @@ use trust::{CHECKED, correlations};
 const REFIT: usize = 4;
 
 /// What asking a genome costs whose loss another search measured, as a share of what another one
-/// costs, where a timing takes two thirds of what scoring takes. A quarter did as well in simulation,
-/// on instances from 1000 on of `examples/joint.rs`.
+/// costs, where a timing takes two thirds of what scoring takes. A quarter did as well in
+/// simulation, on instances from 1000 on of `examples/joint.rs`.
 const TIMING_SHARE: f64 = 0.4;
 
 /// Proposes what would add most to the front by the model's account.
@@ -207,8 +208,8 @@ impl Surrogate {
         }
     }
 
-    /// Drops what was derived from a candidate's figures before they changed. The checks stand: they
-    /// are by what was told first.
+    /// Drops what was derived from a candidate's figures before they changed. The checks stand:
+    /// they are by what was told first.
     fn forget(&mut self) {
         self.fitted = None;
         self.doubted = None;
@@ -350,8 +351,8 @@ impl Strategy for Surrogate {
         let mut front = fitted.front.take().unwrap_or_else(|| self.front(&fitted));
         fitted.look_at(&self.archive);
         let mut best: Option<(f64, &Member)> = None;
-        // The pool is in the order of survival, so where nothing improves the front the first is the
-        // nearest to it, or to keeping the limits.
+        // The pool is in the order of survival, so where nothing improves the front the first is
+        // the nearest to it, or to keeping the limits.
         for member in fitted
             .pool
             .iter()
@@ -376,9 +377,9 @@ impl Strategy for Surrogate {
     }
 
     /// Run by run of 16 candidates: each by the model after all candidates before it, as soon as
-    /// those and the run itself are evaluated, and all by what was told first. Of the first run there
-    /// is none, since no model had learned anything. Costs a fit for every run that neither an ask
-    /// nor an earlier call needed.
+    /// those and the run itself are evaluated, and all by what was told first. Of the first run
+    /// there is none, since no model had learned anything. Costs a fit for every run that neither
+    /// an ask nor an earlier call needed.
     fn trust(&mut self) -> Vec<Check> {
         self.check_runs(1..self.whole_runs());
         let mut checks: Vec<Check> = Vec::new();

@@ -198,7 +198,8 @@ fn a_replayed_strategy_continues_as_the_first_would_have() {
     }
 }
 
-/// A genome as another search measured it: some of its figures, where it has them, to such a factor.
+/// A genome as another search measured it: some of its figures, where it has them, to such a
+/// factor.
 fn shared(genome: &Genome, which: [bool; 2], factor: f64, is_reused: bool) -> Event {
     let figures = match told(0, genome) {
         Event::Told {

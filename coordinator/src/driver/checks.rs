@@ -8,9 +8,9 @@ use crate::guesses::Known;
 use crate::store::{StoreError, StoredSearch};
 use crate::world::World;
 
-/// What the predictions of a search's model were worth, and what it learned from its siblings. Costs
-/// a fit of the model for every 16 candidates. Of a search that can no longer be replayed there is
-/// nothing.
+/// What the predictions of a search's model were worth, and what it learned from its siblings.
+/// Costs a fit of the model for every 16 candidates. Of a search that can no longer be replayed
+/// there is nothing.
 pub(crate) async fn checks(world: &World, search: &StoredSearch) -> Result<Learning, StoreError> {
     let Some(binding) = &search.binding else {
         return Ok(Learning::default());

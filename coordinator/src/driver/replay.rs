@@ -126,8 +126,8 @@ impl Replay {
         })
     }
 
-    /// The same, beginning with the plans of another search's front, as far as they lie in the space
-    /// that the device left.
+    /// The same, beginning with the plans of another search's front, as far as they lie in the
+    /// space that the device left.
     pub(super) fn starting_from(mut self, starts: &[Vec<Precision>]) -> Self {
         let spec = &self.request.spec;
         let plans = starts.iter().filter_map(|precisions| {
@@ -306,7 +306,8 @@ impl Replay {
     }
 
     /// What to measure next: the first baseline that is not stored yet, after them the plans that
-    /// the search begins with, and then what the strategy proposes. None when the space is exhausted.
+    /// the search begins with, and then what the strategy proposes. None when the space is
+    /// exhausted.
     pub(super) async fn next(&self) -> Result<Option<NewCandidate>, ReplayError> {
         let spec = &self.request.spec;
         let is_missing = |plan: &Plan| {
@@ -349,8 +350,8 @@ impl Replay {
         }))
     }
 
-    /// What the predictions of the strategy were worth so far, and what it learned from siblings. May
-    /// cost a few fits of its model.
+    /// What the predictions of the strategy were worth so far, and what it learned from siblings.
+    /// May cost a few fits of its model.
     pub(super) async fn learning(&self) -> Result<Learning, ReplayError> {
         let strategy = self.strategy.clone();
         let checks = tokio::task::spawn_blocking(move || lock(&strategy).trust()).await?;

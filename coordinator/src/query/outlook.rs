@@ -10,8 +10,8 @@ use crate::store::StoredSearch;
 use crate::world::World;
 
 /// By how the front grew with the search's own first figures; confirmations and second timings are
-/// not among them, since they are made of what was found and find nothing. Reads the search once more, so a listing of
-/// all searches goes without.
+/// not among them, since they are made of what was found and find nothing. Reads the search once
+/// more, so a listing of all searches goes without.
 pub(super) async fn of(
     world: &World,
     search: &StoredSearch,

@@ -111,9 +111,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// those alone that were executed as planned.
     async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError>;
     /// What the siblings of a search measured with a number above `after`, in order: their accepted
-    /// qualities, scored on all windows, and latencies, second ones too, as planned. Siblings are the
-    /// other searches over its subject that share, whatever has become of them; a search that does
-    /// not share has none. Qualities that one took over from another search are among them,
+    /// qualities, scored on all windows, and latencies, second ones too, as planned. Siblings are
+    /// the other searches over its subject that share, whatever has become of them; a search that
+    /// does not share has none. Qualities that one took over from another search are among them,
     /// confirmations are not. Who reads on after `last` reads no measurement twice.
     async fn shared(&self, search: i64, after: i64) -> Result<SharedScores, StoreError>;
     /// The accepted measurements of a search, or of one candidate of it, whole and in order,

@@ -1,10 +1,10 @@
 //! Which measured times the model contradicts: something happened to the device meanwhile, or the
 //! model is wrong. Another timing tells which.
 //!
-//! A time is doubted where its logarithm lies far from what is believed of it: by how sure the model
-//! is of the sum and by how far the other times lie from theirs together, and by so much that another
-//! timing would tell the two apart. How far the others lie is told by their median, which no outlier
-//! moves.
+//! A time is doubted where its logarithm lies far from what is believed of it: by how sure the
+//! model is of the sum and by how far the other times lie from theirs together, and by so much that
+//! another timing would tell the two apart. How far the others lie is told by their median, which
+//! no outlier moves.
 
 use super::additive::{Effort, median};
 use super::model::{Model, Priors, told};
@@ -78,8 +78,8 @@ pub(super) fn doubts(priors: &Priors, learned: &[&Candidate]) -> Vec<Doubt> {
             let Some([distance, deviation, scatter]) = distance else {
                 continue;
             };
-            // Of few values the model takes one gross error for noise of all, and both its deviations
-            // grow with it; the other times' distances tell by how much.
+            // Of few values the model takes one gross error for noise of all, and both its
+            // deviations grow with it; the other times' distances tell by how much.
             let share = (usual / scatter).min(1.0);
             let deviations = distance.abs() / (share * deviation).hypot(usual);
             let is_far = deviations > FAR && distance.abs() > LEAST;

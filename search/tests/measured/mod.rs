@@ -147,8 +147,8 @@ impl Measured {
     }
 
     /// The problem as a strategy that uses laws sees it. With priors the guesses are those that a
-    /// search has before its first candidate: what a gene costs alone, in a plan that is best in all
-    /// others. Without, they follow from bits and shapes.
+    /// search has before its first candidate: what a gene costs alone, in a plan that is best in
+    /// all others. Without, they follow from bits and shapes.
     pub(crate) fn problem(&self, profile: usize, figures: &[Figure], has_priors: bool) -> Problem {
         let law = |&figure: &Figure| match figure {
             Figure::Kld if has_priors => Law::LogSum(self.alone(profile, figure)),
@@ -169,8 +169,8 @@ impl Measured {
     }
 
     /// What each gene adds to a figure in each precision, from the plans that differ from the first
-    /// uniform one in that gene alone. What the first precision itself adds is not in any of them: its
-    /// whole is shared out by weights.
+    /// uniform one in that gene alone. What the first precision itself adds is not in any of them:
+    /// its whole is shared out by weights.
     fn alone(&self, profile: usize, figure: Figure) -> Table {
         let first = &self.uniform()[0];
         let whole = self.raw(first, profile, figure);
@@ -233,8 +233,8 @@ pub(crate) fn bits(precision: &str) -> f64 {
     }
 }
 
-/// Mean square of the rounding errors of normally distributed weights, as `Precision::rounding_error`
-/// of the model crate has it.
+/// Mean square of the rounding errors of normally distributed weights, as
+/// `Precision::rounding_error` of the model crate has it.
 fn rounding_error(precision: &str) -> f64 {
     match precision {
         "q8_0" => 2.85e-5,
