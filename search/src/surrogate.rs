@@ -15,10 +15,10 @@
 //! limits, and `trust`, what its predictions were worth: where they rank badly, every second
 //! proposal is a child by [`sms_emoa`](crate::sms_emoa).
 //!
-//! What other searches measured teaches the model as well, figure by figure ([`Shared`]), and is no
-//! part of the front: a genome is of this search only once it is a candidate. Where its loss need
-//! not be measured again, asking it costs less, and what a proposal adds is weighed against what it
-//! costs.
+//! What other searches measured teaches the model as well, figure by figure
+//! ([`Shared`](crate::Shared)), and is no part of the front: a genome is of this search only once
+//! it is a candidate. Where its loss need not be measured again, asking it costs less, and what a
+//! proposal adds is weighed against what it costs.
 //!
 //! The shape is that of surrogate-assisted evolutionary search as in NSGANetV2 (Lu et al., 2020)
 //! and AMQ (Lee et al., 2025). What differs: the surrogate is additive and positive, begins at a
