@@ -217,8 +217,10 @@ pub(crate) struct SearchArguments {
     pub(crate) workloads: Option<Vec<String>>,
 
     /// The device to search for; the first one that serves when not given. Given several times, a
-    /// search is started for each, and each learns from what the others measure
-    #[arg(long = "device", value_name = "NAME")]
+    /// search is started for each, and each learns from what the others measure. In place of a name
+    /// what a device is, such as arch=x86_64,isa=avx512_vnni (also cpu, gpu, cores, threads, class,
+    /// profile): one device of each hardware of which that is true
+    #[arg(long = "device", value_name = "DEVICE")]
     pub(crate) devices: Vec<String>,
 
     /// Teach the models of other searches over the same model and text nothing, and learn nothing
@@ -247,9 +249,10 @@ pub(crate) struct LimitArguments {
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<String>,
 
-    /// Longest median time for one decode step, such as 5ms
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) max_latency: Option<String>,
+    /// Longest median time for one decode step, such as 5ms; of one of several devices that a search
+    /// is for, such as board=5ms
+    #[arg(long, value_name = "[DEVICE=]DURATION")]
+    pub(crate) max_latency: Vec<String>,
 
     /// Least share of positions at which the plan ranks the same token first as the unquantized
     /// model, such as 95%
@@ -372,23 +375,30 @@ pub(crate) enum By {
 #[derive(Debug, Args)]
 pub(crate) struct BestArguments {
     /// With --predict: the number of the search to learn from
-    #[arg(requires = "predict", conflicts_with_all = ["model", "device"])]
+    #[arg(requires = "predict", conflicts_with_all = ["model", "devices", "fleet"])]
     pub(crate) search: Option<i64>,
 
     /// The model: its name or the first characters of its digest
-    #[arg(long, value_name = "MODEL", required_unless_present = "predict")]
+    #[arg(long, value_name = "MODEL", required_unless_present = "search")]
     pub(crate) model: Option<String>,
 
-    /// The device to ship to; the only one when not given
-    #[arg(long, value_name = "NAME")]
-    pub(crate) device: Option<String>,
+    /// The device to ship to; the only one when not given. With --fleet, given several times: the
+    /// devices of the fleet; all on which the model was measured when not given
+    #[arg(long = "device", value_name = "NAME")]
+    pub(crate) devices: Vec<String>,
 
-    /// Say which plan is expected to be best, measured or not, by what one search has measured
-    #[arg(long, requires = "search", conflicts_with_all = ["model", "device"])]
+    /// One plan for several devices: the one whose largest regret is least, that is, which no
+    /// device has to pay for much more than for its own best plan
+    #[arg(long)]
+    pub(crate) fleet: bool,
+
+    /// Say which plan is expected to be best, measured or not, by what one search has measured; or,
+    /// with --fleet, by what the latest search of each device has
+    #[arg(long)]
     pub(crate) predict: bool,
 
-    /// With --predict: write the plan to this file, which `bitfront export` takes
-    #[arg(long, value_name = "FILE", requires = "predict")]
+    /// With --predict or --fleet: write the plan to this file, which `bitfront export` takes
+    #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
 
     #[command(flatten)]

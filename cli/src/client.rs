@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Budget, Comparison, Device, Front, Limits, Prediction, ProbedDevice, SearchRequest,
-    SearchSensitivity, SearchStatus,
+    Best, Budget, Comparison, Device, FleetPick, Front, Limits, Prediction, ProbedDevice,
+    SearchRequest, SearchSensitivity, SearchStatus,
 };
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
@@ -182,6 +182,26 @@ impl Client {
             by: name(by).to_owned(),
         };
         let answer = self.searches.predict(request).await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// One plan for several devices.
+    pub(crate) async fn fleet(
+        &mut self,
+        model: String,
+        devices: Vec<String>,
+        limits: Limits,
+        by: By,
+        predict: bool,
+    ) -> anyhow::Result<FleetPick> {
+        let request = v1::FleetRequest {
+            model,
+            devices,
+            limits: Some((&limits).into()),
+            by: name(by).to_owned(),
+            predict,
+        };
+        let answer = self.searches.fleet(request).await;
         Ok(self.answer(answer)?.try_into()?)
     }
 

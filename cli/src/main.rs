@@ -28,6 +28,7 @@ mod progress;
 mod quantized;
 mod report;
 mod request;
+mod selector;
 mod settings;
 mod siblings;
 mod signals;

@@ -1,7 +1,7 @@
 //! What is meant: typed text understood and checked once. Whatever these types hold can be used
 //! without looking at it again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -67,6 +67,8 @@ pub(crate) struct SearchSettings {
     pub(crate) workloads: Option<Vec<Workload>>,
     /// The devices to search for, a search each; none takes the first one that serves.
     pub(crate) devices: Vec<String>,
+    /// Limits on the time of a decode step that hold for one device only.
+    pub(crate) max_decode: BTreeMap<String, Duration>,
     /// Learn from other searches over the same subject, and let them learn from it.
     pub(crate) shares: bool,
 }
@@ -124,7 +126,7 @@ impl SearchSettings {
             }
         }
         let devices = parse_list::<String>("--device", &typed.devices)?;
-        let limits = limits(&typed.limits)?;
+        let (limits, max_decode) = limits_of_devices(&typed.limits)?;
         let mut budget = budget(typed.budget.as_deref(), typed.evaluations)?;
         if budget == Budget::default() {
             budget.time = Some(USUAL_BUDGET);
@@ -156,6 +158,7 @@ impl SearchSettings {
             calibration_windows: typed.calibration_windows,
             workloads,
             devices,
+            max_decode,
             shares: !typed.alone,
         })
     }
@@ -218,8 +221,21 @@ fn early_stop(
     })
 }
 
-/// Understands limits.
+/// Understands the limits on plans that hold for every device.
 pub(crate) fn limits(typed: &LimitArguments) -> Result<Limits, Problem> {
+    let (limits, of_devices) = limits_of_devices(typed)?;
+    match of_devices.keys().next() {
+        None => Ok(limits),
+        Some(name) => Err(Problem::usage(format!(
+            "--max-latency: a limit of `{name}` alone means nothing here; give the duration only"
+        ))),
+    }
+}
+
+/// The same, and those on the time of a decode step that hold for one device.
+fn limits_of_devices(
+    typed: &LimitArguments,
+) -> Result<(Limits, BTreeMap<String, Duration>), Problem> {
     if let Some(kld) = typed.max_kld
         && !(kld.is_finite() && kld > 0.0)
     {
@@ -227,16 +243,30 @@ pub(crate) fn limits(typed: &LimitArguments) -> Result<Limits, Problem> {
             "--max-kld: {kld} is not a positive number of nats"
         )));
     }
-    Ok(Limits {
+    let (mut max_decode, mut of_devices) = (None, BTreeMap::new());
+    for text in &typed.max_latency {
+        let twice = match text.rsplit_once('=') {
+            Some((name, time)) => {
+                let time = duration("--max-latency", time)?;
+                of_devices.insert(name.to_owned(), time).is_some()
+            }
+            None => max_decode
+                .replace(duration("--max-latency", text)?)
+                .is_some(),
+        };
+        if twice {
+            return Err(Problem::usage(format!(
+                "--max-latency: `{text}` is the second limit for the same"
+            )));
+        }
+    }
+    let limits = Limits {
         max_kld: typed.max_kld,
         max_size_bytes: typed.max_size.as_deref().map(size).transpose()?,
-        max_decode: typed
-            .max_latency
-            .as_deref()
-            .map(|time| duration("--max-latency", time))
-            .transpose()?,
+        max_decode,
         min_same_top: typed.min_same_top.as_deref().map(same_top).transpose()?,
-    })
+    };
+    Ok((limits, of_devices))
 }
 
 /// Understands a share such as 95% or 0.95, as one of 1.

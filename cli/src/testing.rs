@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Architecture, Baseline, Budget, Confirmation, DataSpec, Digest, EarlyStop, Environment,
+    Architecture, Baseline, Budget, Confirmation, DataSpec, Device, Digest, EarlyStop, Environment,
     Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource,
     Interval, Latency, Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective,
-    Placing, Plan, Precision, Prior, Quality, Rescoring, SearchRequest, SearchState, SearchStatus,
-    SharedPlans, StrategyName, Subject, Workload,
+    Placing, Plan, Precision, Prior, Quality, Registration, Rescoring, SearchRequest, SearchState,
+    SearchStatus, SharedPlans, StrategyName, Subject, Workload,
 };
 
 use crate::request::usual_precisions;
@@ -136,6 +136,28 @@ pub(crate) fn hardware() -> HardwareProfile {
         governor: None,
         placement: None,
         switches: Default::default(),
+    }
+}
+
+/// A device of that many cores, which serves.
+pub(crate) fn device(name: &str, cores: u32) -> Device {
+    let mut hardware_profile = hardware();
+    hardware_profile.cores = cores;
+    Device {
+        device_id: 1,
+        registration: Registration {
+            device: name.to_owned(),
+            hardware_profile,
+            numerics_class: NumericsClass("candle".to_owned()),
+            precisions: Precision::ALL.to_vec(),
+            agent_version: "test".to_owned(),
+            can_probe: true,
+            can_score_swaps: true,
+        },
+        first_seen_ms: 0,
+        last_seen_ms: 0,
+        measurements: 0,
+        serving: true,
     }
 }
 

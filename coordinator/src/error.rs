@@ -173,12 +173,67 @@ pub(crate) enum ServiceError {
         /// The profiles and their devices.
         profiles: Vec<String>,
     },
+    /// One plan for several hardware profiles, of which there is one.
+    #[error(
+        "model `{model}` was measured on one hardware profile only ({profile}); ask without --fleet, \
+        or search on another device first (`bitfront submit ... --device NAME`)"
+    )]
+    FleetOfOne {
+        /// The model.
+        model: String,
+        /// What it was measured on.
+        profile: String,
+    },
+    /// A device of the fleet on whose hardware the model was not measured as on the others.
+    #[error(
+        "model `{model}` was not measured on `{name}` ({profile}) with the text and the workloads \
+        that were measured last; search there first (`bitfront submit ... --device {name} \
+        --start-from {search}`)"
+    )]
+    NotMeasuredThere {
+        /// The model.
+        model: String,
+        /// The device.
+        name: String,
+        /// Its hardware.
+        profile: String,
+        /// A search that measured it so elsewhere.
+        search: i64,
+    },
+    /// No plan can be compared over all of a fleet.
+    #[error(
+        "model `{model}`: no plan that keeps these limits everywhere {}",
+        if *predicted {
+            "is expected".to_owned()
+        } else {
+            format!("was measured on all {profiles} hardware profiles; --predict takes what is \
+                believed of the others, and --start-from measures the front of one search in another")
+        }
+    )]
+    NothingEverywhere {
+        /// The model.
+        model: String,
+        /// How many they are.
+        profiles: usize,
+        /// It was asked by what is believed.
+        predicted: bool,
+    },
     /// Plans are stored, but none keeps the limits.
     #[error("model `{model}`: {shortfall}")]
     NothingWithin {
         /// The model.
         model: String,
         /// Which limits are not kept, and what comes nearest.
+        shortfall: Box<Shortfall>,
+    },
+    /// The same on one of several hardware profiles.
+    #[error("model `{model}` on {profile}: {shortfall}")]
+    NothingWithinThere {
+        /// The model.
+        model: String,
+        /// The hardware profile.
+        profile: String,
+        /// Which limits are not kept there, and what comes nearest.
         shortfall: Box<Shortfall>,
     },
     /// Nothing is expected to keep the limits.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{QuestionAssignment, Receipt, SearchStatus};
+use bitfront_model::{QuestionAssignment, Receipt, Report, SearchStatus};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -179,6 +179,17 @@ impl Bench {
 
     /// Serves a device until the search has ended; `stop_after` reports at the latest.
     pub(crate) async fn serve(&self, device: i64, search: i64, stop_after: usize) -> usize {
+        self.serve_with(device, search, stop_after, |_, _| {}).await
+    }
+
+    /// The same, with every report changed before it is handed in.
+    pub(crate) async fn serve_with(
+        &self,
+        device: i64,
+        search: i64,
+        stop_after: usize,
+        change: impl Fn(&HandOut, &mut Report),
+    ) -> usize {
         let mut reports = 0;
         let mut changes = self.world.wakeups.on_search(search);
         while reports < stop_after {
@@ -197,7 +208,10 @@ impl Bench {
                 }
             };
             let hand_out = hand_out.expect("no error").expect("the clock stands still");
-            self.report(&hand_out).await.expect("the report is taken");
+            let mut report = fixtures::report(&hand_out.spec, &hand_out.assignment);
+            change(&hand_out, &mut report);
+            let reported = measurements::report(&self.world, &self.leasing, &report);
+            reported.await.expect("the report is taken");
             reports += 1;
         }
         reports

@@ -21,6 +21,7 @@
 //! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`belief`]: what a model of the figures says of plans, measured or not ([`Prediction`]),
+//! - [`fleet`]: one plan for several hardware profiles ([`FleetPick`], [`Regret`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
@@ -31,6 +32,7 @@ pub mod comparison;
 pub mod condition;
 pub mod digest;
 pub mod early_stop;
+pub mod fleet;
 pub mod hardware;
 pub mod measurement;
 pub mod passes;
@@ -57,6 +59,7 @@ pub use comparison::{Against, Comparison, Difference, Differences, Placing, Rati
 pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use digest::Digest;
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};
+pub use fleet::{FleetPick, Regret};
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,

@@ -591,6 +591,32 @@ fn answers_arrive_as_they_were_sent() {
     };
     let wire = sent(v1::PredictResponse::from(&prediction));
     assert_eq!(Prediction::try_from(wire), Ok(prediction));
+    let standing = |candidate| bitfront_model::fleet::Standing {
+        search: 3,
+        candidate,
+        kld: 0.02,
+        decode_ns: 2e6,
+        prefill_ns: 9e6,
+        size_bytes: 1_234,
+    };
+    let pick = FleetPick {
+        by: Objective::Decode,
+        plan: plan(),
+        size_bytes: 1_234,
+        bits_per_weight: 4.5,
+        is_predicted: true,
+        compared: 17,
+        regrets: vec![Regret {
+            hardware_profile: profile(),
+            devices: vec!["board".to_owned()],
+            fleet: standing(None),
+            own: standing(Some(9)),
+        }],
+        spec: spec(),
+        subject: request().subject,
+    };
+    let wire = sent(v1::FleetResponse::from(&pick));
+    assert_eq!(FleetPick::try_from(wire), Ok(pick));
     let comparison = Comparison {
         first: point(),
         second: point(),

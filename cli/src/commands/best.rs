@@ -10,12 +10,14 @@ use crate::problem::{ExitStatus, Problem};
 use crate::settings;
 use crate::view::{PointView as _, time};
 
+use super::fleet;
 use super::predict::{Question, predict};
 use super::session::{Agent, Session};
 
 /// Asks, and says which measurement the answer rests on.
 pub(super) async fn best(typed: BestArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let limits = settings::limits(&typed.limits)?;
+    check(&typed)?;
     let model = match (typed.search, typed.model) {
         (Some(search), _) => {
             let question = Question {
@@ -29,10 +31,22 @@ pub(super) async fn best(typed: BestArguments, session: Session) -> anyhow::Resu
         (None, Some(model)) => model,
         (None, None) => return Err(Problem::usage("--model is needed").into()),
     };
+    if typed.fleet {
+        let question = fleet::Question {
+            model,
+            devices: typed.devices,
+            limits,
+            by: typed.by,
+            predict: typed.predict,
+            plan: typed.plan,
+        };
+        return fleet::fleet(question, typed.listing.format, session).await;
+    }
     let mut connection = session.connect(Agent::NotNeeded).await?;
+    let device = typed.devices.into_iter().next();
     let best = connection
         .client
-        .best(model, typed.device, limits, typed.by)
+        .best(model, device, limits, typed.by)
         .await?;
     connection.close().await?;
     match typed.listing.format {
@@ -42,6 +56,27 @@ pub(super) async fn best(typed: BestArguments, session: Session) -> anyhow::Resu
             .data(listing(&best).render(format, session.printer.width())?)?,
     }
     Ok(ExitStatus::Success)
+}
+
+/// Refuses options that mean nothing without others.
+fn check(typed: &BestArguments) -> Result<(), Problem> {
+    let refused = |reason: &str| Err(Problem::usage(reason));
+    if typed.predict && typed.search.is_none() && !typed.fleet {
+        return refused(
+            "--predict: name the search to learn from (`bitfront best SEARCH --predict`), or ask for --fleet",
+        );
+    }
+    if typed.plan.is_some() && !typed.predict && !typed.fleet {
+        return refused(
+            "--plan goes with --predict or --fleet; `bitfront export` writes measured plans",
+        );
+    }
+    if typed.devices.len() > 1 && !typed.fleet {
+        return refused(
+            "--device is given several times; --fleet picks one plan for several devices",
+        );
+    }
+    Ok(())
 }
 
 /// The answer for people: one fact a line.

@@ -212,6 +212,7 @@ fn settings(folder: &Path, budget: Duration) -> SearchSettings {
         calibration_windows: CALIBRATION_WINDOWS,
         workloads: Some(WORKLOADS.to_vec()),
         devices: Vec::new(),
+        max_decode: Default::default(),
         // What it asks depends on nothing else that its folder may hold.
         shares: false,
     }

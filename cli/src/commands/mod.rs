@@ -12,6 +12,7 @@ mod r#continue;
 mod demo;
 mod devices;
 mod export;
+mod fleet;
 mod front;
 mod inspect;
 mod predict;

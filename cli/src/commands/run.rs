@@ -13,7 +13,7 @@ use crate::progress::{self, Ending};
 /// Submits, follows, shows.
 pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let settings = SearchSettings::new(typed.search)?;
-    let devices = settings.devices.clone();
+    let (devices, max_decode) = (settings.devices.clone(), settings.max_decode.clone());
     if devices.len() > 1 && session.is_embedded() {
         return Err(Problem::usage(format!(
             "--device: {} devices are named, but without --coordinator this run measures on this \
@@ -39,7 +39,7 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::Needed).await?;
-    let requests = fleet_of(&mut connection.client, &request, &devices).await?;
+    let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
     let mut started = Vec::new();
     for request in &requests {
         let submitted = connection.client.submit(request).await;

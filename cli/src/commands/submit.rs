@@ -1,6 +1,9 @@
 //! `bitfront submit`: starts a search, or one for every device that is named, and returns its
 //! number.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bitfront_model::SearchRequest;
 
 use crate::args::SearchArguments;
@@ -14,7 +17,7 @@ use super::session::{Agent, Session};
 /// Reads model and texts here, so that what is wrong with them is said before anything is stored.
 pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let settings = SearchSettings::new(typed)?;
-    let devices = settings.devices.clone();
+    let (devices, max_decode) = (settings.devices.clone(), settings.max_decode.clone());
     let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
     let announced = confirmation::announcement(&request.subject.data);
     session.printer.say(announced);
@@ -22,7 +25,7 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::NotNeeded).await?;
-    let requests = fleet_of(&mut connection.client, &request, &devices).await?;
+    let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
     // Each is told at once, so that what was started is known where a later one is refused.
     for request in &requests {
         let search = connection.client.submit(request).await?;
@@ -38,15 +41,23 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
     Ok(ExitStatus::Success)
 }
 
-/// A request for every device that was named. Of several devices the coordinator is asked first
-/// whether it knows them all; a single one is its own to refuse.
+/// A request for every device that is meant. Where more than one name is given the coordinator is
+/// asked first whom it knows; a single one is its own to refuse.
 pub(super) async fn fleet_of(
     client: &mut Client,
     request: &SearchRequest,
     devices: &[String],
+    max_decode: &BTreeMap<String, Duration>,
 ) -> anyhow::Result<Vec<SearchRequest>> {
-    if devices.len() > 1 {
-        fleet::check(devices, &client.devices().await?)?;
+    let devices = named(client, devices).await?;
+    Ok(fleet::requests(request, &devices, max_decode)?)
+}
+
+/// The names of the devices that are meant.
+pub(super) async fn named(client: &mut Client, devices: &[String]) -> anyhow::Result<Vec<String>> {
+    match devices {
+        [] => Ok(Vec::new()),
+        [one] if !one.contains('=') => Ok(vec![one.clone()]),
+        several => Ok(fleet::named(several, &client.devices().await?)?),
     }
-    Ok(fleet::requests(request, devices))
 }

@@ -49,17 +49,7 @@ pub(crate) async fn best(
     if device.is_none() {
         check_one_profile(world, &measured, model, &devices).await?;
     }
-    let Some(latest) = measured.last() else {
-        return Err(ServiceError::NothingMeasured {
-            searches: searches.iter().map(|search| search.id).collect(),
-        });
-    };
-    let told_apart = |search: &StoredSearch| {
-        let request = &search.request;
-        (request.subject.digest(), request.workloads.clone())
-    };
-    let latest = told_apart(latest.search);
-    measured.retain(|measured| told_apart(measured.search) == latest);
+    keep_alike(&mut measured, &searches)?;
     let chosen = choose(&measured, model, limits, by)?;
     let (one, point) = smallest_alike(world, &measured, chosen, limits).await?;
     Ok(Best {
@@ -108,7 +98,7 @@ async fn smallest_alike<'a, 'b>(
 }
 
 /// The searches over the model that a name or the beginning of a digest means.
-fn of_model<'a>(
+pub(super) fn of_model<'a>(
     all: &'a [StoredSearch],
     model: &str,
 ) -> Result<Vec<&'a StoredSearch>, ServiceError> {
@@ -186,7 +176,7 @@ async fn on_device<'a>(
 
 /// What is measured of the searches: the loss, the times and the size must all be known, whatever
 /// a search looked for.
-async fn measured<'a>(
+pub(super) async fn measured<'a>(
     world: &World,
     searches: &[&'a StoredSearch],
 ) -> Result<Vec<Measured<'a>>, ServiceError> {
@@ -211,6 +201,26 @@ async fn measured<'a>(
         }
     }
     Ok(measured)
+}
+
+/// Keeps those that were measured as the latest one: with one text and imatrix, under one pair of
+/// workloads.
+pub(super) fn keep_alike(
+    measured: &mut Vec<Measured<'_>>,
+    searches: &[&StoredSearch],
+) -> Result<(), ServiceError> {
+    let Some(latest) = measured.last() else {
+        return Err(ServiceError::NothingMeasured {
+            searches: searches.iter().map(|search| search.id).collect(),
+        });
+    };
+    let told_apart = |search: &StoredSearch| {
+        let request = &search.request;
+        (request.subject.digest(), request.workloads.clone())
+    };
+    let latest = told_apart(latest.search);
+    measured.retain(|measured| told_apart(measured.search) == latest);
+    Ok(())
 }
 
 /// Times of two hardware profiles cannot be compared, so one must be chosen where there are more.
@@ -286,7 +296,10 @@ pub(super) fn choose<'a, 'b>(
     }
 }
 
-async fn profile(world: &World, digest: Digest) -> Result<HardwareProfile, ServiceError> {
+pub(super) async fn profile(
+    world: &World,
+    digest: Digest,
+) -> Result<HardwareProfile, ServiceError> {
     let profile = world.store.profile(digest).await?;
     Ok(profile.ok_or_else(|| StoreError::Corrupt {
         what: format!("hardware profile {}", digest.short()),
@@ -302,7 +315,7 @@ fn is_about(search: &StoredSearch, model: &str) -> bool {
 }
 
 /// What limits are about, of a candidate that is measured whole.
-fn by_limits(candidate: i64, figures: &Figures) -> Option<shortfall::Measured> {
+pub(super) fn by_limits(candidate: i64, figures: &Figures) -> Option<shortfall::Measured> {
     Some(shortfall::Measured {
         candidate,
         kld: figures.kld?,

@@ -245,6 +245,22 @@ impl Searches for SearchesService {
         Ok(Response::new((&prediction).into()))
     }
 
+    async fn fleet(
+        &self,
+        request: Request<v1::FleetRequest>,
+    ) -> Result<Response<v1::FleetResponse>, Status> {
+        let request = request.into_inner();
+        let question = query::FleetQuestion {
+            model: &request.model,
+            devices: &request.devices,
+            limits: request.limits.unwrap_or_default().into(),
+            by: &request.by,
+            predict: request.predict,
+        };
+        let pick = query::fleet(&self.world, &question).await?;
+        Ok(Response::new((&pick).into()))
+    }
+
     async fn compare(
         &self,
         request: Request<v1::CompareRequest>,

@@ -19,6 +19,7 @@ impl From<ServiceError> for Status {
             | ServiceError::SeveralModels { .. }
             | ServiceError::Incomparable { .. }
             | ServiceError::SeveralProfiles { .. }
+            | ServiceError::FleetOfOne { .. }
             | ServiceError::WrongReport { .. } => Code::InvalidArgument,
             ServiceError::UnknownSearch { .. }
             | ServiceError::UnknownCandidate { .. }
@@ -30,6 +31,9 @@ impl From<ServiceError> for Status {
             | ServiceError::NoSensitivity { .. }
             | ServiceError::OtherHardware { .. }
             | ServiceError::NothingWithin { .. }
+            | ServiceError::NothingWithinThere { .. }
+            | ServiceError::NotMeasuredThere { .. }
+            | ServiceError::NothingEverywhere { .. }
             | ServiceError::NothingExpected { .. } => Code::NotFound,
             ServiceError::NameTaken { .. } => Code::AlreadyExists,
             ServiceError::NotRegistered { .. }

@@ -13,6 +13,7 @@ mod answer;
 mod belief;
 mod comparison;
 mod environment;
+mod fleet;
 mod measurement;
 mod passes;
 mod probe;
