@@ -440,6 +440,7 @@ mod tests {
             "--workloads=prefill@32,decode@16x8",
             "--device=two",
             "--device=one",
+            "--max-latency=two=8ms",
             "--alone",
         ])
         .unwrap();
@@ -461,6 +462,8 @@ mod tests {
         assert!(settings.early_stop.within_limits);
         assert_eq!(settings.imatrix, ImatrixChoice::None);
         assert_eq!(settings.devices, ["two", "one"]);
+        let of_two = BTreeMap::from([("two".to_owned(), Duration::from_millis(8))]);
+        assert_eq!(settings.max_decode, of_two);
         assert!(!settings.shares);
     }
 
@@ -490,6 +493,11 @@ mod tests {
             ),
             ("--max-kld=-1", "--max-kld: -1 is not a positive number"),
             ("--max-kld=NaN", "--max-kld: NaN is not a positive number"),
+            (
+                "--max-latency=5ms --max-latency=6ms",
+                "--max-latency: `6ms` is the second limit for the same",
+            ),
+            ("--max-latency=two=fast", "--max-latency: `fast`"),
             ("--max-size=big", "--max-size: `big` is not a size"),
             ("--max-size=0", "--max-size: `0` is nothing"),
             (
