@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod failure;
 mod rows;
 pub(crate) mod sqlite;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bitfront_model::{
 
 use super::*;
 use crate::fixtures;
-use crate::store::conformance;
+use crate::store::{conformance, *};
 use crate::testing::folder;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,7 +143,7 @@ async fn work_that_fails_leaves_no_trace_and_spoils_nothing_beside_it() {
         .collect();
     let failing = store.writer.write::<(), _>("fail half-way", |connection| {
         Box::pin(async move {
-            devices::register(connection, &fixtures::registration("half"), 1).await?;
+            sql::devices::register(connection, &fixtures::registration("half"), 1).await?;
             sqlx::query("INSERT INTO devices (name) VALUES (NULL)")
                 .execute(connection)
                 .await?;

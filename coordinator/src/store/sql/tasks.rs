@@ -1,28 +1,27 @@
 //! Tasks and leases.
 
-use bitfront_model::{Evidence, LeaseToken, Measurement, Outcome, Receipt};
-use sqlx::{Row, SqliteConnection};
+use bitfront_model::{Evidence, LeaseToken, Measurement, Outcome, Receipt, Workload};
+use sqlx::Row as _;
 
-use super::decode::{corrupt, milliseconds, parsed, split, word};
+use super::decode::{corrupt, milliseconds, parsed, split, unsigned, word};
 use super::{
-    Claimant, Claimed, Failure, HeldLease, LeaseEnding, Requeued, StoreError, TaskFacts, devices,
-    measurements,
+    Claimant, Claimed, Connection, Failure, HeldLease, LeaseEnding, Requeued, StoreError,
+    TaskFacts, devices, dialect, measurements, searches,
 };
 
 pub(super) async fn claim(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     claimant: &Claimant,
     now_ms: i64,
 ) -> Result<Option<Claimed>, Failure> {
-    let Some(first) = first_queued(connection, claimant).await? else {
+    let Some(task) = queued(connection, claimant).await? else {
         return Ok(None);
     };
-    let task = sharing_most(connection, first).await?.unwrap_or(first);
     let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
     let epoch: i64 = sqlx::query_scalar(
         "UPDATE tasks
-         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?
-         WHERE id = ? RETURNING epoch",
+         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = $1
+         WHERE id = $2 RETURNING epoch",
     )
     .bind(until)
     .bind(task)
@@ -32,7 +31,7 @@ pub(super) async fn claim(
     hand_out(connection, token, claimant.device, now_ms).await?;
     let row = sqlx::query(
         "SELECT c.search, c.id AS candidate, c.plan, t.kind, t.purpose, t.attempts
-         FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = ?",
+         FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = $1",
     )
     .bind(task)
     .fetch_one(connection)
@@ -44,74 +43,67 @@ pub(super) async fn claim(
         kind: word(&row, "kind")?,
         purpose: word(&row, "purpose")?,
         precisions: split("candidates.plan", row.try_get("plan")?)?,
-        attempts: row.try_get("attempts")?,
+        attempts: u32::try_from(unsigned(&row, "attempts")?)
+            .map_err(|error| corrupt("tasks.attempts", error))?,
     }))
 }
 
-/// The queued task that a claimant may measure and whose candidate was asked for first.
-async fn first_queued(
-    connection: &mut SqliteConnection,
-    claimant: &Claimant,
-) -> Result<Option<i64>, Failure> {
+/// The queued task that a claimant may measure and whose candidate was asked for first. Nobody else
+/// takes it before the end of the transaction, and nobody waits for it.
+async fn queued(connection: &mut Connection, claimant: &Claimant) -> Result<Option<i64>, Failure> {
+    let class = &claimant.numerics_class.0;
     let profile = claimant.hardware_profile.to_string();
-    let first = match claimant.companion_in {
-        // Each part of the choice walks the index of queued tasks; latency sorts first. Quality
-        // that confirms targets a profile; of earlier versions, a class.
-        None => sqlx::query_scalar(
-            "SELECT id FROM (
-                 SELECT id, candidate, kind FROM tasks
-                 WHERE state = 'queued' AND kind = 'quality' AND target = ?1
-                 UNION ALL
-                 SELECT id, candidate, kind FROM tasks
-                 WHERE state = 'queued' AND kind = 'quality' AND target = ?2
-                 UNION ALL
-                 SELECT id, candidate, kind FROM tasks
-                 WHERE state = 'queued' AND kind = 'latency' AND target = ?2)
-             ORDER BY candidate, kind LIMIT 1",
-        )
-        .bind(&claimant.numerics_class.0)
-        .bind(profile),
-        Some((search, purpose)) => sqlx::query_scalar(
+    if let Some((search, purpose)) = claimant.companion_in {
+        let companion = sqlx::query_scalar(concat!(
             "SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
-             WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = ?1
-                   AND t.attempts = 0 AND c.search = ?2
-                   AND (t.purpose = ?3 OR (?3 = 'search' AND t.purpose = 'retime'))
+             WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = $1
+                   AND t.attempts = 0 AND c.search = $2
+                   AND (t.purpose = $3 OR ($3 = 'search' AND t.purpose = 'retime'))
              ORDER BY t.candidate LIMIT 1",
-        )
-        .bind(profile)
-        .bind(search)
-        .bind(purpose.to_string()),
-    };
-    Ok(first.fetch_optional(connection).await?)
-}
-
-/// In place of a quality that confirms, the one of its search that comes first by the precisions of
-/// the layers: neighbours in that order begin with the same layers, whose hidden states the device
-/// still has. All confirmations of a search are queued at once, so none of them waits for long.
-async fn sharing_most(
-    connection: &mut SqliteConnection,
-    task: i64,
-) -> Result<Option<i64>, Failure> {
-    let other = sqlx::query_scalar(
+            taking!("t"),
+        ));
+        let companion = companion.bind(profile).bind(search);
+        let companion = companion.bind(purpose.to_string());
+        return Ok(companion.fetch_optional(connection).await?);
+    }
+    // In place of a quality that confirms, the one of its search that comes first by the precisions
+    // of the layers: neighbours in that order begin with the same layers, whose hidden states the
+    // device still has. All confirmations of a search are queued at once, so none of them waits for
+    // long.
+    let sharing_most: Option<i64> = sqlx::query_scalar(concat!(
         "SELECT other.id
          FROM tasks t JOIN candidates c ON c.id = t.candidate
                       JOIN tasks other ON other.state = 'queued' AND other.kind = t.kind
                            AND other.target = t.target AND other.purpose = t.purpose
                       JOIN candidates o ON o.id = other.candidate AND o.search = c.search
-         WHERE t.id = ? AND t.kind = 'quality' AND t.purpose = 'confirm'
-         ORDER BY o.plan, o.id LIMIT 1",
-    );
-    Ok(other.bind(task).fetch_optional(connection).await?)
+         WHERE t.kind = 'quality' AND t.purpose = 'confirm' AND t.id = (",
+        first_queued!(),
+        ") ORDER BY o.plan, o.id LIMIT 1",
+        taking!("other"),
+    ))
+    .bind(class)
+    .bind(&profile)
+    .fetch_optional(&mut *connection)
+    .await?;
+    if sharing_most.is_some() {
+        return Ok(sharing_most);
+    }
+    let first = sqlx::query_scalar(concat!(first_queued!(), taking!("first")));
+    Ok(first
+        .bind(class)
+        .bind(&profile)
+        .fetch_optional(connection)
+        .await?)
 }
 
 /// Writes down that a device holds a task.
 pub(super) async fn hand_out(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     token: LeaseToken,
     device: i64,
     now_ms: i64,
 ) -> Result<(), Failure> {
-    sqlx::query("INSERT INTO leases (task, epoch, device, leased_at) VALUES (?, ?, ?, ?)")
+    sqlx::query("INSERT INTO leases (task, epoch, device, leased_at) VALUES ($1, $2, $3, $4)")
         .bind(token.task)
         .bind(token.epoch)
         .bind(device)
@@ -143,13 +135,10 @@ pub(super) fn is_known(
 ///
 /// The holder ends the task; so does a late report while nobody holds it, since the work is paid
 /// for. Under a newer lease, or after the end, what it says is a repeat.
-pub(super) async fn end(
-    connection: &mut SqliteConnection,
-    token: LeaseToken,
-) -> Result<bool, Failure> {
+pub(super) async fn end(connection: &mut Connection, token: LeaseToken) -> Result<bool, Failure> {
     let ended = sqlx::query(
         "UPDATE tasks SET state = 'done'
-         WHERE id = ?1 AND ((state = 'leased' AND epoch = ?2) OR (state = 'queued' AND epoch >= ?2))",
+         WHERE id = $1 AND ((state = 'leased' AND epoch = $2) OR (state = 'queued' AND epoch >= $2))",
     )
     .bind(token.task)
     .bind(token.epoch)
@@ -166,7 +155,7 @@ pub(super) fn receipt(accepted: bool) -> Receipt {
     }
 }
 
-pub(super) async fn leased(connection: &mut SqliteConnection) -> Result<Vec<HeldLease>, Failure> {
+pub(super) async fn leased(connection: &mut Connection) -> Result<Vec<HeldLease>, Failure> {
     let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
         "SELECT t.id, t.epoch, l.device
          FROM tasks t JOIN leases l ON l.task = t.id AND l.epoch = t.epoch
@@ -184,14 +173,17 @@ pub(super) async fn leased(connection: &mut SqliteConnection) -> Result<Vec<Held
 }
 
 pub(super) async fn requeue(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     token: LeaseToken,
     ending: &LeaseEnding,
     now_ms: i64,
 ) -> Result<Requeued, Failure> {
+    // What is given up is measured as abandoned.
+    dialect::measuring(connection, token.task).await?;
+    let is_wanted = searches::hold_of_task(connection, token.task).await?;
     let attempts: Option<i64> = sqlx::query_scalar(
-        "UPDATE tasks SET state = 'queued', attempts = attempts - ?
-         WHERE id = ? AND epoch = ? AND state = 'leased' RETURNING attempts",
+        "UPDATE tasks SET state = 'queued', attempts = attempts - $1
+         WHERE id = $2 AND epoch = $3 AND state = 'leased' RETURNING attempts",
     )
     .bind(i64::from(!ending.counts))
     .bind(token.task)
@@ -201,26 +193,23 @@ pub(super) async fn requeue(
     let Some(attempts) = attempts else {
         return Ok(Requeued::NotHeld);
     };
-    sqlx::query("UPDATE leases SET ending = ? WHERE task = ? AND epoch = ?")
+    sqlx::query("UPDATE leases SET ending = $1 WHERE task = $2 AND epoch = $3")
         .bind(&ending.reason)
         .bind(token.task)
         .bind(token.epoch)
         .execute(&mut *connection)
         .await?;
     if attempts < i64::from(ending.most_attempts) {
-        // A search that has ended wants nothing measured any more.
-        sqlx::query(
-            "UPDATE tasks SET state = 'cancelled'
-             WHERE id = ? AND state = 'queued' AND candidate IN (
-                 SELECT c.id FROM candidates c JOIN searches s ON s.id = c.search
-                 WHERE s.state <> 'running')",
-        )
-        .bind(token.task)
-        .execute(connection)
-        .await?;
+        if !is_wanted {
+            // A search that has ended wants nothing measured any more.
+            sqlx::query("UPDATE tasks SET state = 'cancelled' WHERE id = $1")
+                .bind(token.task)
+                .execute(connection)
+                .await?;
+        }
         return Ok(Requeued::Queued);
     }
-    let question: Option<i64> = sqlx::query_scalar("SELECT question FROM tasks WHERE id = ?")
+    let question: Option<i64> = sqlx::query_scalar("SELECT question FROM tasks WHERE id = $1")
         .bind(token.task)
         .fetch_one(&mut *connection)
         .await?;
@@ -232,8 +221,8 @@ pub(super) async fn requeue(
     Ok(Requeued::Failed)
 }
 
-async fn fail(connection: &mut SqliteConnection, token: LeaseToken) -> Result<(), Failure> {
-    sqlx::query("UPDATE tasks SET state = 'failed' WHERE id = ?")
+async fn fail(connection: &mut Connection, token: LeaseToken) -> Result<(), Failure> {
+    sqlx::query("UPDATE tasks SET state = 'failed' WHERE id = $1")
         .bind(token.task)
         .execute(connection)
         .await?;
@@ -243,7 +232,7 @@ async fn fail(connection: &mut SqliteConnection, token: LeaseToken) -> Result<()
 /// Gives a candidate's task up. The strategy learns of it as it learns of everything, by a
 /// measurement.
 async fn abandon(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     token: LeaseToken,
     attempts: i64,
     reason: &str,
@@ -278,16 +267,14 @@ async fn abandon(
 }
 
 pub(super) async fn facts(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     task: i64,
 ) -> Result<Option<TaskFacts>, Failure> {
     let row = sqlx::query(
-        "SELECT c.search, t.kind, t.purpose, t.epoch, c.plan_digest, c.plan,
-                json_extract(s.request, '$.workloads') AS workloads,
-                json_extract(s.request, '$.subject.data.evaluation_windows') AS windows
+        "SELECT c.search, t.kind, t.purpose, t.epoch, c.plan_digest, c.plan, s.request
          FROM tasks t JOIN candidates c ON c.id = t.candidate
                       JOIN searches s ON s.id = c.search
-         WHERE t.id = ?",
+         WHERE t.id = $1",
     )
     .bind(task)
     .fetch_optional(connection)
@@ -295,10 +282,7 @@ pub(super) async fn facts(
     let Some(row) = row else {
         return Ok(None);
     };
-    let workloads: Option<String> = row.try_get("workloads")?;
-    let workloads = workloads.ok_or_else(|| corrupt("searches.request", "it has no workloads"))?;
-    let windows: Option<u32> = row.try_get("windows")?;
-    let windows = windows.ok_or_else(|| corrupt("searches.request", "it has no windows"))?;
+    let request: Measured = parsed("searches.request", row.try_get("request")?)?;
     Ok(Some(TaskFacts {
         search: row.try_get("search")?,
         kind: word(&row, "kind")?,
@@ -306,7 +290,24 @@ pub(super) async fn facts(
         epoch: row.try_get("epoch")?,
         plan_digest: word(&row, "plan_digest")?,
         layers: split("candidates.plan", row.try_get("plan")?)?.len(),
-        workloads: parsed("searches.request", &workloads)?,
-        windows: windows as usize,
+        workloads: request.workloads,
+        windows: request.subject.data.evaluation_windows as usize,
     }))
+}
+
+/// What a stored request says of how its plans are measured.
+#[derive(serde::Deserialize)]
+struct Measured {
+    workloads: Vec<Workload>,
+    subject: MeasuredSubject,
+}
+
+#[derive(serde::Deserialize)]
+struct MeasuredSubject {
+    data: MeasuredData,
+}
+
+#[derive(serde::Deserialize)]
+struct MeasuredData {
+    evaluation_windows: u32,
 }

@@ -5,29 +5,23 @@ use std::time::Duration;
 use bitfront_model::{
     Budget, Digest, LeaseToken, NumericsClass, SearchRequest, SearchState, TaskPurpose,
 };
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
 use super::decode::{
     corrupt, joined, json, milliseconds, optional_unsigned, optional_word, parsed, signed, split,
     unsigned, word,
 };
-use super::{Binding, Ending, Failure, NewSearch, StoredSearch, confirmations};
+use super::{Binding, Connection, Ending, Failure, NewSearch, Row, StoredSearch, confirmations};
 
 /// The key of the request's JSON that is stored on its own, in `models`.
 const SPEC: &str = "spec";
 
 pub(super) async fn submit(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: &NewSearch,
     now_ms: i64,
 ) -> Result<i64, Failure> {
-    let started: Option<i64> =
-        sqlx::query_scalar("SELECT id FROM searches WHERE idempotency_key = ?")
-            .bind(&search.idempotency_key)
-            .fetch_optional(&mut *connection)
-            .await?;
-    if let Some(id) = started {
+    if let Some(id) = started(connection, search).await? {
         return Ok(id);
     }
     let request = &search.request;
@@ -41,11 +35,11 @@ pub(super) async fn submit(
         false => Some(json("the plans that it starts with", &search.starts)?),
     };
     let model = model(connection, request).await?;
-    Ok(sqlx::query_scalar(
+    let id: Option<i64> = sqlx::query_scalar(
         "INSERT INTO searches (model, request, subject_digest, idempotency_key, state, reason,
                                created_at, budget_evaluations, budget_time_ms, starts, shares)
-         VALUES (?, ?, ?, ?, 'queued', 'waiting for a device', ?, ?, ?, ?, ?)
-         RETURNING id",
+         VALUES ($1, $2, $3, $4, 'queued', 'waiting for a device', $5, $6, $7, $8, $9)
+         ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
     )
     .bind(model)
     .bind(document.to_string())
@@ -55,16 +49,30 @@ pub(super) async fn submit(
     .bind(request.budget.evaluations.map(signed))
     .bind(request.budget.time.map(milliseconds))
     .bind(starts)
-    .bind(request.shares)
-    .fetch_one(connection)
-    .await?)
+    .bind(i64::from(request.shares))
+    .fetch_optional(connection)
+    .await?;
+    // Somebody may have stored one with the same key in between.
+    id.ok_or(Failure::Overtaken)
 }
 
-async fn model(connection: &mut SqliteConnection, request: &SearchRequest) -> Result<i64, Failure> {
+/// The search that a submission with the same key started.
+async fn started(connection: &mut Connection, search: &NewSearch) -> Result<Option<i64>, Failure> {
+    let Some(key) = &search.idempotency_key else {
+        return Ok(None);
+    };
+    let started = sqlx::query_scalar("SELECT id FROM searches WHERE idempotency_key = $1")
+        .bind(key)
+        .fetch_optional(connection)
+        .await?;
+    Ok(started)
+}
+
+async fn model(connection: &mut Connection, request: &SearchRequest) -> Result<i64, Failure> {
     let spec = json("the model spec", &request.spec)?;
     let spec_digest = Digest::of(&spec).to_string();
     sqlx::query(
-        "INSERT INTO models (digest, name, spec, spec_digest) VALUES (?, ?, ?, ?)
+        "INSERT INTO models (digest, name, spec, spec_digest) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
     )
     .bind(request.spec.digest.to_string())
@@ -74,7 +82,7 @@ async fn model(connection: &mut SqliteConnection, request: &SearchRequest) -> Re
     .execute(&mut *connection)
     .await?;
     Ok(
-        sqlx::query_scalar("SELECT id FROM models WHERE spec_digest = ?")
+        sqlx::query_scalar("SELECT id FROM models WHERE spec_digest = $1")
             .bind(&spec_digest)
             .fetch_one(connection)
             .await?,
@@ -82,19 +90,21 @@ async fn model(connection: &mut SqliteConnection, request: &SearchRequest) -> Re
 }
 
 pub(super) async fn one(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
 ) -> Result<Option<StoredSearch>, Failure> {
-    sqlx::query("SELECT s.*, m.spec FROM searches s JOIN models m ON m.id = s.model WHERE s.id = ?")
-        .bind(search)
-        .fetch_optional(connection)
-        .await?
-        .as_ref()
-        .map(stored)
-        .transpose()
+    sqlx::query(
+        "SELECT s.*, m.spec FROM searches s JOIN models m ON m.id = s.model WHERE s.id = $1",
+    )
+    .bind(search)
+    .fetch_optional(connection)
+    .await?
+    .as_ref()
+    .map(stored)
+    .transpose()
 }
 
-pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredSearch>, Failure> {
+pub(super) async fn all(connection: &mut Connection) -> Result<Vec<StoredSearch>, Failure> {
     sqlx::query("SELECT s.*, m.spec FROM searches s JOIN models m ON m.id = s.model ORDER BY s.id")
         .fetch_all(connection)
         .await?
@@ -103,7 +113,7 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredS
         .collect()
 }
 
-fn stored(row: &SqliteRow) -> Result<StoredSearch, Failure> {
+fn stored(row: &Row) -> Result<StoredSearch, Failure> {
     let id: i64 = row.try_get("id")?;
     let what = format!("search {id}");
     let mut document: serde_json::Value = parsed(&what, row.try_get("request")?)?;
@@ -156,12 +166,45 @@ fn stored(row: &SqliteRow) -> Result<StoredSearch, Failure> {
     })
 }
 
+/// Holds a search as it is until the end of the transaction: nobody ends, cancels, continues or
+/// adds to it meanwhile, and what others did before is seen by what comes after. False where it
+/// does not run.
+///
+/// Comes before any lock on a task, so that nobody waits for each other.
+pub(super) async fn hold_running(
+    connection: &mut Connection,
+    search: i64,
+) -> Result<bool, Failure> {
+    let running: Option<i64> = sqlx::query_scalar(concat!(
+        "SELECT s.id FROM searches s WHERE s.id = $1 AND s.state = 'running'",
+        holding!("s"),
+    ))
+    .bind(search)
+    .fetch_optional(connection)
+    .await?;
+    Ok(running.is_some())
+}
+
+/// Holds the search of a candidate's task as [`hold_running`] does. True where it runs, or where
+/// the task is of a question, which every search may want.
+pub(super) async fn hold_of_task(connection: &mut Connection, task: i64) -> Result<bool, Failure> {
+    let state: Option<String> = sqlx::query_scalar(concat!(
+        "SELECT s.state FROM searches s JOIN candidates c ON c.search = s.id
+                             JOIN tasks t ON t.candidate = c.id WHERE t.id = $1",
+        holding!("s"),
+    ))
+    .bind(task)
+    .fetch_optional(connection)
+    .await?;
+    Ok(state.is_none_or(|state| state == SearchState::Running.name()))
+}
+
 pub(super) async fn wait(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     reason: &str,
 ) -> Result<(), Failure> {
-    sqlx::query("UPDATE searches SET reason = ? WHERE id = ? AND state IN ('queued', 'running')")
+    sqlx::query("UPDATE searches SET reason = $1 WHERE id = $2 AND state IN ('queued', 'running')")
         .bind(reason)
         .bind(search)
         .execute(connection)
@@ -170,7 +213,7 @@ pub(super) async fn wait(
 }
 
 pub(super) async fn bind(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     binding: &Binding,
 ) -> Result<bool, Failure> {
@@ -180,9 +223,9 @@ pub(super) async fn bind(
     };
     let bound = sqlx::query(
         "UPDATE searches
-         SET state = 'running', reason = '', bound_profile = ?, bound_class = ?,
-             bound_precisions = ?, bound_probe = ?, bound_exclusions = ?, bound_sensitivity = ?
-         WHERE id = ? AND state = 'queued' AND bound_profile IS NULL",
+         SET state = 'running', reason = '', bound_profile = $1, bound_class = $2,
+             bound_precisions = $3, bound_probe = $4, bound_exclusions = $5, bound_sensitivity = $6
+         WHERE id = $7 AND state = 'queued' AND bound_profile IS NULL",
     )
     .bind(binding.hardware_profile.to_string())
     .bind(&binding.numerics_class.0)
@@ -197,11 +240,11 @@ pub(super) async fn bind(
 }
 
 pub(super) async fn spend(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     active: Duration,
 ) -> Result<(), Failure> {
-    sqlx::query("UPDATE searches SET active_ms = max(active_ms, ?) WHERE id = ?")
+    sqlx::query("UPDATE searches SET active_ms = $1 WHERE id = $2 AND active_ms < $1")
         .bind(milliseconds(active))
         .bind(search)
         .execute(connection)
@@ -210,29 +253,33 @@ pub(super) async fn spend(
 }
 
 pub(super) async fn fix_reference(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     point: &[f64],
 ) -> Result<(), Failure> {
-    sqlx::query("UPDATE searches SET reference_point = ? WHERE id = ? AND reference_point IS NULL")
-        .bind(json("the reference point", &point)?)
-        .bind(search)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE searches SET reference_point = $1 WHERE id = $2 AND reference_point IS NULL",
+    )
+    .bind(json("the reference point", &point)?)
+    .bind(search)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
 pub(super) async fn end(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     ending: &Ending,
     now_ms: i64,
 ) -> Result<bool, Failure> {
     let ended = sqlx::query(
         "UPDATE searches
-         SET state = ?, reason = ?, ended_at = ?, active_ms = max(active_ms, ?)
-         WHERE id = ? AND state = 'running'
-           AND budget_evaluations IS ? AND budget_time_ms IS ? AND continued_after = ?",
+         SET state = $1, reason = $2, ended_at = $3,
+             active_ms = CASE WHEN active_ms < $4 THEN $4 ELSE active_ms END
+         WHERE id = $5 AND state = 'running' AND continued_after = $8
+           AND budget_evaluations IS NOT DISTINCT FROM $6
+           AND budget_time_ms IS NOT DISTINCT FROM $7",
     )
     .bind(ending.state.name())
     .bind(&ending.reason)
@@ -250,7 +297,7 @@ pub(super) async fn end(
     // What is leased is being measured now and paid for; its report still counts.
     sqlx::query(
         "UPDATE tasks SET state = 'cancelled'
-         WHERE state = 'queued' AND candidate IN (SELECT id FROM candidates WHERE search = ?)",
+         WHERE state = 'queued' AND candidate IN (SELECT id FROM candidates WHERE search = $1)",
     )
     .bind(search)
     .execute(connection)
@@ -259,13 +306,13 @@ pub(super) async fn end(
 }
 
 pub(super) async fn cancel(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     now_ms: i64,
 ) -> Result<Option<Vec<LeaseToken>>, Failure> {
     let cancelled = sqlx::query(
-        "UPDATE searches SET state = 'cancelled', reason = 'cancelled', ended_at = ?
-         WHERE id = ? AND state IN ('queued', 'running')",
+        "UPDATE searches SET state = 'cancelled', reason = 'cancelled', ended_at = $1
+         WHERE id = $2 AND state IN ('queued', 'running')",
     )
     .bind(now_ms)
     .bind(search)
@@ -274,50 +321,54 @@ pub(super) async fn cancel(
     if cancelled.rows_affected() == 0 {
         return Ok(None);
     }
-    let leased: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT id, epoch FROM tasks
-         WHERE state = 'leased' AND candidate IN (SELECT id FROM candidates WHERE search = ?)
-         ORDER BY id",
-    )
+    // All of them are held, so that none is leased between this look and the write.
+    let wanted: Vec<(i64, i64, String)> = sqlx::query_as(concat!(
+        "SELECT t.id, t.epoch, t.state FROM tasks t
+         WHERE t.state IN ('queued', 'leased')
+           AND t.candidate IN (SELECT id FROM candidates WHERE search = $1)
+         ORDER BY t.id",
+        holding!("t"),
+    ))
     .bind(search)
     .fetch_all(&mut *connection)
     .await?;
-    for (task, epoch) in &leased {
-        sqlx::query("UPDATE leases SET ending = 'cancelled' WHERE task = ? AND epoch = ?")
-            .bind(task)
-            .bind(epoch)
+    let leased: Vec<_> = wanted
+        .into_iter()
+        .filter(|(_, _, state)| state == "leased")
+        .map(|(task, epoch, _)| LeaseToken { task, epoch })
+        .collect();
+    for token in &leased {
+        sqlx::query("UPDATE leases SET ending = 'cancelled' WHERE task = $1 AND epoch = $2")
+            .bind(token.task)
+            .bind(token.epoch)
             .execute(&mut *connection)
             .await?;
     }
     sqlx::query(
         "UPDATE tasks SET state = 'cancelled'
          WHERE state IN ('queued', 'leased')
-           AND candidate IN (SELECT id FROM candidates WHERE search = ?)",
+           AND candidate IN (SELECT id FROM candidates WHERE search = $1)",
     )
     .bind(search)
     .execute(connection)
     .await?;
-    let tokens = leased
-        .into_iter()
-        .map(|(task, epoch)| LeaseToken { task, epoch })
-        .collect();
-    Ok(Some(tokens))
+    Ok(Some(leased))
 }
 
 pub(super) async fn resume(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     budget: &Budget,
     evaluated: u64,
 ) -> Result<bool, Failure> {
     let resumed = sqlx::query(
         "UPDATE searches
-         SET budget_evaluations = ?, budget_time_ms = ?, continued_after = ?,
+         SET budget_evaluations = $1, budget_time_ms = $2, continued_after = $3,
              reason = CASE WHEN state IN ('queued', 'running') THEN reason
                            WHEN bound_profile IS NULL THEN 'waiting for a device' ELSE '' END,
              state = CASE WHEN bound_profile IS NULL THEN 'queued' ELSE 'running' END,
              ended_at = NULL
-         WHERE id = ? AND state <> ?",
+         WHERE id = $4 AND state <> $5",
     )
     .bind(budget.evaluations.map(signed))
     .bind(budget.time.map(milliseconds))
@@ -333,7 +384,7 @@ pub(super) async fn resume(
     sqlx::query(
         "UPDATE tasks SET state = 'queued'
          WHERE state = 'cancelled' AND purpose = 'search'
-           AND candidate IN (SELECT id FROM candidates WHERE search = ?)
+           AND candidate IN (SELECT id FROM candidates WHERE search = $1)
            AND candidate NOT IN (
                SELECT t.candidate FROM measurements m JOIN tasks t ON t.id = m.task
                WHERE m.accepted = 1 AND t.purpose = 'search' AND m.outcome IN ('infeasible', 'abandoned'))",

@@ -2,23 +2,28 @@
 
 use bitfront_model::TaskKind;
 use bitfront_search::space::Genome;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
 use super::decode::{joined, optional_unsigned, signed, split, unsigned, word};
-use super::{Failure, NewCandidate, StoredCandidate};
+use super::{Connection, Failure, NewCandidate, StoredCandidate, dialect, searches};
 
 pub(super) async fn add(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     candidate: &NewCandidate,
     now_ms: i64,
 ) -> Result<Option<i64>, Failure> {
-    let id: Option<i64> = sqlx::query_scalar(
+    // The quality may be known already, and is then a measurement.
+    dialect::measuring_in(connection, search).await?;
+    if !searches::hold_running(connection, search).await? {
+        return Ok(None);
+    }
+    let id: i64 = sqlx::query_scalar(
         "INSERT INTO candidates (search, ask_number, genome, plan, plan_digest, size_bytes,
                                  baseline, created_at)
-         SELECT id, ?, ?, ?, ?, ?, ?, ? FROM searches WHERE id = ? AND state = 'running'
-         RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
     )
+    .bind(search)
     .bind(candidate.ask_number.map(signed))
     .bind(candidate.genome.as_ref().map(|genome| genome.0.as_slice()))
     .bind(joined(candidate.plan.precisions()))
@@ -26,16 +31,12 @@ pub(super) async fn add(
     .bind(signed(candidate.size_bytes))
     .bind(&candidate.baseline)
     .bind(now_ms)
-    .bind(search)
-    .fetch_optional(&mut *connection)
+    .fetch_one(&mut *connection)
     .await?;
-    let Some(id) = id else {
-        return Ok(None);
-    };
     for (kind, target) in &candidate.tasks {
         let task: i64 = sqlx::query_scalar(
             "INSERT INTO tasks (candidate, kind, purpose, target, state)
-             VALUES (?, ?, 'search', ?, 'queued') RETURNING id",
+             VALUES ($1, $2, 'search', $3, 'queued') RETURNING id",
         )
         .bind(id)
         .bind(kind.name())
@@ -53,11 +54,7 @@ pub(super) async fn add(
 /// of one subject is the same wherever the numerics class is, if all windows were scored. A time
 /// never is: it is measured anew beside the times that it is compared with. Confirmations neither
 /// give nor take: they are there to be measured afresh.
-async fn reuse_quality(
-    connection: &mut SqliteConnection,
-    search: i64,
-    task: i64,
-) -> Result<(), Failure> {
+async fn reuse_quality(connection: &mut Connection, search: i64, task: i64) -> Result<(), Failure> {
     let reused = sqlx::query(
         "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, mismatch,
                                    executed_as_planned, payload, device, received_at, reused_from)
@@ -69,9 +66,9 @@ async fn reuse_quality(
               JOIN tasks t ON t.candidate = c.id AND t.kind = new.kind AND t.target = new.target
                           AND t.purpose = new.purpose
               JOIN measurements m ON m.task = t.id
-         WHERE new.id = ? AND m.accepted = 1 AND m.outcome = 'quality'
+         WHERE new.id = $1 AND m.accepted = 1 AND m.outcome = 'quality'
            AND m.executed_as_planned = 1 AND m.stopped = 0 AND m.reused_from IS NULL
-           AND s.subject_digest = (SELECT subject_digest FROM searches WHERE id = ?)
+           AND s.subject_digest = (SELECT subject_digest FROM searches WHERE id = $2)
          ORDER BY m.id LIMIT 1",
     )
     .bind(task)
@@ -79,7 +76,7 @@ async fn reuse_quality(
     .execute(&mut *connection)
     .await?;
     if reused.rows_affected() == 1 {
-        sqlx::query("UPDATE tasks SET state = 'done' WHERE id = ?")
+        sqlx::query("UPDATE tasks SET state = 'done' WHERE id = $1")
             .bind(task)
             .execute(connection)
             .await?;
@@ -88,10 +85,10 @@ async fn reuse_quality(
 }
 
 pub(super) async fn search_of(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     candidate: i64,
 ) -> Result<Option<i64>, Failure> {
-    let search = sqlx::query_scalar("SELECT search FROM candidates WHERE id = ?")
+    let search = sqlx::query_scalar("SELECT search FROM candidates WHERE id = $1")
         .bind(candidate)
         .fetch_optional(connection)
         .await?;
@@ -99,11 +96,11 @@ pub(super) async fn search_of(
 }
 
 pub(super) async fn after(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     after: i64,
 ) -> Result<Vec<StoredCandidate>, Failure> {
-    let rows = sqlx::query("SELECT * FROM candidates WHERE search = ? AND id > ? ORDER BY id")
+    let rows = sqlx::query("SELECT * FROM candidates WHERE search = $1 AND id > $2 ORDER BY id")
         .bind(search)
         .bind(after)
         .fetch_all(connection)

@@ -1,19 +1,19 @@
 //! Devices and hardware profiles.
 
 use bitfront_model::{Digest, HardwareProfile, NumericsClass, Registration};
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::decode::{joined, json, parsed, split, unsigned};
-use super::{Failure, StoredDevice};
+use super::decode::{flag, joined, json, parsed, split, unsigned};
+use super::{Connection, Failure, StoredDevice};
 
-pub(super) async fn register(
-    connection: &mut SqliteConnection,
+pub(in super::super) async fn register(
+    connection: &mut Connection,
     device: &Registration,
     now_ms: i64,
 ) -> Result<i64, Failure> {
     let digest = device.hardware_profile.digest().to_string();
     sqlx::query(
-        "INSERT INTO hardware_profiles (digest, profile) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO hardware_profiles (digest, profile) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     )
     .bind(&digest)
     .bind(json("the hardware profile", &device.hardware_profile)?)
@@ -22,7 +22,7 @@ pub(super) async fn register(
     Ok(sqlx::query_scalar(
         "INSERT INTO devices (name, profile, numerics_class, precisions, agent_version,
                               first_seen_at, last_seen_at, can_probe, can_score_swaps)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8)
+         VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8)
          ON CONFLICT (name) DO UPDATE SET
              profile = excluded.profile,
              numerics_class = excluded.numerics_class,
@@ -39,13 +39,13 @@ pub(super) async fn register(
     .bind(joined(&device.precisions))
     .bind(&device.agent_version)
     .bind(now_ms)
-    .bind(device.can_probe)
-    .bind(device.can_score_swaps)
+    .bind(i64::from(device.can_probe))
+    .bind(i64::from(device.can_score_swaps))
     .fetch_one(connection)
     .await?)
 }
 
-pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredDevice>, Failure> {
+pub(super) async fn all(connection: &mut Connection) -> Result<Vec<StoredDevice>, Failure> {
     let rows = sqlx::query(
         "SELECT d.*, p.profile AS profile_json,
                 (SELECT count(*) FROM measurements m
@@ -66,8 +66,8 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredD
                     numerics_class: NumericsClass(row.try_get("numerics_class")?),
                     precisions: split("devices.precisions", row.try_get("precisions")?)?,
                     agent_version: row.try_get("agent_version")?,
-                    can_probe: row.try_get("can_probe")?,
-                    can_score_swaps: row.try_get("can_score_swaps")?,
+                    can_probe: flag(row, "can_probe")?,
+                    can_score_swaps: flag(row, "can_score_swaps")?,
                 },
                 first_seen_ms: row.try_get("first_seen_at")?,
                 last_seen_ms: row.try_get("last_seen_at")?,
@@ -78,11 +78,11 @@ pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<StoredD
 }
 
 pub(super) async fn profile(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     digest: Digest,
 ) -> Result<Option<HardwareProfile>, Failure> {
     let text: Option<String> =
-        sqlx::query_scalar("SELECT profile FROM hardware_profiles WHERE digest = ?")
+        sqlx::query_scalar("SELECT profile FROM hardware_profiles WHERE digest = $1")
             .bind(digest.to_string())
             .fetch_optional(connection)
             .await?;
@@ -92,11 +92,12 @@ pub(super) async fn profile(
 
 /// Notes that a device was heard from.
 pub(super) async fn seen(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: i64,
     now_ms: i64,
 ) -> Result<(), Failure> {
-    sqlx::query("UPDATE devices SET last_seen_at = max(last_seen_at, ?) WHERE id = ?")
+    // Later reports may be stored earlier.
+    sqlx::query("UPDATE devices SET last_seen_at = $1 WHERE id = $2 AND last_seen_at < $1")
         .bind(now_ms)
         .bind(device)
         .execute(connection)

@@ -4,20 +4,30 @@
 use bitfront_model::{
     Answer, AnswerReport, LeaseToken, Question, QuestionKind, QuestionStanding, Receipt,
 };
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
 use super::decode::{corrupt, json, milliseconds, parsed, word};
-use super::{Claimant, ClaimedQuestion, Failure, QuestionFacts, StoredQuestion, devices, tasks};
+use super::{
+    Claimant, ClaimedQuestion, Connection, Failure, QuestionFacts, Row, StoredQuestion, devices,
+    tasks,
+};
 
-/// The columns of [`stored`].
-const STORED: &str = "SELECT q.id, q.kind, q.question, t.state, a.payload,
-        (SELECT l.ending FROM leases l WHERE l.task = t.id AND l.epoch = t.epoch) AS ending
-    FROM questions q JOIN tasks t ON t.question = q.id
-                     LEFT JOIN answers a ON a.task = t.id AND a.accepted = 1";
+/// A statement that reads the columns of [`stored`].
+macro_rules! stored {
+    ($which:literal) => {
+        concat!(
+            "SELECT q.id, q.kind, q.question, t.state, a.payload,
+                    (SELECT l.ending FROM leases l
+                     WHERE l.task = t.id AND l.epoch = t.epoch) AS ending
+             FROM questions q JOIN tasks t ON t.question = q.id
+                              LEFT JOIN answers a ON a.task = t.id AND a.accepted = 1 ",
+            $which
+        )
+    };
+}
 
 pub(super) async fn ask(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     target: &str,
     question: &Question,
     now_ms: i64,
@@ -25,7 +35,7 @@ pub(super) async fn ask(
     let digest = question.digest().to_string();
     sqlx::query(
         "INSERT INTO questions (kind, target, question_digest, question, created_at)
-         VALUES (?, ?, ?, ?, ?)
+         VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT DO NOTHING",
     )
     .bind(question.kind().name())
@@ -38,7 +48,7 @@ pub(super) async fn ask(
     sqlx::query(
         "INSERT INTO tasks (question, kind, purpose, target, state)
          SELECT id, kind, 'search', target, 'queued' FROM questions
-         WHERE target = ? AND question_digest = ?
+         WHERE target = $1 AND question_digest = $2
          ON CONFLICT DO NOTHING",
     )
     .bind(target)
@@ -46,8 +56,7 @@ pub(super) async fn ask(
     .execute(&mut *connection)
     .await?;
     ask_again(connection, target, &digest, &written(question)?).await?;
-    let text = format!("{STORED} WHERE q.target = ? AND q.question_digest = ?");
-    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+    let row = sqlx::query(stored!("WHERE q.target = $1 AND q.question_digest = $2"))
         .bind(target)
         .bind(&digest)
         .fetch_one(connection)
@@ -58,7 +67,7 @@ pub(super) async fn ask(
 /// Queues a question that was given up once more, where it is asked in other words now: equal
 /// contents may lie at other paths, and the old ones may have been why nobody could answer.
 async fn ask_again(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     target: &str,
     digest: &str,
     question: &str,
@@ -67,7 +76,7 @@ async fn ask_again(
         "UPDATE tasks SET state = 'queued', attempts = 0
          WHERE state = 'failed' AND question = (
              SELECT id FROM questions
-             WHERE target = ? AND question_digest = ? AND question <> ?)
+             WHERE target = $1 AND question_digest = $2 AND question <> $3)
          RETURNING question",
     )
     .bind(target)
@@ -76,7 +85,7 @@ async fn ask_again(
     .fetch_optional(&mut *connection)
     .await?;
     if let Some(id) = given_up {
-        sqlx::query("UPDATE questions SET question = ? WHERE id = ?")
+        sqlx::query("UPDATE questions SET question = $1 WHERE id = $2")
             .bind(question)
             .bind(id)
             .execute(connection)
@@ -86,10 +95,10 @@ async fn ask_again(
 }
 
 pub(super) async fn one(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     question: i64,
 ) -> Result<Option<StoredQuestion>, Failure> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!("{STORED} WHERE q.id = ?")))
+    let row = sqlx::query(stored!("WHERE q.id = $1"))
         .bind(question)
         .fetch_optional(connection)
         .await?;
@@ -97,18 +106,17 @@ pub(super) async fn one(
 }
 
 pub(super) async fn of_target(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     target: &str,
 ) -> Result<Vec<StoredQuestion>, Failure> {
-    let text = format!("{STORED} WHERE q.target = ? ORDER BY q.id");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+    let rows = sqlx::query(stored!("WHERE q.target = $1 ORDER BY q.id"))
         .bind(target)
         .fetch_all(connection)
         .await?;
     rows.iter().map(stored).collect()
 }
 
-fn stored(row: &SqliteRow) -> Result<StoredQuestion, Failure> {
+fn stored(row: &Row) -> Result<StoredQuestion, Failure> {
     let id: i64 = row.try_get("id")?;
     let kind: QuestionKind = word(row, "kind")?;
     let what = format!("{kind} {id}");
@@ -149,20 +157,21 @@ fn read(kind: QuestionKind, what: &str, text: &str) -> Result<Question, Failure>
 }
 
 pub(super) async fn claim(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     claimant: &Claimant,
     now_ms: i64,
 ) -> Result<Option<ClaimedQuestion>, Failure> {
-    let claimed: Option<(i64, i64, i64)> = sqlx::query_as(
+    let claimed: Option<(i64, i64, i64)> = sqlx::query_as(concat!(
         "UPDATE tasks
-         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = ?1
+         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = $1
          WHERE id = (
-             SELECT id FROM tasks
-             WHERE state = 'queued' AND ((?2 AND kind = 'probe' AND target = ?3)
-                                         OR (?4 AND kind = 'sensitivity' AND target = ?5))
-             ORDER BY kind, id LIMIT 1)
-         RETURNING id, epoch, question",
-    )
+             SELECT t.id FROM tasks t
+             WHERE t.state = 'queued' AND (($2 AND t.kind = 'probe' AND t.target = $3)
+                                           OR ($4 AND t.kind = 'sensitivity' AND t.target = $5))
+             ORDER BY t.kind, t.id LIMIT 1",
+        taking!("t"),
+        ") RETURNING id, epoch, question",
+    ))
     .bind(now_ms.saturating_add(milliseconds(claimant.lease_time)))
     .bind(claimant.can_probe)
     .bind(claimant.hardware_profile.to_string())
@@ -175,7 +184,7 @@ pub(super) async fn claim(
     };
     let token = LeaseToken { task, epoch };
     tasks::hand_out(connection, token, claimant.device, now_ms).await?;
-    let row = sqlx::query("SELECT kind, question FROM questions WHERE id = ?")
+    let row = sqlx::query("SELECT kind, question FROM questions WHERE id = $1")
         .bind(question)
         .fetch_one(connection)
         .await?;
@@ -188,12 +197,12 @@ pub(super) async fn claim(
 }
 
 pub(super) async fn facts(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     task: i64,
 ) -> Result<Option<QuestionFacts>, Failure> {
     let row = sqlx::query(
         "SELECT t.epoch, q.kind, q.question
-         FROM tasks t JOIN questions q ON q.id = t.question WHERE t.id = ?",
+         FROM tasks t JOIN questions q ON q.id = t.question WHERE t.id = $1",
     )
     .bind(task)
     .fetch_optional(connection)
@@ -209,13 +218,13 @@ pub(super) async fn facts(
 }
 
 pub(super) async fn record(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     report: &AnswerReport,
     now_ms: i64,
 ) -> Result<Receipt, Failure> {
     let token = report.token;
     let known: Option<i64> =
-        sqlx::query_scalar("SELECT task FROM answers WHERE idempotency_key = ?")
+        sqlx::query_scalar("SELECT task FROM answers WHERE idempotency_key = $1")
             .bind(&report.idempotency_key)
             .fetch_optional(&mut *connection)
             .await?;
@@ -223,7 +232,7 @@ pub(super) async fn record(
         return Ok(Receipt::AlreadyReported);
     }
     let device: Option<i64> =
-        sqlx::query_scalar("SELECT device FROM leases WHERE task = ? AND epoch = ?")
+        sqlx::query_scalar("SELECT device FROM leases WHERE task = $1 AND epoch = $2")
             .bind(token.task)
             .bind(token.epoch)
             .fetch_optional(&mut *connection)
@@ -239,19 +248,23 @@ pub(super) async fn record(
         Answer::Sensitivity(sensitivity) => json("the sensitivity", sensitivity)?,
     };
     let accepted = tasks::end(connection, token).await?;
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO answers (task, epoch, idempotency_key, accepted, payload, device, received_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (idempotency_key) DO NOTHING",
     )
     .bind(token.task)
     .bind(token.epoch)
     .bind(&report.idempotency_key)
-    .bind(accepted)
+    .bind(i64::from(accepted))
     .bind(payload)
     .bind(device)
     .bind(now_ms)
     .execute(&mut *connection)
     .await?;
+    if inserted.rows_affected() == 0 {
+        return Err(Failure::Overtaken);
+    }
     devices::seen(connection, device, now_ms).await?;
     Ok(tasks::receipt(accepted))
 }

@@ -1,20 +1,27 @@
 //! Measurements: appended, never changed.
 
 use bitfront_model::{LeaseToken, Measurement, Outcome, Quality, Receipt, Report};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::decode::{corrupt, json, parsed, split, word};
-use super::{Failure, Score, ScoreOutcome, StoredMeasurement, devices, tasks};
+use super::decode::{corrupt, flag, json, parsed, split, word};
+use super::{
+    Connection, Failure, Row, Score, ScoreOutcome, StoredMeasurement, devices, dialect, searches,
+    tasks,
+};
 
 pub(super) async fn record(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     report: &Report,
     now_ms: i64,
 ) -> Result<Receipt, Failure> {
     let token = report.token;
+    dialect::measuring(connection, token.task).await?;
+    if matches!(report.measurement.outcome, Outcome::Infeasible { .. }) {
+        // It cancels the candidate's other task, which more budget may be about to queue.
+        searches::hold_of_task(connection, token.task).await?;
+    }
     let known: Option<i64> =
-        sqlx::query_scalar("SELECT task FROM measurements WHERE idempotency_key = ?")
+        sqlx::query_scalar("SELECT task FROM measurements WHERE idempotency_key = $1")
             .bind(&report.idempotency_key)
             .fetch_optional(&mut *connection)
             .await?;
@@ -49,10 +56,7 @@ pub(super) struct Appended<'a> {
     pub(super) now_ms: i64,
 }
 
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    row: &Appended<'_>,
-) -> Result<(), Failure> {
+pub(super) async fn append(connection: &mut Connection, row: &Appended<'_>) -> Result<(), Failure> {
     let (outcome, kld, decode_ns, prefill_ns, infeasible) = match &row.measurement.outcome {
         Outcome::Quality(quality) => ("quality", Some(quality.kld), None, None, None),
         Outcome::Latency { workloads } => {
@@ -82,7 +86,7 @@ pub(super) async fn append(
     let about = sqlx::query(
         "SELECT l.device, c.id AS candidate, c.plan, t.purpose
          FROM leases l JOIN tasks t ON t.id = l.task JOIN candidates c ON c.id = t.candidate
-         WHERE l.task = ? AND l.epoch = ?",
+         WHERE l.task = $1 AND l.epoch = $2",
     )
     .bind(row.token.task)
     .bind(row.token.epoch)
@@ -98,34 +102,38 @@ pub(super) async fn append(
     let candidate: i64 = about.try_get("candidate")?;
     let planned = split("candidates.plan", about.try_get("plan")?)?;
     let as_planned = infeasible.is_some() || row.measurement.evidence.executed == planned;
-    sqlx::query(
+    let inserted = sqlx::query(
         "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, mismatch,
                                    decode_ns, prefill_ns, infeasible, executed_as_planned, stopped, payload,
                                    device, received_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+         ON CONFLICT (idempotency_key) DO NOTHING",
     )
     .bind(row.token.task)
     .bind(row.token.epoch)
     .bind(row.idempotency_key)
     .bind(outcome)
-    .bind(row.accepted)
+    .bind(i64::from(row.accepted))
     .bind(kld)
     .bind(mismatch)
     .bind(decode_ns)
     .bind(prefill_ns)
     .bind(infeasible)
-    .bind(as_planned)
-    .bind(stopped)
+    .bind(i64::from(as_planned))
+    .bind(i64::from(stopped))
     .bind(json("the measurement", row.measurement)?)
     .bind(device)
     .bind(row.now_ms)
     .execute(&mut *connection)
     .await?;
+    if inserted.rows_affected() == 0 {
+        return Err(Failure::Overtaken);
+    }
     if row.accepted && infeasible.is_some() {
         // What cannot be executed need not be measured in another way.
         sqlx::query(
             "UPDATE tasks SET state = 'cancelled'
-             WHERE candidate = ? AND purpose = ? AND state = 'queued'",
+             WHERE candidate = $1 AND purpose = $2 AND state = 'queued'",
         )
         .bind(candidate)
         .bind(about.try_get::<String, _>("purpose")?)
@@ -139,28 +147,30 @@ pub(super) async fn append(
 }
 
 pub(super) async fn scores(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     after: i64,
 ) -> Result<Vec<Score>, Failure> {
+    let settled = dialect::settled(connection, search).await?;
     let rows = sqlx::query(
         "SELECT m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch, m.decode_ns, m.prefill_ns,
                 m.infeasible, m.executed_as_planned, m.stopped
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
-         WHERE c.search = ? AND m.id > ? AND m.accepted = 1
+         WHERE c.search = $1 AND m.id > $2 AND m.id <= $3 AND m.accepted = 1
            AND (t.purpose = 'search' OR (t.purpose = 'retime' AND m.outcome = 'latency'
                                          AND m.executed_as_planned = 1))
          ORDER BY m.id",
     )
     .bind(search)
     .bind(after)
+    .bind(settled)
     .fetch_all(connection)
     .await?;
     rows.iter().map(score).collect()
 }
 
 /// One score of a row that has its columns.
-pub(super) fn score(row: &SqliteRow) -> Result<Score, Failure> {
+pub(super) fn score(row: &Row) -> Result<Score, Failure> {
     let id: i64 = row.try_get("id")?;
     let what = || format!("measurement {id}");
     let outcome: String = row.try_get("outcome")?;
@@ -172,7 +182,7 @@ pub(super) fn score(row: &SqliteRow) -> Result<Score, Failure> {
         "quality" => ScoreOutcome::Quality {
             kld: figure("kld")?,
             mismatch: figure("mismatch")?,
-            stopped: row.try_get("stopped")?,
+            stopped: flag(row, "stopped")?,
         },
         "latency" => ScoreOutcome::Latency {
             decode_ns: figure("decode_ns")?,
@@ -191,13 +201,13 @@ pub(super) fn score(row: &SqliteRow) -> Result<Score, Failure> {
         measurement: id,
         candidate: row.try_get("candidate")?,
         purpose: word(row, "purpose")?,
-        executed_as_planned: row.try_get("executed_as_planned")?,
+        executed_as_planned: flag(row, "executed_as_planned")?,
         outcome,
     })
 }
 
 pub(super) async fn whole(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     candidate: Option<i64>,
 ) -> Result<Vec<StoredMeasurement>, Failure> {
@@ -206,7 +216,7 @@ pub(super) async fn whole(
                 m.received_at
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
                              JOIN devices d ON d.id = m.device
-         WHERE c.search = ?1 AND (?2 IS NULL OR c.id = ?2) AND m.accepted = 1 ORDER BY m.id",
+         WHERE c.search = $1 AND ($2 IS NULL OR c.id = $2) AND m.accepted = 1 ORDER BY m.id",
     )
     .bind(search)
     .bind(candidate)
@@ -216,30 +226,33 @@ pub(super) async fn whole(
 }
 
 pub(super) async fn first_timing(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
 ) -> Result<Option<StoredMeasurement>, Failure> {
+    let settled = dialect::settled(connection, search).await?;
     let row = sqlx::query(
         "SELECT m.id, t.candidate, t.purpose, m.payload, m.executed_as_planned, d.name AS device,
                 m.received_at
          FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
                              JOIN devices d ON d.id = m.device
-         WHERE c.search = ? AND m.accepted = 1 AND m.outcome = 'latency' ORDER BY m.id LIMIT 1",
+         WHERE c.search = $1 AND m.id <= $2 AND m.accepted = 1 AND m.outcome = 'latency'
+         ORDER BY m.id LIMIT 1",
     )
     .bind(search)
+    .bind(settled)
     .fetch_optional(connection)
     .await?;
     row.as_ref().map(stored).transpose()
 }
 
-fn stored(row: &SqliteRow) -> Result<StoredMeasurement, Failure> {
+fn stored(row: &Row) -> Result<StoredMeasurement, Failure> {
     let id: i64 = row.try_get("id")?;
     Ok(StoredMeasurement {
         id,
         candidate: row.try_get("candidate")?,
         purpose: word(row, "purpose")?,
         measurement: parsed(&format!("measurement {id}"), row.try_get("payload")?)?,
-        executed_as_planned: row.try_get("executed_as_planned")?,
+        executed_as_planned: flag(row, "executed_as_planned")?,
         device: row.try_get("device")?,
         received_at_ms: row.try_get("received_at")?,
     })

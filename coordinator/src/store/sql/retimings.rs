@@ -1,28 +1,27 @@
 //! Retimings: tasks that time candidates once more.
 
 use bitfront_model::Digest;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::confirmations::is_running;
 use super::decode::corrupt;
-use super::{Failure, RetimingStanding, StoredRetiming};
+use super::{Connection, Failure, RetimingStanding, StoredRetiming, searches};
 
 pub(super) async fn queue(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     candidates: &[i64],
     profile: Digest,
 ) -> Result<bool, Failure> {
-    if !is_running(connection, search).await? {
+    if !searches::hold_running(connection, search).await? {
         return Ok(false);
     }
     for candidate in candidates {
         sqlx::query(
             "INSERT INTO tasks (candidate, kind, purpose, target, state)
-             SELECT id, 'latency', 'retime', ?, 'queued' FROM candidates
-             WHERE id = ? AND search = ?
+             SELECT id, 'latency', 'retime', $1, 'queued' FROM candidates
+             WHERE id = $2 AND search = $3
              ON CONFLICT (candidate, kind, purpose)
-             DO UPDATE SET state = 'queued' WHERE state = 'cancelled'",
+             DO UPDATE SET state = 'queued' WHERE tasks.state = 'cancelled'",
         )
         .bind(profile.to_string())
         .bind(candidate)
@@ -34,12 +33,12 @@ pub(super) async fn queue(
 }
 
 pub(super) async fn all(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
 ) -> Result<Vec<StoredRetiming>, Failure> {
     let rows = sqlx::query(
         "SELECT t.candidate, t.state FROM tasks t JOIN candidates c ON c.id = t.candidate
-         WHERE c.search = ? AND t.purpose = 'retime' ORDER BY t.candidate",
+         WHERE c.search = $1 AND t.purpose = 'retime' ORDER BY t.candidate",
     )
     .bind(search)
     .fetch_all(connection)

@@ -5,10 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bitfront_model::Precision;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::Row as _;
 
-use super::{Failure, StoreError};
+use super::{Failure, Row, StoreError};
 
 /// A row that cannot have been written by this program.
 pub(super) fn corrupt(what: impl Display, reason: impl Display) -> Failure {
@@ -19,7 +18,7 @@ pub(super) fn corrupt(what: impl Display, reason: impl Display) -> Failure {
 }
 
 /// A word by its name.
-pub(super) fn word<T>(row: &SqliteRow, column: &str) -> Result<T, Failure>
+pub(super) fn word<T>(row: &Row, column: &str) -> Result<T, Failure>
 where
     T: FromStr,
     T::Err: Display,
@@ -29,7 +28,7 @@ where
 }
 
 /// A word that may be absent.
-pub(super) fn optional_word<T>(row: &SqliteRow, column: &str) -> Result<Option<T>, Failure>
+pub(super) fn optional_word<T>(row: &Row, column: &str) -> Result<Option<T>, Failure>
 where
     T: FromStr,
     T::Err: Display,
@@ -39,14 +38,14 @@ where
         .transpose()
 }
 
-/// A count or a size, stored as SQLite's signed integer.
-pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, Failure> {
+/// A count or a size, stored as a signed integer: neither database has another one.
+pub(super) fn unsigned(row: &Row, column: &str) -> Result<u64, Failure> {
     let value: i64 = row.try_get(column)?;
     u64::try_from(value).map_err(|_| corrupt(column, format!("{value} is negative")))
 }
 
 /// A count that may be absent.
-pub(super) fn optional_unsigned(row: &SqliteRow, column: &str) -> Result<Option<u64>, Failure> {
+pub(super) fn optional_unsigned(row: &Row, column: &str) -> Result<Option<u64>, Failure> {
     let value: Option<i64> = row.try_get(column)?;
     value
         .map(|value| {
@@ -55,8 +54,17 @@ pub(super) fn optional_unsigned(row: &SqliteRow, column: &str) -> Result<Option<
         .transpose()
 }
 
-/// A count as it is stored. What is larger than SQLite can hold is stored as the largest: sizes
-/// and budgets that large are out of reach in any case.
+/// A flag, stored as 0 or 1.
+pub(super) fn flag(row: &Row, column: &str) -> Result<bool, Failure> {
+    match row.try_get::<i64, _>(column)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(corrupt(column, format!("{other} is neither 0 nor 1"))),
+    }
+}
+
+/// A count as it is stored. What is larger than the databases can hold is stored as the largest:
+/// sizes and budgets that large are out of reach in any case.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -1,18 +1,18 @@
 //! Confirmations: tasks that measure points of a front afresh.
 
-use bitfront_model::{SearchState, TaskPurpose};
-use sqlx::{Row, SqliteConnection};
+use bitfront_model::TaskPurpose;
+use sqlx::Row as _;
 
 use super::decode::word;
 use super::measurements::score;
-use super::{Failure, NewConfirmation, StoredConfirmation};
+use super::{Connection, Failure, NewConfirmation, StoredConfirmation, searches};
 
 pub(super) async fn queue(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     wanted: &[NewConfirmation],
 ) -> Result<bool, Failure> {
-    if !is_running(connection, search).await? {
+    if !searches::hold_running(connection, search).await? {
         return Ok(false);
     }
     cancel_queued(connection, search, TaskPurpose::Search).await?;
@@ -20,10 +20,10 @@ pub(super) async fn queue(
     for confirmation in wanted {
         sqlx::query(
             "INSERT INTO tasks (candidate, kind, purpose, target, state)
-             SELECT id, ?, 'confirm', ?, 'queued' FROM candidates WHERE id = ? AND search = ?
+             SELECT id, $1, 'confirm', $2, 'queued' FROM candidates WHERE id = $3 AND search = $4
              ON CONFLICT (candidate, kind, purpose)
              DO UPDATE SET state = 'queued', target = excluded.target
-             WHERE state = 'cancelled'",
+             WHERE tasks.state = 'cancelled'",
         )
         .bind(confirmation.kind.name())
         .bind(&confirmation.target)
@@ -35,29 +35,16 @@ pub(super) async fn queue(
     Ok(true)
 }
 
-pub(super) async fn is_running(
-    connection: &mut SqliteConnection,
-    search: i64,
-) -> Result<bool, Failure> {
-    let running: Option<i64> =
-        sqlx::query_scalar("SELECT id FROM searches WHERE id = ? AND state = ?")
-            .bind(search)
-            .bind(SearchState::Running.name())
-            .fetch_optional(connection)
-            .await?;
-    Ok(running.is_some())
-}
-
 /// Cancels what nobody has begun to measure for a purpose.
 pub(super) async fn cancel_queued(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
     purpose: TaskPurpose,
 ) -> Result<(), Failure> {
     sqlx::query(
         "UPDATE tasks SET state = 'cancelled'
-         WHERE state = 'queued' AND purpose = ?
-           AND candidate IN (SELECT id FROM candidates WHERE search = ?)",
+         WHERE state = 'queued' AND purpose = $1
+           AND candidate IN (SELECT id FROM candidates WHERE search = $2)",
     )
     .bind(purpose.name())
     .bind(search)
@@ -67,7 +54,7 @@ pub(super) async fn cancel_queued(
 }
 
 pub(super) async fn all(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     search: i64,
 ) -> Result<Vec<StoredConfirmation>, Failure> {
     let rows = sqlx::query(
@@ -75,7 +62,7 @@ pub(super) async fn all(
                 m.decode_ns, m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped
          FROM tasks t JOIN candidates c ON c.id = t.candidate
                       LEFT JOIN measurements m ON m.task = t.id AND m.accepted = 1
-         WHERE c.search = ? AND t.purpose = 'confirm' ORDER BY t.candidate, t.kind",
+         WHERE c.search = $1 AND t.purpose = 'confirm' ORDER BY t.candidate, t.kind",
     )
     .bind(search)
     .fetch_all(connection)

@@ -1,0 +1,269 @@
+//! The contract, by the statements. How a read and a write are run, `read!` and `write!`, is each
+//! database's own.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitfront_model::{
+    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
+    Report,
+};
+
+use super::*;
+
+#[async_trait]
+impl Store for ThisStore {
+    async fn register(&self, device: &Registration, now_ms: i64) -> Result<i64, StoreError> {
+        let device = device.clone();
+        write!(self, "register a device", |connection| devices::register(
+            connection, &device, now_ms
+        ))
+    }
+
+    async fn devices(&self) -> Result<Vec<StoredDevice>, StoreError> {
+        read!(self, "list the devices", devices::all)
+    }
+
+    async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {
+        read!(self, "find a hardware profile", devices::profile, digest)
+    }
+
+    async fn submit(&self, search: &NewSearch, now_ms: i64) -> Result<i64, StoreError> {
+        let search = search.clone();
+        write!(self, "store a search", |connection| searches::submit(
+            connection, &search, now_ms
+        ))
+    }
+
+    async fn search(&self, search: i64) -> Result<Option<StoredSearch>, StoreError> {
+        read!(self, "find a search", searches::one, search)
+    }
+
+    async fn searches(&self) -> Result<Vec<StoredSearch>, StoreError> {
+        read!(self, "list the searches", searches::all)
+    }
+
+    async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError> {
+        let reason = reason.to_owned();
+        write!(self, "note what a search waits for", |connection| {
+            searches::wait(connection, search, &reason)
+        })
+    }
+
+    async fn bind(&self, search: i64, binding: &Binding) -> Result<bool, StoreError> {
+        let binding = binding.clone();
+        write!(self, "bind a search", |connection| searches::bind(
+            connection, search, &binding
+        ))
+    }
+
+    async fn spend(&self, search: i64, active: Duration) -> Result<(), StoreError> {
+        write!(self, "note the time of a search", |connection| {
+            searches::spend(connection, search, active)
+        })
+    }
+
+    async fn fix_reference(&self, search: i64, point: &[f64]) -> Result<(), StoreError> {
+        let point = point.to_vec();
+        write!(self, "fix a reference point", |connection| {
+            searches::fix_reference(connection, search, &point)
+        })
+    }
+
+    async fn end(&self, search: i64, ending: &Ending, now_ms: i64) -> Result<bool, StoreError> {
+        let ending = ending.clone();
+        write!(self, "end a search", |connection| searches::end(
+            connection, search, &ending, now_ms
+        ))
+    }
+
+    async fn cancel(
+        &self,
+        search: i64,
+        now_ms: i64,
+    ) -> Result<Option<Vec<LeaseToken>>, StoreError> {
+        write!(self, "cancel a search", |connection| searches::cancel(
+            connection, search, now_ms
+        ))
+    }
+
+    async fn resume(
+        &self,
+        search: i64,
+        budget: &Budget,
+        evaluated: u64,
+    ) -> Result<bool, StoreError> {
+        let budget = *budget;
+        write!(self, "continue a search", |connection| searches::resume(
+            connection, search, &budget, evaluated
+        ))
+    }
+
+    async fn add_candidate(
+        &self,
+        search: i64,
+        candidate: &NewCandidate,
+        now_ms: i64,
+    ) -> Result<Option<i64>, StoreError> {
+        let candidate = candidate.clone();
+        write!(self, "store a candidate", |connection| candidates::add(
+            connection, search, &candidate, now_ms
+        ))
+    }
+
+    async fn search_of(&self, candidate: i64) -> Result<Option<i64>, StoreError> {
+        read!(self, "find a candidate", candidates::search_of, candidate)
+    }
+
+    async fn candidates(
+        &self,
+        search: i64,
+        after: i64,
+    ) -> Result<Vec<StoredCandidate>, StoreError> {
+        read!(self, "list candidates", candidates::after, search, after)
+    }
+
+    async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError> {
+        let wanted = wanted.to_vec();
+        write!(self, "queue confirmations", |connection| {
+            confirmations::queue(connection, search, &wanted)
+        })
+    }
+
+    async fn confirmations(&self, search: i64) -> Result<Vec<StoredConfirmation>, StoreError> {
+        read!(self, "list confirmations", confirmations::all, search)
+    }
+
+    async fn retime(
+        &self,
+        search: i64,
+        candidates: &[i64],
+        profile: Digest,
+    ) -> Result<bool, StoreError> {
+        let candidates = candidates.to_vec();
+        write!(self, "queue second timings", |connection| {
+            retimings::queue(connection, search, &candidates, profile)
+        })
+    }
+
+    async fn retimings(&self, search: i64) -> Result<Vec<StoredRetiming>, StoreError> {
+        read!(self, "list second timings", retimings::all, search)
+    }
+
+    async fn scores(&self, search: i64, after: i64) -> Result<Vec<Score>, StoreError> {
+        read!(self, "list scores", measurements::scores, search, after)
+    }
+
+    async fn shared(&self, search: i64, after: i64) -> Result<SharedScores, StoreError> {
+        read!(
+            self,
+            "list what siblings measured",
+            siblings::shared,
+            search,
+            after
+        )
+    }
+
+    async fn measurements(
+        &self,
+        search: i64,
+        candidate: Option<i64>,
+    ) -> Result<Vec<StoredMeasurement>, StoreError> {
+        read!(
+            self,
+            "list measurements",
+            measurements::whole,
+            search,
+            candidate
+        )
+    }
+
+    async fn first_timing(&self, search: i64) -> Result<Option<StoredMeasurement>, StoreError> {
+        read!(
+            self,
+            "find the first timing of a search",
+            measurements::first_timing,
+            search
+        )
+    }
+
+    async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError> {
+        let claimant = claimant.clone();
+        write!(self, "lease a task", |connection| tasks::claim(
+            connection, &claimant, now_ms
+        ))
+    }
+
+    async fn leased(&self) -> Result<Vec<HeldLease>, StoreError> {
+        read!(self, "list the leases", tasks::leased)
+    }
+
+    async fn requeue(
+        &self,
+        token: LeaseToken,
+        ending: &LeaseEnding,
+        now_ms: i64,
+    ) -> Result<Requeued, StoreError> {
+        let ending = ending.clone();
+        write!(self, "end a lease", |connection| tasks::requeue(
+            connection, token, &ending, now_ms
+        ))
+    }
+
+    async fn task(&self, task: i64) -> Result<Option<TaskFacts>, StoreError> {
+        read!(self, "find a task", tasks::facts, task)
+    }
+
+    async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError> {
+        let report = report.clone();
+        write!(self, "record a measurement", |connection| {
+            measurements::record(connection, &report, now_ms)
+        })
+    }
+
+    async fn ask(
+        &self,
+        target: &str,
+        question: &Question,
+        now_ms: i64,
+    ) -> Result<StoredQuestion, StoreError> {
+        let (target, question) = (target.to_owned(), question.clone());
+        write!(self, "queue a question", |connection| questions::ask(
+            connection, &target, &question, now_ms
+        ))
+    }
+
+    async fn question(&self, question: i64) -> Result<Option<StoredQuestion>, StoreError> {
+        read!(self, "find a question", questions::one, question)
+    }
+
+    async fn questions(&self, target: &str) -> Result<Vec<StoredQuestion>, StoreError> {
+        read!(self, "list questions", questions::of_target, target)
+    }
+
+    async fn claim_question(
+        &self,
+        claimant: &Claimant,
+        now_ms: i64,
+    ) -> Result<Option<ClaimedQuestion>, StoreError> {
+        let claimant = claimant.clone();
+        write!(self, "lease a question", |connection| questions::claim(
+            connection, &claimant, now_ms
+        ))
+    }
+
+    async fn question_task(&self, task: i64) -> Result<Option<QuestionFacts>, StoreError> {
+        read!(self, "find the task of a question", questions::facts, task)
+    }
+
+    async fn record_answer(
+        &self,
+        report: &AnswerReport,
+        now_ms: i64,
+    ) -> Result<Receipt, StoreError> {
+        let report = report.clone();
+        write!(self, "record an answer", |connection| questions::record(
+            connection, &report, now_ms
+        ))
+    }
+}

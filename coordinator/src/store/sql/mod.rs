@@ -1,0 +1,34 @@
+//! The statements and what their rows mean, once for both databases.
+//!
+//! This folder is compiled twice, as a part of `sqlite` and of `postgres`, each time for the
+//! concrete types of one driver: [`Connection`] and [`Row`] are whichever module it is a part of.
+//! What the databases do not say alike is in the `dialect` of each: a few words as macros, which
+//! end up in constant texts, and a few functions.
+//!
+//! What the statements keep to, so that one text serves both:
+//!
+//! - Parameters are numbered (`$1`).
+//! - A flag is a number, 0 or 1, and is compared with 1: SQLite uses the indexes over accepted rows
+//!   only where the comparison is worded as theirs is.
+//! - A transaction may share the database with those of other coordinators, each statement of it
+//!   seeing what was committed before it began (READ COMMITTED). So what is decided by a row is
+//!   decided in the statement that changes it, or under a lock that is taken before the row is
+//!   read.
+//! - Locks are taken in this order: that on the subject's measurements, the search, tasks, the
+//!   device. SQLite's only writer needs none, and the words for them are empty there.
+
+mod candidates;
+mod confirmations;
+mod contract;
+mod decode;
+pub(super) mod devices;
+mod measurements;
+mod questions;
+mod retimings;
+mod searches;
+mod siblings;
+mod tasks;
+
+use super::super::failure::Failure;
+use super::super::*;
+use super::{Connection, Row, ThisStore, dialect};
