@@ -433,6 +433,8 @@ fn a_full_disk_leaves_no_half_file() {
         .args(["-c", script, env!("CARGO_BIN_EXE_bitfront")])
         .args([&plan, &demo().join("model"), &to])
         .env("BITFRONT_DATA_DIR", folder.path().join("data"))
+        .env_remove("BITFRONT_DATABASE")
+        .env_remove("BITFRONT_TEST_POSTGRES")
         .output()
         .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();

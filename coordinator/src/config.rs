@@ -1,14 +1,15 @@
 //! What a coordinator is told when it starts. Reads nothing: the binary reads files and the
 //! environment and fills this in.
 
-use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::database::Database;
 
 /// What a coordinator is told when it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The SQLite file; made where it does not exist.
-    pub database: PathBuf,
+    /// The database that it serves.
+    pub database: Database,
     /// How long a lease lasts without a heartbeat. Three beats fit, so that one may be lost.
     pub lease_time: Duration,
     /// Hand-outs of a task that may end without a result before the task is given up.
@@ -24,7 +25,7 @@ pub struct Config {
 
 impl Config {
     /// The settings that suit everyone, for a database.
-    pub fn new(database: impl Into<PathBuf>) -> Self {
+    pub fn new(database: impl Into<Database>) -> Self {
         Self {
             database: database.into(),
             lease_time: Duration::from_secs(30),

@@ -29,6 +29,7 @@ mod anchor;
 mod checks;
 pub mod clock;
 pub mod config;
+pub mod database;
 mod driver;
 mod error;
 mod evaluation;
@@ -61,10 +62,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::Config;
+pub use database::Database;
 
 use driver::Drivers;
 use leasing::Leasing;
-use store::sqlite::SqliteStore;
+use store::Opened;
 use world::World;
 
 /// The coordinator could not start or go on.
@@ -84,8 +86,8 @@ pub enum RunError {
 /// A database that another coordinator serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InUse {
-    /// The file.
-    pub database: std::path::PathBuf,
+    /// The file, or the URL without its secrets.
+    pub database: String,
     /// Where the other one listens (`127.0.0.1:4120`), as far as it said: a client may ask there.
     pub address: Option<String>,
 }
@@ -95,7 +97,7 @@ impl std::fmt::Display for InUse {
         write!(
             formatter,
             "the database {} is served by another coordinator",
-            self.database.display()
+            self.database
         )?;
         match &self.address {
             Some(address) => write!(formatter, " at {address}"),
@@ -130,13 +132,13 @@ async fn open_and_serve(
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let store = Arc::new(SqliteStore::open(config.database.clone()).await?);
+    let database = Opened::open(&config.database).await?;
     if let Ok(address) = listener.local_addr() {
-        store.announce(&address.to_string());
+        database.announce(&address.to_string()).await;
     }
-    let world = Arc::new(World::new(config, store.clone(), clock));
+    let world = Arc::new(World::new(config, database.store(), clock));
     let result = serve(world, listener, shutdown).await;
-    store.close().await;
+    database.close().await;
     result
 }
 
@@ -164,10 +166,9 @@ async fn serve(
 impl From<store::StoreError> for RunError {
     fn from(error: store::StoreError) -> Self {
         match error {
-            store::StoreError::InUse { path, address } => Self::InUse(InUse {
-                database: path,
-                address,
-            }),
+            store::StoreError::InUse { database, address } => {
+                Self::InUse(InUse { database, address })
+            }
             other => Self::Database(other.to_string()),
         }
     }

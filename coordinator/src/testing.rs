@@ -66,7 +66,7 @@ impl Bench {
     /// Over any store, with changed settings.
     pub(crate) async fn over(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::new());
-        let mut config = Config::new("unused");
+        let mut config = Config::new(Path::new("unused"));
         change(&mut config);
         let world = Arc::new(World::new(config, store, clock.clone()));
         let shutdown = CancellationToken::new();

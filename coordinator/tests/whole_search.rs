@@ -5,12 +5,15 @@
 #[path = "../src/fixtures.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod fixtures;
+#[path = "../src/store/postgres/tests/server.rs"]
+#[allow(dead_code)]
+mod server;
 
-use std::path::Path;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_coordinator::{Config, RunError, SystemClock};
+use bitfront_coordinator::{Config, Database, RunError, SystemClock};
 use bitfront_model::*;
 use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1;
@@ -29,7 +32,7 @@ struct Coordinator {
 }
 
 impl Coordinator {
-    async fn start(database: &Path) -> Self {
+    async fn start(database: impl Into<Database>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -473,19 +476,28 @@ async fn questions_that_have_no_answer_say_why() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_search_goes_on_after_its_coordinator_was_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let database = folder.path().join("test.sqlite");
-    let first = Coordinator::start(&database).await;
+    goes_on_after_a_stop(folder.path().join("test.sqlite").into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_over_postgres_goes_on_after_its_coordinator_was_stopped() {
+    let made = server::TestDatabase::new().await;
+    goes_on_after_a_stop(Database::named(OsStr::new(&made.url()))).await;
+}
+
+async fn goes_on_after_a_stop(database: Database) {
+    let first = Coordinator::start(database.clone()).await;
     let device = first.register("one").await;
     let search = first.submit(&fixtures::request()).await.unwrap();
     assert_eq!(work(first.agents(), device, 13).await, 13);
     let lease = leasing(device, 5000);
     let wire = first.agents().lease(lease).await.unwrap().into_inner();
     let wire = wire.assignment.unwrap();
-    // Somebody else cannot serve the same file meanwhile, and is told where to go.
+    // Somebody else cannot serve the same database meanwhile, and is told where to go.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let clock = Arc::new(SystemClock::new());
     let second = bitfront_coordinator::run(
-        Config::new(&database),
+        Config::new(database.clone()),
         listener,
         clock,
         CancellationToken::new(),
@@ -496,7 +508,7 @@ async fn a_search_goes_on_after_its_coordinator_was_stopped() {
     }
     first.stop().await;
 
-    let second = Coordinator::start(&database).await;
+    let second = Coordinator::start(database).await;
     // What was leased before can be reported after, to another coordinator.
     let spec = ModelSpec::try_from(wire.spec.clone().unwrap()).unwrap();
     let assignment = Assignment::try_from(wire).unwrap();

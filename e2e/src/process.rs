@@ -136,6 +136,9 @@ fn command(
         .env("BITFRONT_CORES", "any")
         .env("BITFRONT_CALM_WAIT", "0s")
         .env("BITFRONT_LOG", "warn,bitfront=info")
-        .env_remove("BITFRONT_COORDINATOR");
+        .env_remove("BITFRONT_COORDINATOR")
+        .env_remove("BITFRONT_DATABASE")
+        // For the tests alone: the program refuses what it does not know.
+        .env_remove("BITFRONT_TEST_POSTGRES");
     command
 }

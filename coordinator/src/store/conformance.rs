@@ -99,7 +99,7 @@ where
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-const NOW: i64 = 1_000_000;
+pub(crate) const NOW: i64 = 1_000_000;
 
 pub(crate) fn new_search() -> NewSearch {
     NewSearch {
@@ -109,7 +109,7 @@ pub(crate) fn new_search() -> NewSearch {
     }
 }
 
-fn binding() -> Binding {
+pub(crate) fn binding() -> Binding {
     let device = fixtures::registration("one");
     Binding {
         hardware_profile: device.hardware_profile.digest(),
@@ -121,7 +121,7 @@ fn binding() -> Binding {
     }
 }
 
-fn candidate(ask_number: u64, precision: Precision) -> NewCandidate {
+pub(crate) fn candidate(ask_number: u64, precision: Precision) -> NewCandidate {
     let spec = fixtures::spec();
     let plan = Plan::uniform(&spec, precision).unwrap();
     let binding = binding();
@@ -151,7 +151,7 @@ pub(crate) fn claimant(device: i64) -> Claimant {
     }
 }
 
-fn ending(reason: &str, counts: bool) -> LeaseEnding {
+pub(crate) fn ending(reason: &str, counts: bool) -> LeaseEnding {
     LeaseEnding {
         reason: reason.to_owned(),
         counts,
@@ -178,7 +178,11 @@ pub(crate) async fn claim(store: &Arc<dyn Store>, device: i64) -> Claimed {
     claimed.expect("a task is queued")
 }
 
-fn report_with(claimed: &Claimed, key: &str, measurement: Option<Measurement>) -> Report {
+pub(crate) fn report_with(
+    claimed: &Claimed,
+    key: &str,
+    measurement: Option<Measurement>,
+) -> Report {
     let request = fixtures::request();
     let plan = Plan::new(&request.spec, claimed.precisions.clone()).unwrap();
     let assignment = Assignment {

@@ -11,12 +11,13 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 mod failure;
+mod opened;
+pub(crate) mod postgres;
 mod rows;
 pub(crate) mod sqlite;
 #[cfg(test)]
 pub(crate) mod unreliable;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ use bitfront_model::{
     Report,
 };
 
+pub(crate) use opened::Opened;
 pub(crate) use rows::{
     Binding, Claimant, Claimed, ClaimedQuestion, Ending, HeldLease, LeaseEnding, NewCandidate,
     NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score, ScoreOutcome,
@@ -184,37 +186,39 @@ pub(crate) trait Store: Send + Sync + 'static {
 /// The store did not do as it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file cannot be opened or made.
-    #[error("cannot open the database {}: {reason}", path.display())]
+    /// The database cannot be opened or made.
+    #[error("cannot open the database {database}: {reason}")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the URL without its secrets.
+        database: String,
         /// Why.
         reason: String,
     },
-    /// Another coordinator serves this file now.
-    #[error("the database {} is served by another coordinator{}; use that one or stop it",
-        path.display(), address.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
+    /// Another coordinator serves this database now.
+    #[error("the database {database} is served by another coordinator{}; use that one or stop it",
+        address.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
     InUse {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the URL without its secrets.
+        database: String,
         /// Where the other one listens, as far as it said.
         address: Option<String>,
     },
-    /// The file is something else.
-    #[error("{} is not a bitfront database: {reason}; name another file", path.display())]
+    /// The database is something else.
+    #[error("{database} is not a bitfront database: {reason}; name another one")]
     NotOurs {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the URL without its secrets.
+        database: String,
         /// What it is.
         reason: String,
     },
-    /// The file was written by a newer version of the program.
-    #[error("the database {} has schema version {found}, this program knows versions up to \
-        {known}; use the newer version of bitfront that wrote it", path.display())]
+    /// The database was written by a newer version of the program.
+    #[error(
+        "the database {database} has schema version {found}, this program knows versions up \
+        to {known}; use the newer version of bitfront that wrote it"
+    )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the URL without its secrets.
+        database: String,
         /// The version found.
         found: i64,
         /// The latest version known.

@@ -35,7 +35,7 @@ impl Lock {
         let path = beside(database, "lock");
         let address = beside(database, "address");
         let failed = |error: io::Error| StoreError::Open {
-            path: path.clone(),
+            database: path.display().to_string(),
             reason: error.to_string(),
         };
         let file = File::options()
@@ -54,7 +54,7 @@ impl Lock {
                 })
             }
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
-                path: database.to_owned(),
+                database: database.display().to_string(),
                 address: std::fs::read_to_string(&address).ok(),
             }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
@@ -89,7 +89,7 @@ pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
         .filter(|folder| !folder.as_os_str().is_empty())
     {
         std::fs::create_dir_all(folder).map_err(|error| StoreError::Open {
-            path: path.to_owned(),
+            database: path.display().to_string(),
             reason: format!("the folder {}: {error}", folder.display()),
         })?;
     }
@@ -136,7 +136,7 @@ async fn first_look(
         .map_err(failed(path))?;
     if tables > 0 && application_id != APPLICATION_ID {
         return Err(StoreError::NotOurs {
-            path: path.to_owned(),
+            database: path.display().to_string(),
             reason: "it is a database of another program".to_owned(),
         });
     }
@@ -164,18 +164,18 @@ async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), S
         .await
         .map_err(|error| match error {
             MigrateError::VersionMissing(found) if found > known => StoreError::Newer {
-                path: path.to_owned(),
+                database: path.display().to_string(),
                 found,
                 known,
             },
             MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => {
                 StoreError::NotOurs {
-                    path: path.to_owned(),
+                    database: path.display().to_string(),
                     reason: format!("its migration {version} differs from this program's"),
                 }
             }
             other => StoreError::Open {
-                path: path.to_owned(),
+                database: path.display().to_string(),
                 reason: other.to_string(),
             },
         })?;
@@ -219,12 +219,12 @@ fn failed(path: &Path) -> impl Fn(sqlx::Error) -> StoreError {
         let code = error.as_database_error().and_then(|error| error.code());
         if code.as_deref() == Some(NOT_A_DATABASE) {
             return StoreError::NotOurs {
-                path: path.clone(),
+                database: path.display().to_string(),
                 reason: "it is not an SQLite file".to_owned(),
             };
         }
         StoreError::Open {
-            path: path.clone(),
+            database: path.display().to_string(),
             reason: error.to_string(),
         }
     }

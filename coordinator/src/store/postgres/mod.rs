@@ -1,0 +1,132 @@
+//! The store in a Postgres database.
+//!
+//! Several coordinators may use one database, so nothing here rests on being the only writer. Every
+//! method is one transaction of a connection from the pool, READ COMMITTED, whatever the server's
+//! default is. What each of two coordinators could do to the other at once, and what keeps it from
+//! harm:
+//!
+//! - Two claim: the choice of a task locks it and passes over what is locked (`taking!`), so they
+//!   take different ones. Nothing stays locked that was not taken.
+//! - A claim and a cancel: a cancel locks all of its tasks before it looks which ones are leased. A
+//!   claim that came first is waited for and its lease is ended too; one that comes later passes
+//!   over them.
+//! - A report and anything else about its task: the task ends by one statement that compares state
+//!   and epoch (`tasks::end`). Whoever comes second waits for the row and compares again.
+//! - One report twice: both find the key missing. The insert of the second waits for the first,
+//!   writes nothing, and the work is done again, which finds the key (`Failure::Overtaken`). So it
+//!   is with submissions. Devices, profiles, models and questions are inserted where they are
+//!   missing and then read.
+//! - A candidate, confirmation or retiming is added while its search ends, is cancelled or
+//!   continued: whoever adds holds the search's row (`searches::hold_running`), and so does whoever
+//!   changes its state. Candidates of a search therefore become visible in their order.
+//! - A lease ends without a result while its search ends: it holds the search's row before it
+//!   queues the task, so either it sees the end or the end sees the queued task.
+//! - An infeasible report cancels the candidate's other task while more budget queues it: the
+//!   report holds the search's row, so the second of them sees what the first did.
+//! - A measurement is read in order while others are being added: `dialect::settled`.
+//! - Bind, end, reference point, used time: each is one statement that compares what it replaces.
+//!
+//! Rows are locked in one order (subject, search, tasks by number, device), so writers seldom wait in
+//! a circle; where they do, the server ends one of them, and it is tried again (`transaction`).
+
+#[macro_use]
+mod dialect;
+mod open;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres, Transaction};
+
+use super::StoreError;
+use super::failure::Failure;
+use crate::database::PostgresUrl;
+use transaction::Tries;
+
+type Connection = sqlx::PgConnection;
+type Row = sqlx::postgres::PgRow;
+type ThisStore = PostgresStore;
+
+/// The store in a Postgres database; see the module's documentation.
+pub(crate) struct PostgresStore {
+    pool: PgPool,
+    claim: open::Claim,
+}
+
+impl PostgresStore {
+    /// Opens a database that is there, and brings its schema up to date.
+    pub(crate) async fn open(url: &PostgresUrl) -> Result<Self, StoreError> {
+        open::open(url).await
+    }
+
+    /// Opens a database although another coordinator serves it.
+    #[cfg(test)]
+    async fn open_beside(url: &PostgresUrl) -> Result<Self, StoreError> {
+        open::open_beside(url).await
+    }
+
+    /// Leaves a note of where this coordinator listens, for others that find the database in use.
+    pub(crate) async fn announce(&self, address: &str) {
+        self.claim.announce(address).await;
+    }
+
+    /// Ends after what is under way, and lets others have the database. Whoever still asks gets an
+    /// error.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+        self.claim.end().await;
+    }
+
+    async fn reader(&self, doing: &'static str) -> Result<PoolConnection<Postgres>, StoreError> {
+        let reader = self.pool.acquire().await;
+        reader.map_err(|error| Failure::from(error).while_asked_to(doing))
+    }
+
+    fn tries(&self, doing: &'static str) -> Tries {
+        Tries::of(doing)
+    }
+
+    async fn begin(
+        &self,
+        doing: &'static str,
+    ) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let begun = self.pool.begin().await;
+        begun.map_err(|error| Failure::from(error).while_asked_to(doing))
+    }
+}
+
+/// Runs a function on a connection.
+macro_rules! read {
+    ($store:expr, $doing:literal, $function:path $(, $argument:expr)*) => {{
+        let mut connection = $store.reader($doing).await?;
+        $function(&mut connection $(, $argument)*)
+            .await
+            .map_err(|failure| failure.while_asked_to($doing))
+    }};
+}
+
+/// Runs a function in a transaction of its own, again where another one gets in its way.
+macro_rules! write {
+    ($store:expr, $doing:literal, |$connection:ident| $work:expr) => {{
+        let mut tries = $store.tries($doing);
+        loop {
+            let mut transaction = $store.begin($doing).await?;
+            let work = {
+                let $connection: &mut Connection = &mut transaction;
+                $work.await
+            };
+            if let Some(value) = tries.conclude(transaction, work).await? {
+                break Ok(value);
+            }
+        }
+    }};
+}
+
+// After the macros that it uses.
+#[allow(
+    clippy::duplicate_mod,
+    reason = "compiled for the types of each driver"
+)]
+#[path = "../sql/mod.rs"]
+mod sql;

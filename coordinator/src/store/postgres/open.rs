@@ -1,0 +1,272 @@
+//! Opening a Postgres database: one coordinator at a time, ours and not newer than we know.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection as _, PgConnection, PgPool};
+use tokio::sync::Mutex;
+
+use super::super::StoreError;
+use super::super::failure::said;
+use super::PostgresStore;
+use crate::database::PostgresUrl;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
+
+/// The lock that a coordinator holds for as long as it serves, in the name space of single numbers;
+/// pairs of numbers are those of the `dialect`. The number is that of the first migration.
+const SERVES: i64 = 1_650_881_140;
+
+/// Connections for reads and writes. A commit waits for the disk and not for the processor, so more
+/// of them share its way there; each costs the server a process.
+const CONNECTIONS: u32 = 24;
+
+/// Longest wait for one of them.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The oldest version that is still looked after.
+const OLDEST_VERSION: i32 = 140_000;
+
+/// What every session is set to, whatever the server's or the role's defaults are.
+///
+/// - The reasons in `mod.rs` are about READ COMMITTED.
+/// - A commit that was answered survives a power loss; a stricter setting stays as it is.
+/// - A coordinator that was stopped in the middle of a transaction holds up others for ten seconds
+///   and no longer, and one whose machine is gone is noticed within a minute.
+const SETTINGS: &str = "
+    SELECT set_config('default_transaction_isolation', 'read committed', false),
+           set_config('synchronous_commit',
+               CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+               ELSE current_setting('synchronous_commit') END, false),
+           set_config('idle_in_transaction_session_timeout', '10s', false),
+           set_config('tcp_keepalives_idle', '30', false),
+           set_config('tcp_keepalives_interval', '10', false),
+           set_config('tcp_keepalives_count', '3', false)";
+
+/// Keeps a second coordinator away from a database, on a connection of its own: the server drops
+/// the lock with the connection, however that ends. Where the connection breaks while the
+/// coordinator lives on, a second one is no longer kept out; what is stored stays true then, but
+/// both would drive the same searches.
+pub(super) struct Claim {
+    /// None once it has ended. Behind an async mutex, since it is held while a statement runs.
+    connection: Mutex<Option<PgConnection>>,
+}
+
+impl Claim {
+    async fn take(at: &Place<'_>, mut connection: PgConnection) -> Result<Self, StoreError> {
+        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(SERVES)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(at.failed())?;
+        if !taken {
+            return Err(StoreError::InUse {
+                database: at.url.to_string(),
+                address: Self::holder(&mut connection).await,
+            });
+        }
+        Ok(Self {
+            connection: Mutex::new(Some(connection)),
+        })
+    }
+
+    /// Where the holder said that it listens. Only a help for people, so a failure is no error.
+    async fn holder(connection: &mut PgConnection) -> Option<String> {
+        let name: Option<String> = sqlx::query_scalar(
+            "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND (l.classid::bigint << 32) + l.objid::bigint = $1",
+        )
+        .bind(SERVES)
+        .fetch_optional(connection)
+        .await
+        .ok()
+        .flatten();
+        name?.strip_prefix(ANNOUNCED).map(str::to_owned)
+    }
+
+    /// Writes down where the holder listens, as the name of the connection.
+    pub(super) async fn announce(&self, address: &str) {
+        let mut held = self.connection.lock().await;
+        let Some(connection) = held.as_mut() else {
+            return;
+        };
+        let named = sqlx::query("SELECT set_config('application_name', $1, false)")
+            .bind(format!("{ANNOUNCED}{address}"))
+            .execute(connection)
+            .await;
+        if let Err(error) = named {
+            tracing::warn!(%error, "cannot note the address");
+        }
+    }
+
+    /// Lets others have the database.
+    pub(super) async fn end(&self) {
+        let held = self.connection.lock().await.take();
+        let Some(connection) = held else {
+            return;
+        };
+        if let Err(error) = connection.close().await {
+            tracing::debug!(%error, "closing the connection that kept others out");
+        }
+    }
+}
+
+/// What the name of a holder's connection begins with.
+const ANNOUNCED: &str = "bitfront at ";
+
+pub(super) async fn open(url: &PostgresUrl) -> Result<PostgresStore, StoreError> {
+    let at = Place { url };
+    let options = at.options()?;
+    let mut connection = options.connect().await.map_err(at.failed())?;
+    look(&at, &mut connection).await?;
+    let connection = settle(connection).await.map_err(at.failed())?;
+    let mut claim = Claim::take(&at, connection).await?;
+    if let Some(connection) = claim.connection.get_mut() {
+        migrate(&at, connection).await?;
+    }
+    let pool = pool(&at, options).await?;
+    Ok(PostgresStore { pool, claim })
+}
+
+/// Opens a database although another coordinator serves it.
+#[cfg(test)]
+pub(super) async fn open_beside(url: &PostgresUrl) -> Result<PostgresStore, StoreError> {
+    let at = Place { url };
+    let claim = Claim {
+        connection: Mutex::new(None),
+    };
+    let pool = pool(&at, at.options()?).await?;
+    Ok(PostgresStore { pool, claim })
+}
+
+async fn pool(at: &Place<'_>, options: PgConnectOptions) -> Result<PgPool, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                sqlx::query(SETTINGS).execute(connection).await?;
+                Ok(())
+            })
+        });
+    pool.connect_with(options).await.map_err(at.failed())
+}
+
+async fn settle(mut connection: PgConnection) -> Result<PgConnection, sqlx::Error> {
+    sqlx::query(SETTINGS).execute(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Finds out whether the database can be used, and changes nothing.
+async fn look(at: &Place<'_>, connection: &mut PgConnection) -> Result<(), StoreError> {
+    let (version, encoding, read_only): (i32, String, bool) = sqlx::query_as(
+        "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding'),
+                pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(at.failed())?;
+    if version < OLDEST_VERSION {
+        let (found, oldest) = (version / 10_000, OLDEST_VERSION / 10_000);
+        return Err(at.open(format!(
+            "the server is Postgres {found}, and {oldest} or later is needed"
+        )));
+    }
+    if encoding != "UTF8" {
+        return Err(at.open(format!(
+            "its encoding is {encoding}; make it anew with ENCODING 'UTF8'"
+        )));
+    }
+    if read_only {
+        return Err(at.open(
+            "it is read-only: a standby, or `default_transaction_read_only` is set; name the \
+             primary, or a role that may write",
+        ));
+    }
+    // Tables of extensions do not count.
+    let (tables, ours): (i64, bool) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM pg_class c
+                 WHERE c.relnamespace = current_schema()::regnamespace
+                   AND c.relkind IN ('r', 'p') AND c.relname <> '_sqlx_migrations'
+                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.deptype = 'e'
+                                   AND d.classid = 'pg_class'::regclass AND d.objid = c.oid)),
+                to_regclass('bitfront') IS NOT NULL",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(at.failed())?;
+    if tables > 0 && !ours {
+        return Err(at.not_ours("it is a database of another program".to_owned()));
+    }
+    Ok(())
+}
+
+async fn migrate(at: &Place<'_>, connection: &mut PgConnection) -> Result<(), StoreError> {
+    let versions = MIGRATIONS.iter().map(|migration| migration.version);
+    let known = versions.max().unwrap_or(0);
+    // Hidden in sqlx's documentation, but the way around the generic `run`, whose future is not
+    // `Send` for every lifetime of the connection.
+    let run = MIGRATIONS.run_direct(None, connection, false).await;
+    run.map_err(|error| match error {
+        MigrateError::VersionMissing(found) if found > known => StoreError::Newer {
+            database: at.url.to_string(),
+            found,
+            known,
+        },
+        MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => at
+            .not_ours(format!(
+                "its migration {version} differs from this program's"
+            )),
+        other if other.to_string().contains("permission denied") => at.open(format!(
+            "{other}; the role must own the database, or be allowed to create tables in it"
+        )),
+        other => at.open(other),
+    })
+}
+
+/// The database that is opened, for what is said of it.
+struct Place<'u> {
+    url: &'u PostgresUrl,
+}
+
+impl Place<'_> {
+    fn options(&self) -> Result<PgConnectOptions, StoreError> {
+        let options = PgConnectOptions::from_str(self.url.with_secrets());
+        let options = options.map_err(|error| self.open(error))?;
+        Ok(options
+            .application_name("bitfront")
+            .disable_statement_logging())
+    }
+
+    fn open(&self, reason: impl std::fmt::Display) -> StoreError {
+        StoreError::Open {
+            database: self.url.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn not_ours(&self, reason: String) -> StoreError {
+        StoreError::NotOurs {
+            database: self.url.to_string(),
+            reason,
+        }
+    }
+
+    fn failed(&self) -> impl Fn(sqlx::Error) -> StoreError {
+        const NO_SUCH_DATABASE: &str = "3D000";
+        |error| {
+            let code = error.as_database_error().and_then(|error| error.code());
+            let reason = said(&error);
+            self.open(match code.as_deref() {
+                Some(NO_SUCH_DATABASE) => {
+                    format!("{reason}; make it with `createdb`, owned by the role of the URL")
+                }
+                _ => reason,
+            })
+        }
+    }
+}
