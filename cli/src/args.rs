@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::ENVIRONMENT;
+#[cfg(feature = "local")]
+use crate::config::TypedDatabase;
 use crate::problem::EXIT_CODES;
 
 /// The heading of what every verb understands.
@@ -514,9 +516,11 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7311")]
     pub(crate) listen: String,
 
-    /// The SQLite database [default: bitfront.sqlite in the user's data directory]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) database: Option<PathBuf>,
+    /// The database: an SQLite file, or the URL of a Postgres database such as
+    /// postgres://user@host/name [default: BITFRONT_DATABASE, or bitfront.sqlite in the user's data
+    /// directory]
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) database: Option<TypedDatabase>,
 }
 
 #[cfg(feature = "local")]

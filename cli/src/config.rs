@@ -1,6 +1,7 @@
 //! The environment, read once. No other file of this program looks at it.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy as _;
@@ -12,6 +13,8 @@ use crate::problem::Problem;
 pub(crate) struct Config {
     /// `BITFRONT_COORDINATOR`: the coordinator to talk to where `--coordinator` names none.
     pub(crate) coordinator: Option<String>,
+    /// `BITFRONT_DATABASE`: the database of a coordinator of this machine.
+    pub(crate) database: Option<TypedDatabase>,
     /// `BITFRONT_LOG`: what is logged to stderr.
     pub(crate) log: Option<String>,
     /// `BITFRONT_DATA_DIR`: where the embedded coordinator and agent keep their files; the
@@ -32,20 +35,39 @@ pub(crate) struct Measuring {
     pub(crate) refuse_busy: bool,
 }
 
+/// A file or the URL of a Postgres database, as it was written: it may hold a password, and is not
+/// shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TypedDatabase(pub(crate) OsString);
+
+impl From<OsString> for TypedDatabase {
+    fn from(typed: OsString) -> Self {
+        Self(typed)
+    }
+}
+
+impl fmt::Debug for TypedDatabase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(not shown)")
+    }
+}
+
 /// The environment variables, as `--help` shows them.
 pub(crate) const ENVIRONMENT: &str = "\
 Environment:
   BITFRONT_CALM_WAIT    how long a timing here waits while others use its cores, as for `agent`
   BITFRONT_COORDINATOR  URL of the coordinator where --coordinator is not given
   BITFRONT_CORES        cores to measure on here, as for `agent --cores`
+  BITFRONT_DATABASE     database of a coordinator here, as for `serve --database`
   BITFRONT_DATA_DIR     where the embedded coordinator and agent keep their files
   BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug";
 
 const PREFIX: &str = "BITFRONT_";
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 6] = [
     "BITFRONT_CALM_WAIT",
     "BITFRONT_COORDINATOR",
     "BITFRONT_CORES",
+    "BITFRONT_DATABASE",
     "BITFRONT_DATA_DIR",
     "BITFRONT_LOG",
 ];
@@ -65,6 +87,7 @@ impl Config {
         default_data_dir: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let mut coordinator = None;
+        let mut database = None;
         let mut log = None;
         let mut data_dir = None;
         let mut measuring = Measuring::default();
@@ -82,6 +105,7 @@ impl Config {
                 "BITFRONT_COORDINATOR" => coordinator = Some(text()?),
                 "BITFRONT_CALM_WAIT" => measuring.calm_wait = Some(text()?),
                 "BITFRONT_CORES" => measuring.cores = Some(text()?),
+                "BITFRONT_DATABASE" => database = Some(TypedDatabase(value.clone())),
                 "BITFRONT_LOG" => log = Some(text()?),
                 "BITFRONT_DATA_DIR" => data_dir = Some(PathBuf::from(&value)),
                 unknown => {
@@ -99,6 +123,7 @@ impl Config {
         })?;
         Ok(Self {
             coordinator,
+            database,
             log,
             data_dir,
             measuring,
@@ -126,8 +151,12 @@ mod tests {
             ("BITFRONT_DATA_DIR", "/data"),
             ("BITFRONT_CORES", "2,3"),
             ("BITFRONT_CALM_WAIT", "1s"),
+            ("BITFRONT_DATABASE", "postgres://user:secret@host/fleet"),
         ])
         .unwrap();
+        let typed = config.database.clone().unwrap();
+        assert_eq!(typed.0, "postgres://user:secret@host/fleet");
+        assert!(!format!("{config:?}").contains("secret"));
         assert_eq!(config.coordinator.as_deref(), Some("http://host:1"));
         assert_eq!(config.data_dir, PathBuf::from("/data"));
         assert_eq!(config.measuring.cores.as_deref(), Some("2,3"));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bitfront_agent::{AgentError, CoreChoice, CoresError, hardware};
-use bitfront_coordinator::{InUse, RunError, SystemClock};
+use bitfront_coordinator::{Database, InUse, RunError, SystemClock};
 use bitfront_runtime::cold;
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
 use tokio::net::TcpListener;
@@ -35,7 +35,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Where an embedded coordinator and agent keep their files.
 pub(crate) struct Place {
     /// The database.
-    pub(crate) database: PathBuf,
+    pub(crate) database: Database,
     /// Quantized tensors, references and imatrices.
     pub(crate) cache: PathBuf,
     /// How the agent measures.
@@ -45,8 +45,12 @@ pub(crate) struct Place {
 impl Place {
     /// The place for everything that is not told another one.
     pub(crate) fn new(config: &Config) -> Self {
+        let database = match &config.database {
+            Some(typed) => Database::named(&typed.0),
+            None => Database::File(config.data_dir.join("bitfront.sqlite")),
+        };
         Self {
-            database: config.data_dir.join("bitfront.sqlite"),
+            database,
             cache: config.data_dir.join("cache"),
             measuring: config.measuring.clone(),
         }
@@ -99,14 +103,10 @@ impl Local {
     /// Starts a coordinator on a port of its own choice and, where asked for, an agent that
     /// serves it. Where the database is served already, that coordinator is used.
     pub(crate) async fn start(place: &Place, with_agent: bool) -> anyhow::Result<Self> {
-        if let Some(folder) = place.database.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create `{}`", folder.display()))?;
-        }
         let mut local = match Self::coordinator(place).await {
             Ok(local) => local,
             Err(error) => Self {
-                url: served_at(&error).ok_or(error)?,
+                url: served_at(&place.database, &error).ok_or(error)?,
                 coordinator: None,
                 agent: None,
             },
@@ -127,7 +127,7 @@ impl Local {
             .context("cannot listen on the loopback address")?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = bitfront_coordinator::Config::new(&place.database);
+        let config = bitfront_coordinator::Config::new(place.database.clone());
         let clock = Arc::new(SystemClock::new());
         let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
         let mut part = Part::start(async { Ok(life.await?) }, stop);
@@ -201,8 +201,12 @@ impl Local {
     }
 }
 
-/// Where the coordinator listens that holds the database, if that is why ours could not.
-fn served_at(error: &anyhow::Error) -> Option<String> {
+/// Where the coordinator listens that holds the database, if that is why ours could not. Who holds
+/// a Postgres database may be on another machine, for which its own address means nothing here.
+fn served_at(database: &Database, error: &anyhow::Error) -> Option<String> {
+    if let Database::Postgres(_) = database {
+        return None;
+    }
     match error.downcast_ref()? {
         RunError::InUse(InUse {
             address: Some(address),

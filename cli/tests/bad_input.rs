@@ -319,6 +319,26 @@ fn an_unknown_variable_of_ours_is_refused() {
 }
 
 #[test]
+fn a_database_that_cannot_be_reached_is_named_without_its_password() {
+    // Nothing listens on the discard port of this machine.
+    let url = "postgres://user:secret@127.0.0.1:9/fleet?password=secret";
+    let serve = ["serve", "--listen=127.0.0.1:0"];
+    let runs = [
+        bitfront(serve.iter().chain(&["--database", url])).finish(),
+        bitfront(serve).env("BITFRONT_DATABASE", url).finish(),
+        bitfront(["searches"])
+            .env("BITFRONT_DATABASE", url)
+            .finish(),
+    ];
+    for run in runs {
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        let named = "cannot open the database postgres://user@127.0.0.1:9/fleet";
+        assert!(run.stderr.contains(named), "{}", run.stderr);
+        assert!(!run.stderr.contains("secret"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn a_plan_for_nobody_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("plan.json");

@@ -95,7 +95,7 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
     let announced = confirmation::announcement(&request.subject.data);
     session.printer.say(announced);
     let place = Place {
-        database: folder.join("bitfront.sqlite"),
+        database: folder.join("bitfront.sqlite").into(),
         cache: folder.join("cache"),
         measuring: session.config.measuring.clone(),
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bitfront_coordinator::SystemClock;
+use bitfront_coordinator::{Database, SystemClock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -16,13 +16,10 @@ use super::session::Session;
 
 /// Serves until it is told to stop.
 pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Result<ExitStatus> {
-    let database = typed
-        .database
-        .unwrap_or_else(|| Place::new(&session.config).database);
-    if let Some(folder) = database.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create `{}`", folder.display()))?;
-    }
+    let database = match typed.database {
+        Some(typed) => Database::named(&typed.0),
+        None => Place::new(&session.config).database,
+    };
     let listener = TcpListener::bind(&typed.listen)
         .await
         .with_context(|| format!("cannot listen on {}", typed.listen))?;
