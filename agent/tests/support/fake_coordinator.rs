@@ -160,6 +160,7 @@ impl Agents for Service {
         Ok(Response::new(v1::RegisterResponse {
             device_id: 7,
             heartbeat_ms: 20,
+            database: "a".to_owned(),
         }))
     }
 

@@ -31,6 +31,7 @@ impl From<ServiceError> for Status {
             | ServiceError::OtherHardware { .. }
             | ServiceError::NothingWithin { .. }
             | ServiceError::NothingExpected { .. } => Code::NotFound,
+            ServiceError::OtherDatabase => Code::Aborted,
             ServiceError::NameTaken { .. } => Code::AlreadyExists,
             ServiceError::NotRegistered { .. }
             | ServiceError::NoBelief { .. }

@@ -6,6 +6,13 @@ use sqlx::{Row, SqliteConnection};
 use super::decode::{joined, json, parsed, split, unsigned};
 use super::{Failure, StoredDevice};
 
+/// What devices know this database by.
+pub(super) async fn identity(connection: &mut SqliteConnection) -> Result<String, Failure> {
+    Ok(sqlx::query_scalar("SELECT id FROM identity")
+        .fetch_one(connection)
+        .await?)
+}
+
 pub(super) async fn register(
     connection: &mut SqliteConnection,
     device: &Registration,
