@@ -259,6 +259,7 @@ impl Client {
             token: Some(token.into()),
             reason: reason.to_owned(),
             failed,
+            crashed: false,
         });
         self.agents.release(request).await?;
         Ok(())

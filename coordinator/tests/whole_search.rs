@@ -577,6 +577,7 @@ async fn a_cancel_reaches_the_agent_and_a_submission_sent_again_starts_nothing()
         token: Some(token),
         reason: "it was cancelled".to_owned(),
         failed: false,
+        crashed: false,
     };
     agents.release(release).await.unwrap();
     let status = coordinator.status(search).await;

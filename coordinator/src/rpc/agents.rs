@@ -148,10 +148,17 @@ impl Agents for AgentsService {
         let token = request
             .token
             .ok_or_else(|| Status::invalid_argument("token: is missing"))?;
-        self.leasing
-            .give_back(token.into(), &request.reason, request.failed)
-            .await
-            .map_err(ServiceError::from)?;
+        let token = token.into();
+        let given_back = match request.crashed {
+            true => self.leasing.crashed(token, &request.reason).await,
+            false => {
+                let leasing = &self.leasing;
+                leasing
+                    .give_back(token, &request.reason, request.failed)
+                    .await
+            }
+        };
+        given_back.map_err(ServiceError::from)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
 }
