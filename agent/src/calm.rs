@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bitfront_model::{Condition, Environment};
+use serde::{Deserialize, Serialize};
 
 use crate::condition::{self, MOST_BUSY_CORES, Sensors, Ticks};
 use crate::pinning::Pinning;
@@ -12,7 +13,7 @@ use crate::pinning::Pinning;
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// What an agent does about a device that others use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Calm {
     /// For how long a timing waits for the others to end; then it is taken and marked. After a wait
     /// in vain the next timings do not wait until the device was calm once.

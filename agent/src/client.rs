@@ -1,14 +1,17 @@
 //! The connection to the coordinator, in words of `bitfront_model`. Wire types stop here.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitfront_model::{
     AnswerReport, Assignment, LeaseToken, QuestionAssignment, Receipt, Registration, Report,
 };
 use bitfront_proto::v1::agents_client::AgentsClient;
-use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
+use bitfront_proto::{DATABASE_HEADER, MAX_MESSAGE_BYTES, v1};
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 use crate::Patience;
@@ -18,9 +21,11 @@ use crate::Patience;
 const MOST_COMPANIONS: u32 = 3;
 
 /// What the coordinator answers to a registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Registered {
     pub(crate) device: i64,
+    /// The database that leases are of.
+    pub(crate) database: String,
     /// Time between heartbeats.
     pub(crate) heartbeat: Duration,
 }
@@ -45,6 +50,9 @@ pub(crate) enum Leased {
 pub(crate) enum Release {
     /// This device could not measure the task, for this reason; the attempt counts.
     Failed(String),
+    /// Measuring it brought down whoever measured it, as this tells; the attempt counts, and few of
+    /// these are enough.
+    Crashed(String),
     /// This device is busy with something else, as this tells; the attempt is forgotten.
     Busy(String),
     /// The agent ends; the attempt is forgotten.
@@ -61,6 +69,9 @@ pub(crate) enum CallError {
     /// this device.
     #[error("the coordinator does not know it: {0}")]
     Unknown(String),
+    /// The coordinator serves another database than the one that this device registered with.
+    #[error("the coordinator serves another database: {0}")]
+    OtherDatabase(String),
     /// The coordinator answers that the call is wrong; it will be wrong again.
     #[error("the coordinator refuses: {0}")]
     Refused(String),
@@ -71,6 +82,7 @@ impl From<Status> for CallError {
         let message = describe(&status);
         match status.code() {
             Code::NotFound | Code::FailedPrecondition => Self::Unknown(message),
+            Code::Aborted => Self::OtherDatabase(message),
             Code::InvalidArgument
             | Code::AlreadyExists
             | Code::PermissionDenied
@@ -82,7 +94,6 @@ impl From<Status> for CallError {
             | Code::Unknown
             | Code::DeadlineExceeded
             | Code::ResourceExhausted
-            | Code::Aborted
             | Code::Internal
             | Code::DataLoss
             | Code::Unavailable => Self::Away(message),
@@ -112,10 +123,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A handle on the connection, cheap to clone. Lost connections are made again with the next call.
+/// A handle on the connections, cheap to clone. Lost connections are made again with the next call.
+///
+/// Of several addresses one is talked to for as long as it answers; then the next one, by all
+/// clones.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    agents: AgentsClient<Channel>,
+    addresses: Arc<[Address]>,
+    shared: Arc<Shared>,
     /// Tells this agent from another of the same name.
     instance: String,
     /// The digest of the hardware profile that was registered; empty before.
@@ -124,23 +139,63 @@ pub(crate) struct Client {
     lease: Duration,
 }
 
+#[derive(Debug)]
+struct Address {
+    url: Uri,
+    agents: AgentsClient<Channel>,
+}
+
+/// What a database is called in a header, where that can be.
+fn header(database: &str) -> Option<MetadataValue<Ascii>> {
+    (!database.is_empty())
+        .then(|| database.parse().ok())
+        .flatten()
+}
+
+/// What all clones share.
+#[derive(Debug)]
+struct Shared {
+    /// The address that is talked to.
+    current: AtomicUsize,
+    /// Sent with every call but a registration; none before the first one. Behind a std mutex, held
+    /// for a look only.
+    database: Mutex<Option<MetadataValue<Ascii>>>,
+}
+
 impl Client {
-    /// Connects once; the error says what the transport met.
-    pub(crate) async fn connect(url: &Uri, patience: &Patience) -> Result<Self, String> {
-        // The pings notice a coordinator whose machine vanished without closing the connection,
-        // which would otherwise hold a long poll until its time is over.
-        let channel = Endpoint::from(url.clone())
-            .connect_timeout(patience.call)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .connect()
-            .await
-            .map_err(|error| chain(&error))?;
+    /// Connects to one of several addresses; the error says what the transport met. The others are
+    /// connected to when they are needed.
+    pub(crate) async fn connect(
+        urls: &[Uri],
+        first: usize,
+        patience: &Patience,
+    ) -> Result<Self, String> {
+        let mut addresses = Vec::with_capacity(urls.len());
+        for (index, url) in urls.iter().enumerate() {
+            // The pings notice a coordinator whose machine vanished without closing the connection,
+            // which would otherwise hold a long poll until its time is over.
+            let endpoint = Endpoint::from(url.clone())
+                .connect_timeout(patience.call)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(10));
+            let channel = match index == first {
+                true => endpoint.connect().await.map_err(|error| chain(&error))?,
+                false => endpoint.connect_lazy(),
+            };
+            addresses.push(Address {
+                url: url.clone(),
+                agents: AgentsClient::new(channel)
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            });
+        }
         Ok(Self {
-            agents: AgentsClient::new(channel)
-                .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                .max_encoding_message_size(MAX_MESSAGE_BYTES),
+            addresses: addresses.into(),
+            shared: Arc::new(Shared {
+                current: AtomicUsize::new(first),
+                database: Mutex::default(),
+            }),
             instance: Uuid::now_v7().to_string(),
             profile: String::new(),
             call: patience.call,
@@ -148,10 +203,69 @@ impl Client {
         })
     }
 
+    /// The address that is talked to.
+    pub(crate) fn url(&self) -> &Uri {
+        let current = self.shared.current.load(Ordering::Relaxed);
+        &self.addresses[current].url
+    }
+
+    /// Makes a call at the address that is talked to, and turns to the next one where it does not
+    /// answer. The call is not made again: what else it takes to make it again its caller knows.
+    async fn call<T, A, F>(
+        &self,
+        request: Request<T>,
+        method: impl FnOnce(AgentsClient<Channel>, Request<T>) -> F,
+    ) -> Result<A, CallError>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let current = self.shared.current.load(Ordering::Relaxed);
+        let address = &self.addresses[current];
+        let answer = method(address.agents.clone(), request).await;
+        let error = match answer {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => CallError::from(status),
+        };
+        match error {
+            CallError::Away(reason) if self.addresses.len() > 1 => {
+                let next = (current + 1) % self.addresses.len();
+                let turned = self.shared.current.compare_exchange(
+                    current,
+                    next,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                if turned.is_ok() {
+                    tracing::warn!("turning to {}", self.addresses[next].url);
+                }
+                Err(CallError::Away(format!("{reason} (at {})", address.url)))
+            }
+            error => Err(error),
+        }
+    }
+
+    /// A request that is about leases, which are those of one database.
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.call);
+        if let Some(database) = self.database().clone() {
+            request.metadata_mut().insert(DATABASE_HEADER, database);
+        }
         request
+    }
+
+    /// A request about a lease of a database, registered with or not.
+    fn request_about<T>(&self, database: &str, message: T) -> Request<T> {
+        let mut request = self.request(message);
+        if let Some(database) = header(database) {
+            request.metadata_mut().insert(DATABASE_HEADER, database);
+        }
+        request
+    }
+
+    fn database(&self) -> MutexGuard<'_, Option<MetadataValue<Ascii>>> {
+        let database = self.shared.database.lock();
+        database.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says what this device is; `again` where the coordinator may have handed out a task whose
@@ -161,22 +275,37 @@ impl Client {
         registration: &Registration,
         again: bool,
     ) -> Result<Registered, CallError> {
-        let request = self.request(v1::RegisterRequest {
+        let mut request = Request::new(v1::RegisterRequest {
             instance: self.instance.clone(),
             again,
             ..registration.into()
         });
+        request.set_timeout(self.call);
         self.profile = registration.hardware_profile.digest().to_string();
-        let answer = self.agents.register(request).await?.into_inner();
+        let answer = self
+            .call(request, |mut agents, request| async move {
+                agents.register(request).await
+            })
+            .await?;
+        let wrong = || {
+            let told = &answer.database;
+            CallError::Refused(format!(
+                "it names its database `{told}`, so it is of an earlier version; replace the \
+                 coordinator before its agents"
+            ))
+        };
+        let database = header(&answer.database).ok_or_else(wrong)?;
+        *self.database() = Some(database);
         Ok(Registered {
             device: answer.device_id,
+            database: answer.database,
             heartbeat: Duration::from_millis(answer.heartbeat_ms),
         })
     }
 
     /// Waits for a task, at most as long as [`Patience::lease`].
     pub(crate) async fn lease(&mut self, device: i64) -> Result<Leased, CallError> {
-        let mut request = Request::new(v1::LeaseRequest {
+        let mut request = self.request(v1::LeaseRequest {
             device_id: device,
             wait_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
             hardware_profile_digest: self.profile.clone(),
@@ -184,7 +313,11 @@ impl Client {
             most_companions: MOST_COMPANIONS,
         });
         request.set_timeout(self.lease.saturating_add(self.call));
-        let answer = self.agents.lease(request).await?.into_inner();
+        let answer = self
+            .call(request, |mut agents, request| async move {
+                agents.lease(request).await
+            })
+            .await?;
         if let Some(wire) = answer.question {
             let token = wire.token.unwrap_or_default().into();
             return Ok(match QuestionAssignment::try_from(wire) {
@@ -226,22 +359,41 @@ impl Client {
             device_id: device,
             held: held.iter().copied().map(Into::into).collect(),
         });
-        let answer = self.agents.heartbeat(request).await?.into_inner();
+        let answer = self
+            .call(request, |mut agents, request| async move {
+                agents.heartbeat(request).await
+            })
+            .await?;
         Ok(answer.lost.into_iter().map(Into::into).collect())
     }
 
-    pub(crate) async fn report(&mut self, report: &Report) -> Result<Receipt, CallError> {
-        let request = self.request(v1::ReportRequest::from(report));
-        let answer = self.agents.report(request).await?.into_inner();
+    /// Hands in a measurement under a lease of a database.
+    pub(crate) async fn report(
+        &mut self,
+        database: &str,
+        report: &Report,
+    ) -> Result<Receipt, CallError> {
+        let request = self.request_about(database, v1::ReportRequest::from(report));
+        let answer = self
+            .call(request, |mut agents, request| async move {
+                agents.report(request).await
+            })
+            .await?;
         Receipt::try_from(answer).map_err(|error| CallError::Refused(error.to_string()))
     }
 
+    /// Hands in the answer to a question, as [`Self::report`] does a measurement.
     pub(crate) async fn report_answer(
         &mut self,
+        database: &str,
         report: &AnswerReport,
     ) -> Result<Receipt, CallError> {
-        let request = self.request(v1::ReportAnswerRequest::from(report));
-        let answer = self.agents.report_answer(request).await?.into_inner();
+        let request = self.request_about(database, v1::ReportAnswerRequest::from(report));
+        let answer = self
+            .call(request, |mut agents, request| async move {
+                agents.report_answer(request).await
+            })
+            .await?;
         Receipt::try_from(answer).map_err(|error| CallError::Refused(error.to_string()))
     }
 
@@ -251,7 +403,7 @@ impl Client {
         release: &Release,
     ) -> Result<(), CallError> {
         let (failed, reason) = match release {
-            Release::Failed(reason) => (true, reason.as_str()),
+            Release::Failed(reason) | Release::Crashed(reason) => (true, reason.as_str()),
             Release::Busy(reason) => (false, reason.as_str()),
             Release::Stopping => (false, "the agent is shutting down"),
         };
@@ -259,8 +411,12 @@ impl Client {
             token: Some(token.into()),
             reason: reason.to_owned(),
             failed,
+            crashed: matches!(release, Release::Crashed(_)),
         });
-        self.agents.release(request).await?;
+        self.call(request, |mut agents, request| async move {
+            agents.release(request).await
+        })
+        .await?;
         Ok(())
     }
 }

@@ -10,8 +10,9 @@ use crate::{Calm, CoreChoice};
 /// What an agent is given at start; the runtime is given beside it, see [`crate::run`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the coordinator listens, such as `http://127.0.0.1:7311`.
-    pub coordinator: Uri,
+    /// Where coordinators listen, such as `http://127.0.0.1:7311`: one, or several over one
+    /// database, of which one is talked to for as long as it answers.
+    pub coordinators: Vec<Uri>,
     /// The device's name, unique in the fleet; none takes the host's name. Two agents under one
     /// name are one device to the coordinator, so a second agent on a host needs a name.
     pub name: Option<String>,
@@ -19,6 +20,9 @@ pub struct Config {
     pub cores: CoreChoice,
     /// What is done about a device that others use.
     pub calm: Calm,
+    /// The folder for what was measured and is not acknowledged yet, of this agent alone; without one
+    /// it is kept in memory, and lost with the agent. See [`spool_folder`](crate::spool_folder).
+    pub spool: Option<PathBuf>,
     /// Where the files are found in which the platform tells of itself: `/` on a real device.
     pub root: PathBuf,
     /// How long things are waited for.
@@ -26,14 +30,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration for a coordinator, with the host's name, the best cores and the usual
+    /// The configuration for coordinators, with the host's name, the best cores and the usual
     /// patience.
-    pub fn new(coordinator: Uri) -> Self {
+    pub fn new(coordinators: Vec<Uri>) -> Self {
         Self {
-            coordinator,
+            coordinators,
             name: None,
             cores: CoreChoice::default(),
             calm: Calm::default(),
+            spool: None,
             root: PathBuf::from("/"),
             patience: Patience::default(),
         }

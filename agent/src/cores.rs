@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Which cores the measuring threads are held to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CoreChoice {
     /// As many as the engine has threads, the best ones first.
     #[default]

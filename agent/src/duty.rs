@@ -3,34 +3,30 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    AnswerReport, Assignment, Digest, Environment, Evidence, LeaseToken, Measurement,
-    QuestionAssignment, Receipt, Registration, Report,
+    AnswerReport, Assignment, LeaseToken, QuestionAssignment, Registration, Report,
 };
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Uri;
 use uuid::Uuid;
 
+use crate::AgentError;
 use crate::backoff::Backoff;
-use crate::client::{CallError, Client, Leased, Registered, Release};
-use crate::environment::Readings;
+use crate::client::{CallError, Leased, Registered, Release};
+use crate::delivery::{self, Delivered, Delivery};
 use crate::heartbeat::{self, Held};
-use crate::worker::{Found, TaskFailure, Worker};
-use crate::{AgentError, Patience};
+use crate::spool::{Finished, Unsent};
+use crate::worker::{Crash, Facts, Failure, Worker};
 
 /// All that the loop works with.
 pub(crate) struct Duty {
-    pub(crate) client: Client,
+    pub(crate) delivery: Delivery,
     pub(crate) registered: Registered,
     /// What is said of this device, again to a coordinator that forgot it.
     pub(crate) registration: Registration,
-    pub(crate) host: String,
     pub(crate) worker: Worker,
     /// Tells the heartbeats what to keep alive.
     pub(crate) held: watch::Sender<Option<Held>>,
-    pub(crate) url: Uri,
-    pub(crate) patience: Patience,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -66,27 +62,38 @@ impl Work {
     }
 }
 
-/// What is to be reported.
-enum Finished<'a> {
-    Measurement(&'a Report),
-    Answer(&'a AnswerReport),
-}
-
-impl Finished<'_> {
-    fn named(&self) -> (LeaseToken, String) {
-        match self {
-            Self::Measurement(report) => (report.token, report.idempotency_key.clone()),
-            Self::Answer(report) => (report.token, report.idempotency_key.clone()),
-        }
+/// What is said of a device.
+pub(crate) fn registration(device: &str, facts: &Facts) -> Registration {
+    Registration {
+        device: device.to_owned(),
+        hardware_profile: facts.hardware_profile.clone(),
+        numerics_class: facts.numerics_class.clone(),
+        precisions: facts.precisions.clone(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        can_probe: true,
+        can_score_swaps: true,
     }
 }
 
 impl Duty {
     /// Leases, measures and reports, one task with its companions at a time, until shutdown.
     pub(crate) async fn serve(mut self) -> Result<(), AgentError> {
-        let pause = self.patience.failure_pause;
+        let pause = self.delivery.patience.failure_pause;
         let mut failures = Backoff::new(pause, pause.saturating_mul(30));
-        while let Some(work) = self.next_work().await? {
+        let shutdown = self.shutdown.clone();
+        loop {
+            // Work is asked for where somebody is there to do it, so that others get it meanwhile.
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                ready = self.worker.ready() => ready?,
+            }
+            let registration = registration(&self.registration.device, self.worker.facts());
+            let is_another = registration != self.registration;
+            self.registration = registration;
+            let Some(work) = self.next_work(is_another).await? else {
+                break;
+            };
             let (tokens, lease) = work.leases();
             self.held.send_replace(Some(Held {
                 device: self.registered.device,
@@ -98,7 +105,7 @@ impl Duty {
                 Work::Answer(assignment) => self.answer(assignment).await,
             };
             self.held.send_replace(None);
-            match done? {
+            match done {
                 Done::Reported => failures.reset(),
                 Done::GivenBack => tokio::select! {
                     () = sleep(failures.pause()) => {}
@@ -110,15 +117,16 @@ impl Duty {
         Ok(())
     }
 
-    /// The next task and its companions, or a question; none at shutdown. Waits for a coordinator
+    /// The next task and its companions, or a question; none at shutdown. Registers first where
+    /// asked to, waits for a coordinator
     /// that is away, and registers again with one that does not know this device.
     ///
     /// Also after a call that broke, since it may have handed out a task that nobody heard of:
     /// registering gives back whatever this device still holds, which at this point it does not
     /// know of, and the task need not wait for the end of its lease.
-    async fn next_work(&mut self) -> Result<Option<Work>, AgentError> {
-        let mut backoff = self.backoff();
-        let mut register = false;
+    async fn next_work(&mut self, register: bool) -> Result<Option<Work>, AgentError> {
+        let mut backoff = self.delivery.backoff();
+        let mut register = register;
         let shutdown = self.shutdown.clone();
         loop {
             let leased = tokio::select! {
@@ -140,18 +148,23 @@ impl Duty {
                 }
                 Ok(Leased::Malformed { token, reason }) => {
                     tracing::error!(task = token.task, "a task that cannot be read: {reason}");
-                    self.release(token, Release::Failed(reason.clone())).await;
+                    let release = Release::Failed(reason.clone());
+                    self.delivery.release(token, release).await;
                     register = true;
                     reason
                 }
                 Err(CallError::Refused(reason)) => {
                     return Err(AgentError::Refused {
-                        url: self.url.clone(),
+                        url: self.delivery.client.url().clone(),
                         what: "hand out tasks",
                         reason,
                     });
                 }
-                Err(error @ (CallError::Away(_) | CallError::Unknown(_))) => {
+                Err(
+                    error @ (CallError::Away(_)
+                    | CallError::Unknown(_)
+                    | CallError::OtherDatabase(_)),
+                ) => {
                     register = true;
                     error.to_string()
                 }
@@ -168,13 +181,20 @@ impl Duty {
     /// Asks for a task, where needed after registering again.
     async fn lease(&mut self, register: bool) -> Result<Leased, CallError> {
         if register {
-            self.registered = self.client.register(&self.registration, true).await?;
+            let Delivery { client, spool, .. } = &mut self.delivery;
+            delivery::flush(client, spool).await?;
+            let registered = client.register(&self.registration, true).await?;
+            if registered.database != self.registered.database {
+                let url = client.url();
+                tracing::warn!("{url} keeps its state in another database than before");
+            }
+            self.registered = registered;
             tracing::info!(id = self.registered.device, "registered again");
         }
-        self.client.lease(self.registered.device).await
+        self.delivery.client.lease(self.registered.device).await
     }
 
-    async fn work(&mut self, assignments: Vec<Assignment>) -> Result<Done, AgentError> {
+    async fn work(&mut self, assignments: Vec<Assignment>) -> Done {
         for assignment in &assignments {
             tracing::info!(
                 task = assignment.token.task,
@@ -189,218 +209,131 @@ impl Duty {
             .iter()
             .map(|assignment| (assignment.token, assignment.plan.digest()))
             .collect();
-        let readings = Readings::before();
+        let tokens: Vec<_> = held.iter().map(|&(token, _)| token).collect();
         let found = tokio::select! {
             biased;
             found = self.worker.measure(assignments) => found,
-            () = self.shutdown.cancelled() => {
-                self.release_all(&held, &Release::Stopping).await;
-                return Ok(Done::Stopped);
-            }
+            () = self.shutdown.cancelled() => return self.stop(&tokens).await,
         };
         let found = match found {
             Ok(found) => found,
-            Err(reason) => {
-                let told = format!("the measuring thread ended: {reason}");
-                self.release_all(&held, &Release::Failed(told)).await;
-                return Err(AgentError::WorkerEnded(reason));
-            }
+            Err(crash) => return self.crashed(&tokens, &crash).await,
         };
-        let environment = readings.finish(&self.host, &self.worker.pinning);
+        let reports: Vec<_> = held
+            .into_iter()
+            .zip(found)
+            .map(|((token, plan_digest), found)| {
+                let report = found.map(|measurement| {
+                    self.unsent(Finished::Measurement(Box::new(Report {
+                        token,
+                        idempotency_key: Uuid::now_v7().to_string(),
+                        plan_digest,
+                        measurement,
+                    })))
+                });
+                (token, report)
+            })
+            .collect();
+        // All of them before the first is sent, which may take as long as the coordinator is away.
+        for (_, report) in &reports {
+            if let Ok(unsent) = report {
+                self.delivery.spool.keep(unsent);
+            }
+        }
         let mut worst = Done::Reported;
-        for ((token, plan_digest), found) in held.into_iter().zip(found) {
-            let done = self.hand_in(token, plan_digest, found, &environment).await;
+        for (token, report) in reports {
+            let done = match report {
+                Ok(unsent) => self.hand_in(&unsent).await,
+                Err(failure) => self.give_back(token, failure).await,
+            };
             worst = worst.max(done);
         }
-        Ok(worst)
+        worst
     }
 
-    async fn answer(&mut self, assignment: QuestionAssignment) -> Result<Done, AgentError> {
+    async fn answer(&mut self, assignment: QuestionAssignment) -> Done {
         let QuestionAssignment {
             token, question, ..
         } = assignment;
         let (kind, question_digest) = (question.kind(), question.digest());
         tracing::info!(task = token.task, epoch = token.epoch, "measuring a {kind}");
-        let readings = Readings::before();
         let answered = tokio::select! {
             biased;
             answered = self.worker.answer(question) => answered,
-            () = self.shutdown.cancelled() => {
-                self.release(token, Release::Stopping).await;
-                return Ok(Done::Stopped);
-            }
+            () = self.shutdown.cancelled() => return self.stop(&[token]).await,
         };
         match answered {
-            Ok(Ok((told, duration))) => {
-                let environment = readings.finish(&self.host, &self.worker.pinning);
-                let report = AnswerReport {
+            Ok(Ok(answer)) => {
+                let unsent = self.unsent(Finished::Answer(Box::new(AnswerReport {
                     token,
                     idempotency_key: Uuid::now_v7().to_string(),
                     question_digest,
-                    answer: told.within(environment, nanoseconds(duration)),
-                };
-                Ok(self.deliver(Finished::Answer(&report)).await)
+                    answer,
+                })));
+                self.delivery.spool.keep(&unsent);
+                self.hand_in(&unsent).await
             }
-            Ok(Err(failure)) => {
-                let reason = failure.to_string();
-                tracing::error!(task = token.task, "the {kind} failed: {reason}");
-                self.release(token, Release::Failed(reason)).await;
-                Ok(Done::GivenBack)
-            }
-            Err(reason) => {
-                let told = format!("the measuring thread ended: {reason}");
-                self.release(token, Release::Failed(told)).await;
-                Err(AgentError::WorkerEnded(reason))
+            Ok(Err(failure)) => self.give_back(token, failure).await,
+            Err(crash) => self.crashed(&[token], &crash).await,
+        }
+    }
+
+    /// Gives back what is held, since the agent ends.
+    async fn stop(&mut self, held: &[LeaseToken]) -> Done {
+        for &token in held {
+            self.delivery.release(token, Release::Stopping).await;
+        }
+        Done::Stopped
+    }
+
+    /// Gives back what was being measured when whoever measured it ended. Which of several it was
+    /// is not known; they are handed out one by one from now on.
+    async fn crashed(&mut self, held: &[LeaseToken], crash: &Crash) -> Done {
+        for &token in held {
+            tracing::error!(task = token.task, "a task goes back: {crash}");
+            let release = Release::Crashed(crash.to_string());
+            self.delivery.release(token, release).await;
+        }
+        Done::GivenBack
+    }
+
+    fn unsent(&self, report: Finished) -> Unsent {
+        Unsent {
+            database: self.registered.database.clone(),
+            report,
+        }
+    }
+
+    /// Hands in a report that is kept already.
+    async fn hand_in(&mut self, unsent: &Unsent) -> Done {
+        match self.delivery.deliver(unsent).await {
+            Delivered::Acknowledged => Done::Reported,
+            Delivered::Stopped => Done::Stopped,
+            Delivered::Waiting => Done::GivenBack,
+            Delivered::Refused(reason) => {
+                let token = unsent.token();
+                self.delivery.release(token, Release::Failed(reason)).await;
+                Done::GivenBack
             }
         }
     }
 
-    /// Reports what came of one assignment, or gives it back.
-    async fn hand_in(
-        &mut self,
-        token: LeaseToken,
-        plan_digest: Digest,
-        found: Found,
-        environment: &Environment,
-    ) -> Done {
-        match found {
-            Ok(finding) => {
-                let environment = match finding.around {
-                    Some(around) => around.add_to(environment.clone()),
-                    None => environment.clone(),
-                };
-                let measurement = Measurement {
-                    outcome: finding.outcome,
-                    evidence: Evidence {
-                        executed: finding.executed,
-                        imatrix_digest: finding.imatrix_digest,
-                        environment,
-                        cold: finding.cold,
-                        energy: finding.energy,
-                        duration_ns: nanoseconds(finding.duration),
-                    },
-                };
-                let report = Report {
-                    token,
-                    idempotency_key: Uuid::now_v7().to_string(),
-                    plan_digest,
-                    measurement,
-                };
-                self.deliver(Finished::Measurement(&report)).await
-            }
-            Err(TaskFailure::Busy(busy)) => {
-                let reason = busy.to_string();
+    /// Gives back what could not be measured here.
+    async fn give_back(&mut self, token: LeaseToken, failure: Failure) -> Done {
+        let release = match failure {
+            Failure::Busy(reason) => {
                 tracing::warn!(task = token.task, "the task goes back: {reason}");
-                self.release(token, Release::Busy(reason)).await;
-                Done::GivenBack
+                Release::Busy(reason)
             }
-            Err(failure) => {
-                let reason = failure.to_string();
+            Failure::Failed(reason) => {
                 tracing::error!(
                     task = token.task,
                     "this device cannot measure the task and gives it back: {reason}"
                 );
-                self.release(token, Release::Failed(reason)).await;
-                Done::GivenBack
-            }
-        }
-    }
-
-    async fn release_all(&mut self, held: &[(LeaseToken, Digest)], release: &Release) {
-        for &(token, _) in held {
-            self.release(token, release.clone()).await;
-        }
-    }
-
-    /// Sends a report until the coordinator has said what becomes of it. The key stays the same,
-    /// so it does not matter which of the calls were heard.
-    async fn deliver(&mut self, finished: Finished<'_>) -> Done {
-        let (token, key) = finished.named();
-        let mut backoff = self.backoff();
-        let grace = self.patience.shutdown;
-        let shutdown = self.shutdown.clone();
-        let too_late = async {
-            shutdown.cancelled().await;
-            sleep(grace).await;
-        };
-        tokio::pin!(too_late);
-        loop {
-            let answer = tokio::select! {
-                biased;
-                answer = self.send(&finished) => answer,
-                () = &mut too_late => break,
-            };
-            match answer {
-                Ok(receipt) => {
-                    let receipt = match receipt {
-                        Receipt::Recorded => "recorded",
-                        Receipt::AlreadyReported => "already reported",
-                        Receipt::KeptAsRepeat => "kept as a repeat",
-                    };
-                    tracing::info!(task = token.task, epoch = token.epoch, key, "{receipt}");
-                    return Done::Reported;
-                }
-                Err(CallError::Away(reason)) => {
-                    let pause = backoff.pause();
-                    tracing::warn!(task = token.task, "reporting again in {pause:?}: {reason}");
-                    tokio::select! {
-                        () = sleep(pause) => {}
-                        () = &mut too_late => break,
-                    }
-                }
-                Err(error @ (CallError::Unknown(_) | CallError::Refused(_))) => {
-                    tracing::error!(
-                        task = token.task,
-                        "a measurement was turned away and is dropped: {error}"
-                    );
-                    self.release(token, Release::Failed(error.to_string()))
-                        .await;
-                    return Done::GivenBack;
-                }
-            }
-        }
-        tracing::error!(
-            task = token.task,
-            "the agent ends before the coordinator has acknowledged a measurement; the task will \
-             be measured again"
-        );
-        Done::Stopped
-    }
-
-    async fn send(&mut self, finished: &Finished<'_>) -> Result<Receipt, CallError> {
-        match finished {
-            Finished::Measurement(report) => self.client.report(report).await,
-            Finished::Answer(report) => self.client.report_answer(report).await,
-        }
-    }
-
-    /// Gives a lease back, with a few attempts: where none is heard, the lease's end does the same
-    /// later.
-    async fn release(&mut self, token: LeaseToken, release: Release) {
-        let mut backoff = self.backoff();
-        let attempts = async {
-            loop {
-                match self.client.release(token, &release).await {
-                    Ok(()) => return,
-                    // The lease had ended already, which is what was wanted.
-                    Err(CallError::Unknown(_) | CallError::Refused(_)) => return,
-                    Err(CallError::Away(reason)) => {
-                        tracing::warn!(task = token.task, "a lease is not given back: {reason}");
-                        sleep(backoff.pause()).await;
-                    }
-                }
+                Release::Failed(reason)
             }
         };
-        if timeout(self.patience.shutdown, attempts).await.is_err() {
-            tracing::warn!(task = token.task, "a lease is left to its end");
-        }
+        self.delivery.release(token, release).await;
+        Done::GivenBack
     }
-
-    fn backoff(&self) -> Backoff {
-        Backoff::new(self.patience.first_retry, self.patience.last_retry)
-    }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

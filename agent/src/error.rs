@@ -1,6 +1,7 @@
 //! Why an agent ends.
 
 use std::io;
+use std::path::PathBuf;
 
 use bitfront_runtime::RuntimeError;
 use tonic::transport::Uri;
@@ -16,17 +17,32 @@ pub enum AgentError {
     /// The operating system gives no thread to measure on.
     #[error("the measuring thread cannot be started: {0}")]
     Thread(#[source] io::Error),
+    /// The process that measures cannot be started, or says why it cannot measure.
+    #[error("{0}")]
+    WorkerCannotStart(String),
     /// The cores to measure on cannot be had.
     #[error(transparent)]
     Cores(#[from] CoresError),
+    /// Another agent keeps its unsent reports in the same folder.
+    #[error(
+        "another agent keeps its reports in `{}`: stop it, or give this one another name with \
+         --name", folder.display()
+    )]
+    SpoolInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// No coordinator was named.
+    #[error("no coordinator is named")]
+    NoCoordinator,
     /// Nothing answers at the coordinator's address.
     #[error(
-        "no coordinator answers at {url}: {reason}; start one with `bitfront serve`, or correct \
+        "no coordinator answers at {urls}: {reason}; start one with `bitfront serve`, or correct \
          the address"
     )]
     Unreachable {
         /// Where it was looked for.
-        url: Uri,
+        urls: String,
         /// What the transport says.
         reason: String,
     },

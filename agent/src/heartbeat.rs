@@ -68,7 +68,11 @@ async fn keep(client: &mut Client, held: Held) {
                 tokens.retain(|token| !lost.contains(token));
             }
             // The loop that leases registers again; until then there is nobody to be heard.
-            Err(error @ (CallError::Unknown(_) | CallError::Refused(_))) => {
+            Err(
+                error @ (CallError::Unknown(_)
+                | CallError::OtherDatabase(_)
+                | CallError::Refused(_)),
+            ) => {
                 tracing::warn!("a heartbeat was refused: {error}");
                 return;
             }

@@ -17,6 +17,7 @@ mod linux;
 
 use bitfront_model::Mark;
 use bitfront_runtime::RuntimeIdentity;
+use serde::{Deserialize, Serialize};
 
 #[cfg(not(target_os = "linux"))]
 use elsewhere as platform;
@@ -31,7 +32,7 @@ use crate::cores::{CoreChoice, CoresError};
 pub const MEASURING_THREAD: &str = "measure";
 
 /// Where the measuring threads are held.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Pinning {
     /// To these cores.
     Held(Held),
@@ -40,7 +41,7 @@ pub(crate) enum Pinning {
 }
 
 /// The cores that the measuring threads are held to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Held {
     /// In the order in which they were chosen.
     pub(crate) cores: Vec<u32>,
@@ -118,6 +119,16 @@ impl Pinning {
             others: others.to_vec(),
             allowed: [cores, others].concat(),
         })
+    }
+
+    /// Keeps the threads of a process that measures nothing itself off the cores: the threads of
+    /// the one that measures are held to them.
+    pub(crate) fn keep_off(&self) {
+        if let Self::Held(held) = self
+            && !held.others.is_empty()
+        {
+            platform::keep_off(held);
+        }
     }
 
     /// Lets the other threads of the process go wherever they could before.

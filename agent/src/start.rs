@@ -5,16 +5,19 @@ use bitfront_runtime::{Runtime, RuntimeError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Uri;
 
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client, Registered};
 use crate::cores::list;
-use crate::duty::Duty;
+use crate::delivery::{self, Delivery};
+use crate::duty::{Duty, registration};
 use crate::pinning::Pinning;
-use crate::worker::Worker;
+use crate::spool::Spool;
+use crate::worker::{Process, Settings, Thread, Worker, WorkerProgram};
 use crate::{AgentError, Config, hardware, heartbeat};
 
-/// Runs an agent until `shutdown`.
+/// Runs an agent until `shutdown`, which measures on a thread of this process.
 ///
 /// `runtime` is called once, on the measuring thread, and the runtime never leaves it. At shutdown
 /// a measurement that was made is still sent, for as long as [`Patience::shutdown`] allows, and a
@@ -23,9 +26,9 @@ use crate::{AgentError, Config, hardware, heartbeat};
 ///
 /// # Errors
 ///
-/// The runtime cannot start; the cores that were named cannot be had; no coordinator answers within
-/// [`Patience::start`], or it refuses this device; or the measuring thread ends. A coordinator that
-/// goes away later is waited for.
+/// The runtime cannot start; the cores that were named cannot be had; another agent uses the spool;
+/// no coordinator answers within [`Patience::start`], or it refuses this device; or the measuring
+/// thread ends. A coordinator that goes away later is waited for.
 ///
 /// [`Patience::shutdown`]: crate::Patience::shutdown
 /// [`Patience::start`]: crate::Patience::start
@@ -34,21 +37,39 @@ pub async fn run(
     runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
-    // Asked first: afterwards this thread has no more than what is left beside the measuring ones.
-    let cores = hardware::cores();
-    let worker = Worker::start(runtime, &config).await?;
-    let host = hardware::host_name();
-    let registration = Registration {
-        device: config.name.clone().unwrap_or_else(|| host.clone()),
-        hardware_profile: hardware::profile(&worker.identity, cores, worker.pinning.placement()),
-        numerics_class: worker.identity.numerics_class.clone(),
-        precisions: worker.precisions.clone(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        can_probe: true,
-        can_score_swaps: true,
-    };
+    let spool = Spool::open(config.spool.clone(), config.patience.start).await?;
+    let thread = Thread::start(runtime, Settings::from(&config)).await?;
+    serve(config, Worker::Thread(Box::new(thread)), spool, shutdown).await
+}
+
+/// Runs an agent until `shutdown`, as [`run`] does, which measures in a process of its own: the
+/// program [`work`](crate::work)s. It is started again where it ends, and ended with the agent.
+///
+/// # Errors
+///
+/// As for [`run`], but that the worker may end as often as it likes, once it could be started.
+pub async fn supervise(
+    config: Config,
+    program: WorkerProgram,
+    shutdown: CancellationToken,
+) -> Result<(), AgentError> {
+    let spool = Spool::open(config.spool.clone(), config.patience.start).await?;
+    let pause = config.patience.failure_pause;
+    let backoff = Backoff::new(pause, pause.saturating_mul(30));
+    let process = Process::start(program, Settings::from(&config), backoff).await?;
+    serve(config, Worker::Process(Box::new(process)), spool, shutdown).await
+}
+
+async fn serve(
+    config: Config,
+    worker: Worker,
+    mut spool: Spool,
+    shutdown: CancellationToken,
+) -> Result<(), AgentError> {
+    let device = config.name.clone().unwrap_or_else(hardware::host_name);
+    let registration = registration(&device, worker.facts());
     let introduced = tokio::select! {
-        introduced = introduce(&config, &registration) => introduced?,
+        introduced = introduce(&config, &registration, &mut spool) => introduced?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let (client, registered) = introduced;
@@ -57,24 +78,26 @@ pub async fn run(
         id = registered.device,
         profile = %registration.hardware_profile.digest().short(),
         "serving {} with {}",
-        config.coordinator,
+        client.url(),
         registration.hardware_profile.summary()
     );
-    match &worker.pinning {
+    match &worker.facts().pinning {
         Pinning::Held(held) => tracing::info!("measuring on {}", list(&held.cores)),
         Pinning::Free(reason) => tracing::info!("measuring on any core: {reason}"),
     }
     let (held, seen) = watch::channel(None);
     let beats = tokio::spawn(heartbeat::beat(client.clone(), seen));
     let ended = Duty {
-        client,
+        delivery: Delivery {
+            client,
+            spool,
+            patience: config.patience,
+            shutdown: shutdown.clone(),
+        },
         registered,
         registration,
-        host,
         worker,
         held,
-        url: config.coordinator,
-        patience: config.patience,
         shutdown,
     }
     .serve()
@@ -83,29 +106,34 @@ pub async fn run(
     ended
 }
 
-/// Connects and registers, again and again for as long as a start may take.
+/// Connects, hands in what is unsent and registers, again and again for as long as a start may take;
+/// of several coordinators with the first one that answers.
 async fn introduce(
     config: &Config,
     registration: &Registration,
+    spool: &mut Spool,
 ) -> Result<(Client, Registered), AgentError> {
     let patience = &config.patience;
-    let url = &config.coordinator;
+    let urls = &config.coordinators;
     let deadline = Instant::now() + patience.start;
     let mut backoff = Backoff::new(patience.first_retry, patience.last_retry);
-    loop {
+    for first in (0..urls.len()).cycle() {
         let attempt = async {
-            let mut client = Client::connect(url, patience)
+            let mut client = Client::connect(urls, first, patience)
                 .await
                 .map_err(CallError::Away)?;
+            delivery::flush(&mut client, spool).await?;
             let registered = client.register(registration, false).await?;
             Ok((client, registered))
         };
-        let reason = match tokio::time::timeout_at(deadline, attempt).await {
+        // One that is silent leaves some of the time for the others.
+        let turn = deadline.min(Instant::now() + patience.start / (urls.len() as u32));
+        let reason = match tokio::time::timeout_at(turn, attempt).await {
             Ok(Ok(introduced)) => return Ok(introduced),
-            Ok(Err(CallError::Away(reason))) => reason,
+            Ok(Err(CallError::Away(reason) | CallError::OtherDatabase(reason))) => reason,
             Ok(Err(CallError::Unknown(reason) | CallError::Refused(reason))) => {
                 return Err(AgentError::Refused {
-                    url: url.clone(),
+                    url: urls[first].clone(),
                     what: "register this device",
                     reason,
                 });
@@ -114,12 +142,14 @@ async fn introduce(
         };
         let pause = backoff.pause();
         if Instant::now() + pause >= deadline {
+            let urls: Vec<_> = urls.iter().map(Uri::to_string).collect();
             return Err(AgentError::Unreachable {
-                url: url.clone(),
+                urls: urls.join(", "),
                 reason,
             });
         }
-        tracing::debug!("{url} does not answer yet: {reason}");
+        tracing::debug!("{} does not answer yet: {reason}", urls[first]);
         sleep(pause).await;
     }
+    Err(AgentError::NoCoordinator)
 }

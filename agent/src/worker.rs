@@ -1,369 +1,120 @@
-//! The one thread that measures; nothing else runs on it.
+//! Who measures: a process that the agent starts and supervises, or a thread of the agent's own.
 //!
-//! The thread owns the runtime from its first moment to its last, so a runtime need not be `Send`.
-//! It takes one assignment after another from a channel and answers each once. It blocks: no async
-//! runtime polls anything on it while a figure is taken.
+//! - `measuring`: what the one thread does that measures; nothing else runs on it;
+//! - [`process`]: it runs in a process of its own, so that a plan that crashes its engine costs an
+//!   attempt of that plan and not the agent;
+//! - [`pipe`]: what the two say to each other;
+//! - [`thread`]: it runs in the agent's process, where starting another one is not worth it.
 
-use std::any::Any;
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+mod measuring;
+mod pipe;
+mod process;
+mod thread;
 
 use bitfront_model::{
-    Answer, Assignment, ColdStart, Digest, Energy, Environment, Executed, Outcome, Precision,
-    Probe, Product, Question, Sensitivity, Subject, Swap, TaskKind,
+    Answer, Assignment, HardwareProfile, Measurement, NumericsClass, Precision, Question,
 };
-use bitfront_runtime::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed};
-use tokio::sync::oneshot;
+use serde::{Deserialize, Serialize};
 
-use crate::calm::{Around, Busy, Watch};
-use crate::condition::Sensors;
-use crate::pinning::{MEASURING_THREAD, Pinning};
-use crate::weights::{self, WeightsError};
-use crate::{AgentError, Config, CoreChoice};
+use crate::AgentError;
+use crate::pinning::Pinning;
 
-/// What came out of one assignment, before the readings of the environment are added.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Finding {
-    pub(crate) outcome: Outcome,
-    pub(crate) executed: Executed,
-    pub(crate) imatrix_digest: Option<Digest>,
-    pub(crate) duration: Duration,
-    /// What the device was like around a timing.
-    pub(crate) around: Option<Around>,
-    pub(crate) cold: Option<ColdStart>,
-    pub(crate) energy: Option<Energy>,
+pub(crate) use measuring::Settings;
+pub use pipe::work;
+pub(crate) use process::Process;
+pub use process::WorkerProgram;
+pub(crate) use thread::Thread;
+
+/// What the agent is told of who measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) hardware_profile: HardwareProfile,
+    pub(crate) numerics_class: NumericsClass,
+    /// The precisions that its runtime executes.
+    pub(crate) precisions: Vec<Precision>,
+    /// Where its threads are held.
+    pub(crate) pinning: Pinning,
 }
 
 /// Why this device could not measure an assignment. Says nothing about the plan, so it is never
 /// reported as a measurement.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TaskFailure {
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    #[error(transparent)]
-    Busy(#[from] Busy),
-    /// What stood in the way of timing any of several plans.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Failure {
+    /// Others use the cores that measure.
     #[error("{0}")]
-    Together(String),
-}
-
-impl TaskFailure {
-    /// The same for a plan that was to be timed together with the one at hand.
-    fn for_another(&self) -> Self {
-        match self {
-            Self::Busy(busy) => Self::Busy(busy.clone()),
-            failure => Self::Together(failure.to_string()),
-        }
-    }
+    Busy(String),
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// What came of one assignment.
-pub(crate) type Found = Result<Finding, TaskFailure>;
+pub(crate) type Found = Result<Measurement, Failure>;
 
-enum Job {
-    Measure {
-        /// One assignment, or several timings of one subject that are taken in turns.
-        assignments: Vec<Assignment>,
-        answer: oneshot::Sender<Vec<Found>>,
-    },
-    Answer {
-        question: Question,
-        answer: oneshot::Sender<Answered>,
-    },
-}
+/// What came of a question.
+pub(crate) type Answered = Result<Answer, Failure>;
 
-/// What came of a question, before the readings of the environment are added.
-pub(crate) enum Told {
-    Products(Vec<Product>),
-    Swaps(Vec<Swap>),
-}
+/// Whoever measured ended amid a task, for this reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Crash(pub(crate) String);
 
-impl Told {
-    /// The answer, with what the device was like and how long it took.
-    pub(crate) fn within(self, environment: Environment, duration_ns: u64) -> Answer {
-        match self {
-            Self::Products(products) => Answer::Probe(Probe {
-                products,
-                environment,
-                duration_ns,
-            }),
-            Self::Swaps(swaps) => Answer::Sensitivity(Sensitivity {
-                swaps,
-                environment,
-                duration_ns,
-            }),
-        }
-    }
-}
-
-/// What came of a question, and how long it took.
-pub(crate) type Answered = Result<(Told, Duration), TaskFailure>;
-
-/// The handle on the measuring thread. Dropping it ends the thread after its current assignment.
-pub(crate) struct Worker {
-    jobs: mpsc::Sender<Job>,
-    /// Taken once, to learn how the thread ended; a mutex only because a handle can be joined but
-    /// once while the worker is shared.
-    thread: Mutex<Option<JoinHandle<()>>>,
-    pub(crate) identity: RuntimeIdentity,
-    pub(crate) precisions: Vec<Precision>,
-    /// Where the thread and its engine's are held to.
-    pub(crate) pinning: Pinning,
+/// Who measures.
+pub(crate) enum Worker {
+    Thread(Box<Thread>),
+    Process(Box<Process>),
 }
 
 impl Worker {
-    /// Starts the thread, makes the runtime on it and holds both to cores.
-    pub(crate) async fn start(
-        runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
-        config: &Config,
-    ) -> Result<Self, AgentError> {
-        let (cores, calm, root) = (
-            config.cores.clone(),
-            config.calm.clone(),
-            config.root.clone(),
-        );
-        let (jobs, queue) = mpsc::channel();
-        let (started, ready) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name(MEASURING_THREAD.to_owned())
-            .spawn(move || {
-                let made = start(runtime, &cores);
-                // Where nobody waits any more the agent is already ending.
-                match made {
-                    Ok((mut runtime, facts)) => {
-                        let (identity, _, pinning) = &facts;
-                        let sensors = Sensors::new(&root, pinning, &identity.name);
-                        let mut watch = Watch::new(sensors, pinning.clone(), calm);
-                        if started.send(Ok(facts)).is_ok() {
-                            serve(runtime.as_mut(), &mut watch, &queue);
-                        }
-                    }
-                    Err(error) => drop(started.send(Err(error))),
-                }
-            })
-            .map_err(AgentError::Thread)?;
-        let thread = Mutex::new(Some(thread));
-        match ready.await {
-            Ok(Ok((identity, precisions, pinning))) => Ok(Self {
-                jobs,
-                thread,
-                identity,
-                precisions,
-                pinning,
-            }),
-            Ok(Err(error)) => Err(*error),
-            Err(_) => Err(AgentError::WorkerEnded(last_words(&thread))),
+    pub(crate) fn facts(&self) -> &Facts {
+        match self {
+            Self::Thread(thread) => &thread.facts,
+            Self::Process(process) => &process.facts,
         }
     }
 
-    /// Measures an assignment with its companions, and answers in their order. Dropping the future
-    /// does not stop the measurement, which no runtime could be interrupted in; its result is then
-    /// discarded. The error is that the thread has ended.
-    pub(crate) async fn measure(&self, assignments: Vec<Assignment>) -> Result<Vec<Found>, String> {
-        let (answer, findings) = oneshot::channel();
-        let ended = || last_words(&self.thread);
-        let job = Job::Measure {
-            assignments,
-            answer,
-        };
-        self.jobs.send(job).map_err(|_| ended())?;
-        findings.await.map_err(|_| ended())
-    }
-
-    /// Answers a question, as [`Self::measure`] measures. The error is that the thread has ended.
-    pub(crate) async fn answer(&self, question: Question) -> Result<Answered, String> {
-        let (answer, answered) = oneshot::channel();
-        let ended = || last_words(&self.thread);
-        let job = Job::Answer { question, answer };
-        self.jobs.send(job).map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.pinning.release();
-    }
-}
-
-/// How the thread ended; called once its channels are closed, so that joining hardly waits.
-fn last_words(thread: &Mutex<Option<JoinHandle<()>>>) -> String {
-    let handle = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match handle.map(JoinHandle::join) {
-        Some(Err(panic)) => panic_message(panic.as_ref()),
-        _ => "it stopped without a word".to_owned(),
-    }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("it panicked without a message").to_owned()
-}
-
-/// What the agent is told of a runtime, and where its threads are held.
-type Facts = (RuntimeIdentity, Vec<Precision>, Pinning);
-
-fn start(
-    runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError>,
-    cores: &CoreChoice,
-) -> Result<(Box<dyn Runtime>, Facts), Box<AgentError>> {
-    let runtime = runtime().map_err(AgentError::Runtime)?;
-    let identity = runtime.identity();
-    let pinning = Pinning::hold(cores, &identity).map_err(AgentError::Cores)?;
-    let facts = (identity, runtime.precisions(), pinning);
-    Ok((runtime, facts))
-}
-
-fn serve(runtime: &mut dyn Runtime, watch: &mut Watch, queue: &mpsc::Receiver<Job>) {
-    let mut resolved = None;
-    while let Ok(job) = queue.recv() {
-        // An agent that was told to end no longer waits for the answer.
-        match job {
-            Job::Measure {
-                assignments,
-                answer,
-            } => drop(answer.send(measure(runtime, watch, &mut resolved, &assignments))),
-            Job::Answer { question, answer } => {
-                let begun = Instant::now();
-                let told = tell(runtime, &mut resolved, &question);
-                drop(answer.send(told.map(|told| (told, begun.elapsed()))));
+    /// Waits until somebody is there to measure, before work is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Nobody will be.
+    pub(crate) async fn ready(&mut self) -> Result<(), AgentError> {
+        match self {
+            Self::Thread(thread) => match thread.crash() {
+                Some(Crash(reason)) => Err(AgentError::WorkerEnded(reason.clone())),
+                None => Ok(()),
+            },
+            Self::Process(process) => {
+                process.ready().await;
+                Ok(())
             }
         }
     }
-}
 
-fn tell(
-    runtime: &mut dyn Runtime,
-    resolved: &mut Option<(Subject, Subject)>,
-    question: &Question,
-) -> Result<Told, TaskFailure> {
-    match question {
-        Question::Probe(question) => Ok(Told::Products(runtime.probe(question)?)),
-        Question::Sensitivity(question) => {
-            open(runtime, resolved, &question.subject)?;
-            let swaps = runtime.sensitivity(question, &mut |line| tracing::info!("{line}"));
-            // As after a measurement that failed: the files are looked for anew.
-            Ok(Told::Swaps(swaps.inspect_err(|_| *resolved = None)?))
+    /// Measures an assignment with its companions, and answers in their order.
+    ///
+    /// No runtime can be interrupted: dropping the future leaves a thread at its measurement, whose
+    /// result is then discarded, and a process until it is dropped.
+    pub(crate) async fn measure(
+        &mut self,
+        assignments: Vec<Assignment>,
+    ) -> Result<Vec<Found>, Crash> {
+        match self {
+            Self::Thread(thread) => thread.measure(assignments).await,
+            Self::Process(process) => process.measure(assignments).await,
+        }
+    }
+
+    /// Answers a question, as [`Self::measure`] measures.
+    pub(crate) async fn answer(&mut self, question: Question) -> Result<Answered, Crash> {
+        match self {
+            Self::Thread(thread) => thread.answer(question).await,
+            Self::Process(process) => process.answer(question).await,
         }
     }
 }
 
-/// `resolved` is the subject whose files were last found, as submitted: as long as it stays, they
-/// are not looked for again.
-fn measure(
-    runtime: &mut dyn Runtime,
-    watch: &mut Watch,
-    resolved: &mut Option<(Subject, Subject)>,
-    assignments: &[Assignment],
-) -> Vec<Found> {
-    let Some(first) = assignments.first() else {
-        return Vec::new();
-    };
-    let begun = Instant::now();
-    let measured = open(runtime, resolved, &first.subject).and_then(|()| match first.kind {
-        TaskKind::Quality => Ok(assignments
-            .iter()
-            .map(|assignment| {
-                let rival = assignment.rival.as_ref();
-                let measured = runtime.quality(&assignment.plan, assignment.purpose, rival);
-                finding(measured, begun.elapsed(), Outcome::Quality)
-            })
-            .collect()),
-        TaskKind::Latency => time(runtime, watch, first, assignments).map(|(timed, around)| {
-            // What the plans took together, since they took turns.
-            let duration = begun.elapsed();
-            timed
-                .into_iter()
-                .map(|timed| {
-                    let (mut cold, mut energy) = (None, None);
-                    let found = finding(timed, duration, |timing| {
-                        (cold, energy) = (timing.cold, timing.energy);
-                        let workloads = timing.latencies;
-                        Outcome::Latency { workloads }
-                    })?;
-                    Ok(Finding {
-                        around: Some(around.clone()),
-                        cold,
-                        energy,
-                        ..found
-                    })
-                })
-                .collect()
-        }),
-    });
-    measured.unwrap_or_else(|failure| {
-        // The next assignment looks for its files anew, whatever this failed by.
-        *resolved = None;
-        let others = assignments[1..]
-            .iter()
-            .map(|_| failure.for_another())
-            .collect::<Vec<_>>();
-        let failures = std::iter::once(failure).chain(others);
-        failures.map(Err).collect()
-    })
-}
-
-fn open(
-    runtime: &mut dyn Runtime,
-    resolved: &mut Option<(Subject, Subject)>,
-    subject: &Subject,
-) -> Result<(), TaskFailure> {
-    let local = match resolved.take() {
-        Some((submitted, local)) if submitted == *subject => local,
-        _ => weights::resolve(subject)?,
-    };
-    runtime.open(&local, &mut |line| tracing::info!("{line}"))?;
-    *resolved = Some((subject.clone(), local));
-    Ok(())
-}
-
-fn time(
-    runtime: &mut dyn Runtime,
-    watch: &mut Watch,
-    first: &Assignment,
-    assignments: &[Assignment],
-) -> Result<(Vec<Timed>, Around), TaskFailure> {
-    let anchor = first.anchor.as_ref().ok_or(RuntimeError::NoAnchor)?;
-    let plans: Vec<_> = assignments
-        .iter()
-        .map(|assignment| &assignment.plan)
-        .collect();
-    let begun = watch.begin(&mut std::thread::sleep)?;
-    let timed = runtime.latency(anchor, &plans, &first.workloads, first.purpose)?;
-    Ok((timed, watch.end(begun)))
-}
-
-/// A plan that cannot be executed is a finding; every other error says nothing about the plan.
-fn finding<T>(
-    measured: Result<Measured<T>, RuntimeError>,
-    duration: Duration,
-    outcome: impl FnOnce(T) -> Outcome,
-) -> Found {
-    match measured {
-        Ok(measured) => Ok(Finding {
-            outcome: outcome(measured.value),
-            executed: measured.executed,
-            imatrix_digest: measured.imatrix_digest,
-            duration,
-            around: None,
-            cold: None,
-            energy: None,
-        }),
-        Err(RuntimeError::Infeasible { reason }) => Ok(Finding {
-            outcome: Outcome::Infeasible { reason },
-            executed: Executed::new(),
-            imatrix_digest: None,
-            duration,
-            around: None,
-            cold: None,
-            energy: None,
-        }),
-        Err(error) => Err(error.into()),
-    }
+/// Says what is about to be done.
+fn tell(line: &str) {
+    tracing::info!("{line}");
 }

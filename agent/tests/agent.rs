@@ -6,193 +6,21 @@
 #[allow(unreachable_pub)]
 mod support;
 
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use bitfront_agent::{AgentError, Calm, Config, CoreChoice, Patience};
+use bitfront_agent::{AgentError, Calm, Config, CoreChoice};
 use bitfront_model::{
-    Anchor, AnswerReport, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource,
-    Layer, LayerKind, LeaseToken, Mark, Measurement, ModelSource, ModelSpec, Outcome, Plan,
-    Precision, ProbeQuestion, Question, QuestionAssignment, Report, SensitivityQuestion, Subject,
-    TaskKind, TaskPurpose,
+    AnswerReport, Assignment, LeaseToken, Mark, Measurement, Outcome, Plan, Precision,
+    ProbeQuestion, Question, QuestionAssignment, SensitivityQuestion, TaskKind,
 };
 use bitfront_proto::v1;
 use bitfront_runtime::RuntimeError;
-use support::fake_coordinator::{FakeCoordinator, State};
+use support::bench::{Agent, World, config, held_back, patience, reports, tasks_reported};
+use support::fake_coordinator::FakeCoordinator;
 use support::scripted::{self, Answer, ScriptedRuntime};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-
-/// A running agent.
-struct Agent {
-    task: JoinHandle<Result<(), AgentError>>,
-    shutdown: CancellationToken,
-}
-
-impl Agent {
-    fn start(coordinator: &FakeCoordinator, runtime: ScriptedRuntime) -> Self {
-        Self::start_with(config(coordinator), runtime)
-    }
-
-    fn start_with(config: Config, runtime: ScriptedRuntime) -> Self {
-        let shutdown = CancellationToken::new();
-        let running = bitfront_agent::run(config, runtime.factory(), shutdown.clone());
-        Self {
-            task: tokio::spawn(running),
-            shutdown,
-        }
-    }
-
-    async fn stop(self) -> Result<(), AgentError> {
-        self.shutdown.cancel();
-        self.end().await
-    }
-
-    async fn end(self) -> Result<(), AgentError> {
-        let in_time = tokio::time::timeout(Duration::from_secs(10), self.task).await;
-        in_time.expect("the agent does not end").unwrap()
-    }
-}
-
-fn config(coordinator: &FakeCoordinator) -> Config {
-    Config {
-        name: Some("bench".to_owned()),
-        cores: CoreChoice::Any,
-        // Nothing is there to be read, so no timing waits for anything.
-        root: "/nowhere".into(),
-        patience: patience(),
-        ..Config::new(coordinator.url())
-    }
-}
-
-fn patience() -> Patience {
-    let milliseconds = Duration::from_millis;
-    Patience {
-        start: milliseconds(400),
-        lease: milliseconds(200),
-        call: milliseconds(2000),
-        first_retry: milliseconds(10),
-        last_retry: milliseconds(50),
-        failure_pause: milliseconds(20),
-        shutdown: milliseconds(300),
-    }
-}
-
-/// The files of a subject, and a model to plan for.
-struct World {
-    folder: tempfile::TempDir,
-    spec: ModelSpec,
-}
-
-impl World {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["model.gguf", "evaluation.txt"] {
-            std::fs::write(folder.path().join(name), name).unwrap();
-        }
-        let layer = |name: &str, kind| Layer {
-            name: name.to_owned(),
-            kind,
-            block: None,
-            rows: 256,
-            columns: 256,
-            source: Precision::F16,
-            tied: false,
-        };
-        let spec = ModelSpec {
-            name: "tiny".to_owned(),
-            architecture: Architecture::Llama,
-            blocks: 0,
-            hidden_size: 256,
-            intermediate_size: 256,
-            attention_heads: 1,
-            key_value_heads: 1,
-            head_size: 256,
-            context_length: 64,
-            vocabulary_size: 256,
-            layers: vec![
-                layer("token_embd", LayerKind::TokenEmbedding),
-                layer("output", LayerKind::Output),
-            ],
-            fixed_bytes: 0,
-            digest: Digest::of("tiny"),
-        };
-        Self { folder, spec }
-    }
-
-    fn subject(&self) -> Subject {
-        let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
-        Subject {
-            model: ModelSource {
-                path: path("model.gguf"),
-                tokenizer_path: None,
-                digest: self.spec.digest,
-            },
-            data: DataSpec {
-                evaluation_path: path("evaluation.txt"),
-                calibration_path: None,
-                context: 64,
-                evaluation_windows: 6,
-                calibration_windows: 0,
-                evaluation_digest: Digest::of("evaluation"),
-                calibration_digest: Digest::of("calibration"),
-                held_back: Some(HeldBack {
-                    windows: 6,
-                    digest: Digest::of("held back"),
-                }),
-            },
-            imatrix: ImatrixSource::None,
-        }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        Path::new(self.folder.path()).join(name)
-    }
-
-    fn assignment(&self, task: i64, kind: TaskKind) -> Assignment {
-        Assignment {
-            purpose: TaskPurpose::Search,
-            token: LeaseToken { task, epoch: 1 },
-            search: 1,
-            candidate: task,
-            kind,
-            subject: self.subject(),
-            plan: Plan::uniform(&self.spec, Precision::Q4K).unwrap(),
-            workloads: match kind {
-                TaskKind::Quality => Vec::new(),
-                TaskKind::Latency => vec![
-                    "prefill@32".parse().unwrap(),
-                    "decode@16x8".parse().unwrap(),
-                ],
-            },
-            anchor: (kind == TaskKind::Latency).then(|| Anchor {
-                plan: Plan::uniform(&self.spec, Precision::Q8_0).unwrap(),
-                times: Vec::new(),
-            }),
-            rival: None,
-            lease_time: Duration::from_secs(30),
-        }
-    }
-
-    fn queue(&self, coordinator: &FakeCoordinator, task: i64, kind: TaskKind) {
-        coordinator.queue(&self.assignment(task, kind), &self.spec);
-    }
-}
-
-fn reports(state: &State) -> Vec<Report> {
-    let wire = state.reports.iter().cloned();
-    wire.map(|report| Report::try_from(report).unwrap())
-        .collect()
-}
-
-fn tasks_reported(state: &State) -> Vec<i64> {
-    reports(state)
-        .iter()
-        .map(|report| report.token.task)
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_measured_and_reported_with_their_evidence() {
@@ -616,16 +444,6 @@ async fn a_task_that_cannot_be_read_is_given_back_with_the_field() {
     );
 }
 
-/// A runtime that waits for a word before each measurement.
-fn held_back() -> (ScriptedRuntime, mpsc::Sender<()>) {
-    let (go, gate) = mpsc::channel();
-    let runtime = ScriptedRuntime::deciding(move |_, _| {
-        gate.recv().ok();
-        Answer::Figures
-    });
-    (runtime, go)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn heartbeats_go_on_while_measuring_and_end_with_it() {
     let (world, coordinator) = (World::new(), FakeCoordinator::start());
@@ -798,7 +616,7 @@ async fn something_else_at_the_address_is_an_error_and_not_a_hang() {
     let config = Config {
         cores: CoreChoice::Any,
         patience: patience(),
-        ..Config::new(url.parse().unwrap())
+        ..Config::new(vec![url.parse().unwrap()])
     };
     let shutdown = CancellationToken::new();
     let error = bitfront_agent::run(config, ScriptedRuntime::obliging().factory(), shutdown).await;

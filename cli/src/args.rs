@@ -20,9 +20,10 @@ const EVERYWHERE: &str = "Options of every verb";
 #[derive(Debug, Parser)]
 #[command(name = "bitfront", version, after_help = after_help(), max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// URL of the coordinator, such as http://host:7311; the embedded one when not given
+    /// URL of the coordinator, such as http://host:7311; the embedded one when not given. An agent
+    /// takes several over one database, and talks to one that answers
     #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
-    pub(crate) coordinator: Option<String>,
+    pub(crate) coordinator: Vec<String>,
 
     /// Only data on stdout and errors on stderr, no talk
     #[arg(long, short, global = true, help_heading = EVERYWHERE)]
@@ -95,6 +96,10 @@ pub(crate) enum Verb {
     #[cfg(feature = "local")]
     #[command(hide = true, after_help = EXIT_CODES)]
     ColdStart,
+    /// Measure what an agent asks for; agents start this themselves
+    #[cfg(feature = "local")]
+    #[command(hide = true, after_help = EXIT_CODES)]
+    Worker(WorkerArguments),
 }
 
 #[cfg(feature = "demo")]
@@ -548,6 +553,24 @@ pub(crate) struct AgentArguments {
     /// Give a timing back then instead, to be taken later or by another device
     #[arg(long)]
     pub(crate) refuse_busy: bool,
+
+    /// How long a step of a task may take, such as 2h: the process that measures is then ended, and
+    /// the task goes back with the reason [default: 1h]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) task_limit: Option<String>,
+
+    /// How much memory the process that measures may have, such as 6GiB; beyond it it is ended, and
+    /// the task goes back with the reason [default: what there is]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) worker_memory: Option<String>,
+}
+
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArguments {
+    /// As for `agent`
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) cache: PathBuf,
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! the same way on one machine and on many.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use bitfront_agent::{AgentError, CoreChoice, CoresError, hardware};
+use bitfront_agent::{AgentError, CoreChoice, CoresError, WorkerProgram, hardware};
 use bitfront_coordinator::{Database, InUse, RunError, SystemClock};
 use bitfront_runtime::cold;
 use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The verb of this program that takes the cold start of a plan.
 const COLD_START: &str = "cold-start";
 
+/// The verb of this program that measures for an agent.
+const WORKER: &str = "worker";
+
 /// Between two looks whether it has.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
@@ -38,6 +41,8 @@ pub(crate) struct Place {
     pub(crate) database: Database,
     /// Quantized tensors, references and imatrices.
     pub(crate) cache: PathBuf,
+    /// What the agent measured and nobody acknowledged yet.
+    pub(crate) spool: PathBuf,
     /// How the agent measures.
     pub(crate) measuring: Measuring,
 }
@@ -52,6 +57,7 @@ impl Place {
         Self {
             database,
             cache: config.data_dir.join("cache"),
+            spool: config.data_dir.join("spool").join("embedded"),
             measuring: config.measuring.clone(),
         }
     }
@@ -113,7 +119,8 @@ impl Local {
         };
         if with_agent && !local.is_served().await? {
             let stop = CancellationToken::new();
-            let config = agent_config(&local.url, &place.measuring)?;
+            let mut config = agent_config(std::slice::from_ref(&local.url), &place.measuring)?;
+            config.spool = Some(place.spool.clone());
             let life = agent(config, place.cache.clone(), stop.clone());
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;
@@ -216,15 +223,16 @@ fn served_at(database: &Database, error: &anyhow::Error) -> Option<String> {
     }
 }
 
-/// What an agent is given that serves the coordinator at `url`.
+/// What an agent is given that serves the coordinators at `urls`.
 pub(crate) fn agent_config(
-    url: &str,
+    urls: &[String],
     measuring: &Measuring,
 ) -> anyhow::Result<bitfront_agent::Config> {
-    let url = url
-        .parse()
-        .with_context(|| format!("`{url}` is not a URL"))?;
-    let mut config = bitfront_agent::Config::new(url);
+    let urls = urls.iter().map(|url| {
+        let parsed = url.parse();
+        parsed.with_context(|| format!("`{url}` is not a URL"))
+    });
+    let mut config = bitfront_agent::Config::new(urls.collect::<Result<_, _>>()?);
     config.cores = cores(measuring)?;
     if let Some(wait) = &measuring.calm_wait {
         config.calm.wait = humantime::parse_duration(wait).map_err(|error| {
@@ -244,20 +252,35 @@ pub(crate) fn cores(measuring: &Measuring) -> Result<CoreChoice, Problem> {
     Ok(cores.map_err(wrong)?.unwrap_or_default())
 }
 
-/// The life of an agent that measures with candle.
+/// The life of an agent that measures with candle on a thread of this process.
 pub(crate) fn agent(
     config: bitfront_agent::Config,
     cache: PathBuf,
     stop: CancellationToken,
 ) -> impl Future<Output = Result<(), AgentError>> + Send + use<> {
-    let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
-        let mut settings = CandleSettings::new(cache);
-        settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
-        settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
-        // Where the platform does not tell what runs here, figures say that no program is known.
-        let this = std::env::current_exe().ok();
-        settings.cold_program = this.map(|this| cold::Program::new(this, &[COLD_START]));
-        Ok(Box::new(CandleRuntime::new(settings)?))
-    };
-    bitfront_agent::run(config, runtime, stop)
+    bitfront_agent::run(config, move || runtime(cache), stop)
+}
+
+/// The program that measures with candle for an agent in a process of its own.
+pub(crate) fn worker(cache: &Path, quiet: bool) -> anyhow::Result<WorkerProgram> {
+    let this = std::env::current_exe().context("cannot tell which program this is")?;
+    let cache = cache
+        .to_str()
+        .ok_or_else(|| Problem::usage(format!("--cache: `{}` is not UTF-8", cache.display())))?;
+    let mut arguments = vec![WORKER.to_owned(), "--cache".to_owned(), cache.to_owned()];
+    if quiet {
+        arguments.push("--quiet".to_owned());
+    }
+    Ok(WorkerProgram::new(this, arguments))
+}
+
+/// The runtime of an agent.
+pub(crate) fn runtime(cache: PathBuf) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let mut settings = CandleSettings::new(cache);
+    settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
+    settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
+    // Where the platform does not tell what runs here, figures say that no program is known.
+    let this = std::env::current_exe().ok();
+    settings.cold_program = this.map(|this| cold::Program::new(this, &[COLD_START]));
+    Ok(Box::new(CandleRuntime::new(settings)?))
 }

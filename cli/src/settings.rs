@@ -262,7 +262,11 @@ fn limits_of_devices(
     }
     let limits = Limits {
         max_kld: typed.max_kld,
-        max_size_bytes: typed.max_size.as_deref().map(size).transpose()?,
+        max_size_bytes: typed
+            .max_size
+            .as_deref()
+            .map(|typed| size("--max-size", typed))
+            .transpose()?,
         max_decode,
         min_same_top: typed.min_same_top.as_deref().map(same_top).transpose()?,
     };
@@ -301,12 +305,13 @@ pub(crate) fn duration(flag: &str, typed: &str) -> Result<Duration, Problem> {
     }
 }
 
-fn size(typed: &str) -> Result<u64, Problem> {
+/// Understands a number of bytes that is more than none.
+pub(crate) fn size(flag: &str, typed: &str) -> Result<u64, Problem> {
     match bytesize::ByteSize::from_str(typed) {
         Ok(size) if size.0 > 0 => Ok(size.0),
-        Ok(_) => Err(Problem::usage(format!("--max-size: `{typed}` is nothing"))),
+        Ok(_) => Err(Problem::usage(format!("{flag}: `{typed}` is nothing"))),
         Err(_) => Err(Problem::usage(format!(
-            "--max-size: `{typed}` is not a size such as 1.2GiB or 800MB"
+            "{flag}: `{typed}` is not a size such as 1.2GiB or 800MB"
         ))),
     }
 }
@@ -337,24 +342,34 @@ where
 pub(crate) enum Coordinator {
     /// At this URL.
     Remote(String),
+    /// At one of these URLs, whichever answers.
+    OneOf(Vec<String>),
     /// In this process.
     Embedded,
 }
 
 impl Coordinator {
     /// Understands where the coordinator is: the flag counts more than the environment.
-    pub(crate) fn new(flag: Option<String>, environment: Option<String>) -> Result<Self, Problem> {
-        let (from, url) = match (flag, environment) {
-            (Some(url), _) => ("--coordinator", url),
-            (None, Some(url)) => ("BITFRONT_COORDINATOR", url),
-            (None, None) => return Ok(Self::Embedded),
-        };
+    pub(crate) fn new(flags: Vec<String>, environment: Option<String>) -> Result<Self, Problem> {
+        let urls = flags
+            .into_iter()
+            .map(|url| Self::url("--coordinator", &url))
+            .collect::<Result<Vec<_>, _>>()?;
+        match (<[String; 1]>::try_from(urls), environment) {
+            (Ok([url]), _) => Ok(Self::Remote(url)),
+            (Err(urls), _) if !urls.is_empty() => Ok(Self::OneOf(urls)),
+            (_, Some(url)) => Self::url("BITFRONT_COORDINATOR", &url).map(Self::Remote),
+            (_, None) => Ok(Self::Embedded),
+        }
+    }
+
+    fn url(from: &str, url: &str) -> Result<String, Problem> {
         let authority = url
             .strip_prefix("http://")
             .map(|rest| rest.trim_end_matches('/'));
         match authority {
             Some(authority) if !authority.is_empty() && !authority.contains('/') => {
-                Ok(Self::Remote(format!("http://{authority}")))
+                Ok(format!("http://{authority}"))
             }
             _ => Err(
                 Problem::usage(format!("{from}: `{url}` is not a URL of a coordinator"))
@@ -558,12 +573,22 @@ mod tests {
 
     #[test]
     fn a_coordinator_is_a_plain_url() {
-        let remote = |url: &str| Coordinator::new(Some(url.to_owned()), Some("nonsense".into()));
+        let remote = |url: &str| Coordinator::new(vec![url.to_owned()], Some("nonsense".into()));
         assert_eq!(
             remote("http://host:7311/").unwrap(),
             Coordinator::Remote("http://host:7311".into())
         );
-        assert_eq!(Coordinator::new(None, None).unwrap(), Coordinator::Embedded);
+        let none = Coordinator::new(Vec::new(), None);
+        assert_eq!(none.unwrap(), Coordinator::Embedded);
+        let variable = Coordinator::new(Vec::new(), Some("http://host:1".to_owned()));
+        assert_eq!(
+            variable.unwrap(),
+            Coordinator::Remote("http://host:1".into())
+        );
+        let several = ["http://one:1/", "http://two:2"].map(str::to_owned);
+        let several = Coordinator::new(several.to_vec(), Some("nonsense".to_owned()));
+        let expected = ["http://one:1", "http://two:2"].map(str::to_owned);
+        assert_eq!(several.unwrap(), Coordinator::OneOf(expected.to_vec()));
         for wrong in ["host:7311", "https://host", "http://", "http://host/path"] {
             assert!(remote(wrong).is_err(), "{wrong}");
         }

@@ -233,6 +233,13 @@ const CASES: &[Case] = &[
         said: &["--device: `one` is given twice"],
     },
     Case {
+        name: "two coordinators of a verb that asks one",
+        spoil: nothing,
+        arguments: &["--coordinator=http://one:1", "--coordinator=http://two:1"],
+        code: 2,
+        said: &["--coordinator: only an agent takes several"],
+    },
+    Case {
         name: "a coordinator that is not there",
         spoil: nothing,
         arguments: &["--coordinator=http://127.0.0.1:9"],
@@ -279,12 +286,20 @@ fn each_mistake_gets_one_error_that_names_it() {
 }
 
 #[test]
-fn cores_that_cannot_be_meant_are_refused_before_an_agent_starts() {
+fn what_cannot_be_meant_of_an_agent_is_refused_before_it_starts() {
     for (flag, said) in [
         ("--cores=2,x", "`x` is neither a number nor a range"),
         ("--cores=1,1", "core 1 is named twice"),
         ("--cores=60000", "core 60000 is not there"),
         ("--calm-wait=soon", "the wait for calm"),
+        (
+            "--task-limit=soon",
+            "--task-limit: `soon` is not a duration",
+        ),
+        (
+            "--worker-memory=much",
+            "--worker-memory: `much` is not a size",
+        ),
     ] {
         let run = bitfront(["agent", "--coordinator=http://127.0.0.1:9", flag]).finish();
         assert_ne!(run.code, Some(0), "{flag}");

@@ -219,6 +219,14 @@ fn the_verb_of_a_cold_start_is_hidden_and_answers_in_one_line() {
     assert!(!bitfront(["--help"]).finish().stdout.contains("cold-start"));
 }
 
+#[test]
+fn the_verb_of_a_worker_is_hidden_and_ends_with_its_input() {
+    let run = bitfront(["worker", "--cache", "cache"]).finish();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.is_empty(), "{}", run.stdout);
+    assert!(!bitfront(["--help"]).finish().stdout.contains("worker"));
+}
+
 /// A coordinator on a port of its own choice, and its URL.
 fn serve() -> (Background, String, tempfile::TempDir) {
     let (mut command, data) = bitfront(["serve", "--listen", "127.0.0.1:0"]).command();

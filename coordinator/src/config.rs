@@ -14,6 +14,8 @@ pub struct Config {
     pub lease_time: Duration,
     /// Hand-outs of a task that may end without a result before the task is given up.
     pub most_attempts: u32,
+    /// Hand-outs of a task that may end in the end of whoever measured it before it is given up.
+    pub most_crashes: u32,
     /// Candidates of one search that may be queued or measured at once, for every device that
     /// serves it. With two, a device finds work while the result of the one before is on its way;
     /// with more, the strategy would propose without knowing what is already being measured.
@@ -30,6 +32,7 @@ impl Config {
             database: database.into(),
             lease_time: Duration::from_secs(30),
             most_attempts: 3,
+            most_crashes: 2,
             pending_per_device: 2,
             most_confirmed: 32,
         }

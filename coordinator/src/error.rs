@@ -100,6 +100,12 @@ pub(crate) enum ServiceError {
         /// The device's name.
         name: String,
     },
+    /// An agent means a lease of another database.
+    #[error(
+        "this coordinator keeps its state in another database than the one that the agent \
+        registered with; register again"
+    )]
+    OtherDatabase,
     /// A token that was never handed out.
     #[error("task {task} was never leased under epoch {epoch}")]
     UnknownLease {

@@ -4,7 +4,7 @@
 //! memory. Heartbeats therefore cost no write, and after a restart every lease gets its full time
 //! again ([`Leasing::recover`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,9 @@ pub(crate) struct Leasing {
     world: Arc<World>,
     /// By task. Behind a std mutex, which is never held across an await.
     held: Mutex<HashMap<i64, Held>>,
+    /// The epochs under which measuring a task brought down whoever measured it, by task. Behind a
+    /// std mutex as well.
+    crashes: Mutex<HashMap<i64, BTreeSet<i64>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +81,7 @@ impl Leasing {
         Self {
             world,
             held: Mutex::default(),
+            crashes: Mutex::default(),
         }
     }
 
@@ -372,16 +376,53 @@ impl Leasing {
         reason: &str,
         counts: bool,
     ) -> Result<Requeued, StoreError> {
+        let most_attempts = self.world.config.most_attempts;
         let ending = LeaseEnding {
             reason: reason.to_owned(),
             counts,
-            most_attempts: self.world.config.most_attempts,
+            most_attempts,
         };
+        self.end(token, &ending).await
+    }
+
+    /// Ends a lease under which measuring brought down whoever measured: the second time it is the
+    /// task's last attempt, however many others there were. What is remembered of the first time
+    /// is lost with this process, which costs another attempt.
+    pub(crate) async fn crashed(
+        &self,
+        token: LeaseToken,
+        reason: &str,
+    ) -> Result<Requeued, StoreError> {
+        let crashes = {
+            let crashes = self.crashes.lock();
+            let mut crashes = crashes.unwrap_or_else(PoisonError::into_inner);
+            let epochs = crashes.entry(token.task).or_default();
+            // An agent says it again where it heard no answer.
+            epochs.insert(token.epoch);
+            epochs.len()
+        };
+        let config = &self.world.config;
+        let ending = LeaseEnding {
+            reason: reason.to_owned(),
+            counts: true,
+            most_attempts: match crashes >= config.most_crashes as usize {
+                true => 1,
+                false => config.most_attempts,
+            },
+        };
+        self.end(token, &ending).await
+    }
+
+    async fn end(&self, token: LeaseToken, ending: &LeaseEnding) -> Result<Requeued, StoreError> {
+        let reason = ending.reason.as_str();
         let store = &self.world.store;
         let requeued = store
-            .requeue(token, &ending, self.world.clock.now_ms())
+            .requeue(token, ending, self.world.clock.now_ms())
             .await?;
-        self.forget(token);
+        if requeued == Requeued::Failed {
+            self.forget_crashes(token.task);
+        }
+        self.let_go(token);
         if requeued != Requeued::NotHeld {
             tracing::info!(
                 task = token.task,
@@ -401,8 +442,20 @@ impl Leasing {
         Ok(requeued)
     }
 
+    fn forget_crashes(&self, task: i64) {
+        let crashes = self.crashes.lock();
+        crashes
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&task);
+    }
+
     /// A lease has ended in the store: by a report or a cancel.
     pub(crate) fn forget(&self, token: LeaseToken) {
+        self.forget_crashes(token.task);
+        self.let_go(token);
+    }
+
+    fn let_go(&self, token: LeaseToken) {
         let mut held = self.lock();
         if held
             .get(&token.task)

@@ -15,15 +15,15 @@ use std::time::Duration;
 
 use bitfront_coordinator::{Config, Database, RunError, SystemClock};
 use bitfront_model::*;
-use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1;
 use bitfront_proto::v1::agents_client::AgentsClient;
 use bitfront_proto::v1::searches_client::SearchesClient;
+use bitfront_proto::{DATABASE_HEADER, MAX_MESSAGE_BYTES};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 struct Coordinator {
     channel: Channel,
@@ -589,9 +589,37 @@ async fn a_cancel_reaches_the_agent_and_a_submission_sent_again_starts_nothing()
         token: Some(token),
         reason: "it was cancelled".to_owned(),
         failed: false,
+        crashed: false,
     };
     agents.release(release).await.unwrap();
     let status = coordinator.status(search).await;
     assert_eq!(status.state, SearchState::Cancelled);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_meant_for_another_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("test.sqlite")).await;
+    let request = registering(&fixtures::registration("one"));
+    let registered = coordinator.agents().register(request).await.unwrap();
+    let registered = registered.into_inner();
+    let beat = async |database: Option<&str>| {
+        let mut request = Request::new(v1::HeartbeatRequest {
+            device_id: registered.device_id,
+            held: Vec::new(),
+        });
+        if let Some(database) = database {
+            let metadata = request.metadata_mut();
+            metadata.insert(DATABASE_HEADER, database.parse().unwrap());
+        }
+        coordinator.agents().heartbeat(request).await
+    };
+    assert!(beat(Some(&registered.database)).await.is_ok());
+    // An agent of an earlier version does not say which one it means.
+    assert!(beat(None).await.is_ok());
+    let refusal = beat(Some("another")).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::Aborted);
+    assert!(refusal.message().contains("another database"), "{refusal}");
     coordinator.stop().await;
 }

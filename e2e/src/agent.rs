@@ -33,7 +33,7 @@ impl Agent {
                 failure_pause: Duration::from_millis(50),
                 ..Patience::default()
             },
-            ..Config::new(coordinator.parse().unwrap())
+            ..Config::new(vec![coordinator.parse().unwrap()])
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

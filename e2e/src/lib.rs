@@ -5,7 +5,8 @@
 //! - `tests/search.rs`: searches from submission to front, with all that may happen on the way,
 //!   over a scripted runtime, whose figures are known beforehand;
 //! - `tests/kill.rs`: the real binary on the demo model, coordinator and agent killed with SIGKILL
-//!   again and again, and nothing lost and nothing counted twice.
+//!   again and again, and nothing lost and nothing counted twice;
+//! - `tests/worker.rs`: the real binary, the process that measures killed amid a task.
 //!
 //! What they share:
 //!

@@ -31,6 +31,8 @@ pub struct Seen {
     pub lost_answers: usize,
     /// Leases that were given back as failed, with the reason.
     pub failed: Vec<(LeaseToken, String)>,
+    /// Leases that were given back for another reason.
+    pub given_back: Vec<(LeaseToken, String)>,
 }
 
 #[derive(Clone)]
@@ -226,9 +228,13 @@ impl Agents for Service {
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
         let request = request.into_inner();
-        if let (true, Some(token)) = (request.failed, request.token) {
-            let failed = (token.into(), request.reason.clone());
-            self.lock().seen.failed.push(failed);
+        if let Some(token) = request.token {
+            let given_back = (token.into(), request.reason.clone());
+            let seen = &mut self.lock().seen;
+            match request.failed {
+                true => seen.failed.push(given_back),
+                false => seen.given_back.push(given_back),
+            }
         }
         let mut upstream = self.upstream().await?;
         upstream.release(request).await.map_err(passed_on)

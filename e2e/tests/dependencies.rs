@@ -163,7 +163,7 @@ const RULES: [Rule; 10] = [
     Rule {
         name: "the agent starts one thread, the measuring one",
         within: &["agent/src"],
-        allowed: &["agent/src/worker.rs"],
+        allowed: &["agent/src/worker"],
         tests_too: false,
         patterns: &[
             "thread::spawn",

@@ -174,7 +174,7 @@ pub struct AnchorTime {
 }
 
 /// The plan beside which candidates are timed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Anchor {
     /// The plan.
     pub plan: Plan,

@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{Digest, ModelSpec, Precision};
 
 /// A precision for every layer of one model, in the spec's canonical order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+///
+/// Read back it is checked against no shapes: that is for those who write and read it within one
+/// device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Plan {
     precisions: Vec<Precision>,
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Digest, LeaseToken, Probe, ProbeQuestion, Sensitivity, SensitivityQuestion, UnknownName,
 };
@@ -50,7 +52,8 @@ impl FromStr for QuestionKind {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Question {
     /// Time these products.
     Probe(ProbeQuestion),
@@ -77,7 +80,8 @@ impl Question {
 }
 
 /// What was answered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The times of products.
     Probe(Probe),
@@ -110,7 +114,7 @@ pub struct QuestionAssignment {
 }
 
 /// What an agent says of a leased question.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnswerReport {
     /// Proof of the lease.
     pub token: LeaseToken,

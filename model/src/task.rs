@@ -108,7 +108,7 @@ pub struct LeaseToken {
 }
 
 /// A leased task, complete: all that an agent needs to measure it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     /// Proof of the lease.
     pub token: LeaseToken,
@@ -136,7 +136,7 @@ pub struct Assignment {
 
 /// A measured candidate that is no worse than another in everything but the divergence, which is
 /// not known yet: where the other one does not lose less, it can enter no front.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rival {
     /// Its number.
     pub candidate: i64,
@@ -145,7 +145,7 @@ pub struct Rival {
 }
 
 /// What an agent says of a leased task.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Proof of the lease.
     pub token: LeaseToken,

@@ -18,6 +18,10 @@ pub mod v1 {
     tonic::include_proto!("bitfront.v1");
 }
 
+/// The header in which an agent says which database its leases are of, as it was told when it
+/// registered.
+pub const DATABASE_HEADER: &str = "bitfront-database";
+
 /// The largest message that either end accepts or sends, in bytes.
 ///
 /// The largest things that travel are a front with the raw samples of all its measurements (about

@@ -15,4 +15,6 @@ pub(super) fn placement(_: &CoreChoice, _: &RuntimeIdentity) -> Option<String> {
     None
 }
 
+pub(super) fn keep_off(_: &Held) {}
+
 pub(super) fn release(_: &Held) {}

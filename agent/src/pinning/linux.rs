@@ -59,6 +59,14 @@ pub(super) fn placement(choice: &CoreChoice, identity: &RuntimeIdentity) -> Opti
     })
 }
 
+pub(super) fn keep_off(held: &Held) {
+    for (thread, name) in threads() {
+        if let Err(error) = place(thread, &held.others) {
+            tracing::warn!("thread `{name}` stays on the measuring cores: {error}");
+        }
+    }
+}
+
 pub(super) fn release(held: &Held) {
     let others: BTreeSet<u32> = held.others.iter().copied().collect();
     for (thread, name) in threads() {

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitfront_model::{Assignment, LeaseToken, ModelSpec, QuestionAssignment};
-use bitfront_proto::v1;
 use bitfront_proto::v1::agents_server::{Agents, AgentsServer};
+use bitfront_proto::{DATABASE_HEADER, v1};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -32,6 +32,16 @@ pub struct State {
     pub register_error: Option<Status>,
     /// Leases that every heartbeat is told to be lost.
     pub lost: Vec<LeaseToken>,
+    /// Which database it says it has; the same one everywhere where a test does not say.
+    pub database: Option<String>,
+    /// The names of all calls but heartbeats that were answered, in order.
+    pub calls: Vec<&'static str>,
+}
+
+impl State {
+    fn database(&self) -> String {
+        self.database.clone().unwrap_or_else(|| "a".to_owned())
+    }
 }
 
 #[derive(Clone, Default)]
@@ -62,7 +72,15 @@ impl FakeCoordinator {
             .enable_all()
             .build()
             .unwrap();
-        let listener = std::net::TcpListener::bind(address).unwrap();
+        // One that was dropped just before may not have let go of its address yet.
+        let begun = Instant::now();
+        let listener = loop {
+            match std::net::TcpListener::bind(address) {
+                Ok(listener) => break listener,
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(10), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let server = AgentsServer::new(service.clone());
@@ -137,6 +155,14 @@ impl Service {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As a real coordinator does with calls that are meant for another database.
+    fn check_database<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        match request.metadata().get(DATABASE_HEADER) {
+            Some(meant) if *meant == *self.state().database() => Ok(()),
+            meant => Err(Status::aborted(format!("database {meant:?} is meant"))),
+        }
+    }
+
     /// Only a device that registered with this very coordinator is known.
     fn check_device(&self, device: i64) -> Result<(), Status> {
         if self.state().registrations.is_empty() {
@@ -156,10 +182,12 @@ impl Agents for Service {
         if let Some(error) = &state.register_error {
             return Err(error.clone());
         }
+        state.calls.push("register");
         state.registrations.push(request.into_inner());
         Ok(Response::new(v1::RegisterResponse {
             device_id: 7,
             heartbeat_ms: 20,
+            database: state.database(),
         }))
     }
 
@@ -167,6 +195,8 @@ impl Agents for Service {
         &self,
         request: Request<v1::LeaseRequest>,
     ) -> Result<Response<v1::LeaseResponse>, Status> {
+        self.check_database(&request)?;
+        self.state().calls.push("lease");
         let request = request.into_inner();
         let wait = tokio::time::sleep(Duration::from_millis(request.wait_ms));
         tokio::pin!(wait);
@@ -202,6 +232,7 @@ impl Agents for Service {
         &self,
         request: Request<v1::HeartbeatRequest>,
     ) -> Result<Response<v1::HeartbeatResponse>, Status> {
+        self.check_database(&request)?;
         let request = request.into_inner();
         self.check_device(request.device_id)?;
         let mut state = self.state();
@@ -214,6 +245,8 @@ impl Agents for Service {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
+        self.check_database(&request)?;
+        self.state().calls.push("report");
         let request = request.into_inner();
         let mut state = self.state();
         let again = state
@@ -238,6 +271,8 @@ impl Agents for Service {
         &self,
         request: Request<v1::ReportAnswerRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
+        self.check_database(&request)?;
+        self.state().calls.push("report_answer");
         let mut state = self.state();
         state.answers.push(request.into_inner());
         if let Some(error) = state.report_errors.pop_front() {
@@ -261,6 +296,8 @@ impl Agents for Service {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        self.check_database(&request)?;
+        self.state().calls.push("release");
         self.state().releases.push(request.into_inner());
         Ok(Response::new(v1::ReleaseResponse {}))
     }

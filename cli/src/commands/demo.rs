@@ -81,9 +81,13 @@ const WORKLOADS: [Workload; 2] = [
 pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let started = Instant::now();
     let budget = duration("--budget", &typed.budget)?;
-    if let Coordinator::Remote(url) = &session.coordinator {
+    if !session.is_embedded() {
+        let asked = match &session.coordinator {
+            Coordinator::Remote(url) => url.as_str(),
+            Coordinator::OneOf(_) | Coordinator::Embedded => "several others",
+        };
         return Err(Problem::usage(format!(
-            "the demo runs on a coordinator of its own, not on {url}"
+            "the demo runs on a coordinator of its own, not on {asked}"
         ))
         .with_hint("`bitfront run` searches a model of yours there")
         .into());
@@ -97,6 +101,7 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
     let place = Place {
         database: folder.join("bitfront.sqlite").into(),
         cache: folder.join("cache"),
+        spool: folder.join("spool"),
         measuring: session.config.measuring.clone(),
     };
     let here = prepare(&request.subject, &place, &session).await?;

@@ -26,6 +26,8 @@ mod serve;
 mod session;
 mod submit;
 mod watch;
+#[cfg(feature = "local")]
+mod worker;
 
 use crate::args::{Arguments, Verb};
 use crate::config::Config;
@@ -66,5 +68,7 @@ pub(crate) async fn dispatch(
         Verb::Agent(arguments) => agent::agent(arguments, session).await,
         #[cfg(feature = "local")]
         Verb::ColdStart => cold_start::cold_start(&session),
+        #[cfg(feature = "local")]
+        Verb::Worker(arguments) => worker::worker(arguments),
     }
 }

@@ -11,7 +11,6 @@ use crate::settings::Coordinator;
 
 #[cfg(feature = "local")]
 use crate::local::{Local, Place};
-#[cfg(not(feature = "local"))]
 use crate::problem::Problem;
 
 /// What every verb is given.
@@ -55,6 +54,7 @@ impl Session {
                 client: Client::connect(url).await?,
                 local: None,
             }),
+            Coordinator::OneOf(_) => Err(several()),
             Coordinator::Embedded => {
                 let place = Place::new(&self.config);
                 let local = Local::start(&place, agent == Agent::Needed).await?;
@@ -73,6 +73,7 @@ impl Session {
             Coordinator::Remote(url) => Ok(Connection {
                 client: Client::connect(url).await?,
             }),
+            Coordinator::OneOf(_) => Err(several()),
             Coordinator::Embedded => Err(Problem::usage(
                 "this build of bitfront is a client only and has no coordinator of its own",
             )
@@ -96,6 +97,11 @@ impl Session {
         self.printer
             .data(listing.render(typed.format, self.printer.width())?)
     }
+}
+
+/// What a verb is told that asks one coordinator.
+fn several() -> anyhow::Error {
+    Problem::usage("--coordinator: only an agent takes several").into()
 }
 
 impl Connection {

@@ -8,6 +8,7 @@ use crate::fixtures;
 use crate::leasing::{Caller, HandOut, Handed};
 use crate::measurements;
 use crate::query;
+use crate::store::Requeued;
 use crate::testing::{Bench, folder};
 
 #[tokio::test]
@@ -443,5 +444,60 @@ async fn reports_are_checked_against_their_task() {
         let receipt = measurements::report(&bench.world, &bench.leasing, &report).await;
         assert_eq!(receipt.unwrap(), Receipt::Recorded);
     }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_that_brings_down_whoever_measures_it_twice_is_given_up_with_the_reason() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    let search = bench.submit(fixtures::request()).await;
+    let first = bench.lease_one(device).await;
+    let token = first.assignment.token;
+    let crashed = async |token| bench.leasing.crashed(token, "it aborted").await.unwrap();
+    assert_eq!(crashed(token).await, Requeued::Queued);
+    // Said once more, since no answer was heard, it is the same crash.
+    assert_eq!(crashed(token).await, Requeued::NotHeld);
+
+    // Other failures do not count as crashes, and take none back.
+    let mut again = bench.lease_one(device).await;
+    assert_eq!(again.assignment.token.task, token.task);
+    let token = again.assignment.token;
+    let given_back = bench.leasing.give_back(token, "busy", false).await;
+    assert_eq!(given_back.unwrap(), Requeued::Queued);
+    again = bench.lease_one(device).await;
+    assert_eq!(again.assignment.token.task, token.task);
+    assert_eq!(crashed(again.assignment.token).await, Requeued::Failed);
+
+    // The search goes on with the next candidate.
+    let next = bench.lease_one(device).await;
+    assert_ne!(next.assignment.candidate, first.assignment.candidate);
+    let front = query::front(&bench.world, search, None).await.unwrap();
+    let point = (front.points.iter())
+        .find(|point| point.candidate == first.assignment.candidate)
+        .unwrap();
+    let reason = point.infeasible.as_deref().unwrap();
+    assert!(
+        reason.contains("2 attempts") && reason.contains("it aborted"),
+        "{reason}"
+    );
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn one_crash_of_a_task_that_is_measured_at_last_is_forgotten() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    let first = bench.lease_one(device).await;
+    let token = first.assignment.token;
+    bench.leasing.crashed(token, "it aborted").await.unwrap();
+    let again = bench.lease_one(device).await;
+    assert_eq!(again.assignment.token.task, token.task);
+    bench.report(&again).await.unwrap();
+    let crashes = bench.leasing.crashes.lock().unwrap().len();
+    assert_eq!(crashes, 0, "it is remembered");
     bench.stop().await;
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bitfront_model::{AnswerReport, LeaseToken, Registration, Report};
 use bitfront_proto::v1::agents_server::Agents;
-use bitfront_proto::{ConvertError, v1};
+use bitfront_proto::{ConvertError, DATABASE_HEADER, v1};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Interceptor;
 use tonic::{Request, Response, Status};
 
 use super::status::malformed;
@@ -19,6 +20,27 @@ pub(super) struct AgentsService {
     pub(super) world: Arc<World>,
     pub(super) leasing: Arc<Leasing>,
     pub(super) shutdown: CancellationToken,
+    /// Which database it is.
+    pub(super) database: String,
+}
+
+/// Refuses what an agent has to say of leases of another database, whose tasks have the same
+/// numbers: it kept a report over the end of that one, or goes from coordinator to coordinator.
+/// Agents of earlier versions do not say which one they mean.
+#[derive(Clone)]
+pub(super) struct Fence {
+    pub(super) database: String,
+}
+
+impl Interceptor for Fence {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        match request.metadata().get(DATABASE_HEADER) {
+            Some(meant) if meant.as_bytes() != self.database.as_bytes() => {
+                Err(ServiceError::OtherDatabase.into())
+            }
+            _ => Ok(request),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -39,6 +61,7 @@ impl Agents for AgentsService {
         Ok(Response::new(v1::RegisterResponse {
             device_id,
             heartbeat_ms: u64::try_from(heartbeat).unwrap_or(u64::MAX),
+            database: self.database.clone(),
         }))
     }
 
@@ -125,10 +148,17 @@ impl Agents for AgentsService {
         let token = request
             .token
             .ok_or_else(|| Status::invalid_argument("token: is missing"))?;
-        self.leasing
-            .give_back(token.into(), &request.reason, request.failed)
-            .await
-            .map_err(ServiceError::from)?;
+        let token = token.into();
+        let given_back = match request.crashed {
+            true => self.leasing.crashed(token, &request.reason).await,
+            false => {
+                let leasing = &self.leasing;
+                leasing
+                    .give_back(token, &request.reason, request.failed)
+                    .await
+            }
+        };
+        given_back.map_err(ServiceError::from)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
 }

@@ -12,6 +12,7 @@ use bitfront_proto::v1::agents_server::AgentsServer;
 use bitfront_proto::v1::searches_server::SearchesServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -44,13 +45,16 @@ pub(crate) async fn serve(
     })
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let database = world.store.identity().await?;
     let agents = AgentsServer::new(agents::AgentsService {
         world: world.clone(),
         leasing: leasing.clone(),
         shutdown: shutdown.clone(),
+        database: database.clone(),
     })
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let agents = InterceptedService::new(agents, agents::Fence { database });
     // The builder's own setting does not reach a listener that is handed in, and without it every
     // answer waits for the other end's delayed acknowledgement, 40 ms a call.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -35,6 +35,7 @@ impl From<ServiceError> for Status {
             | ServiceError::NotMeasuredThere { .. }
             | ServiceError::NothingEverywhere { .. }
             | ServiceError::NothingExpected { .. } => Code::NotFound,
+            ServiceError::OtherDatabase => Code::Aborted,
             ServiceError::NameTaken { .. } => Code::AlreadyExists,
             ServiceError::NotRegistered { .. }
             | ServiceError::NoBelief { .. }

@@ -30,6 +30,7 @@ macro_rules! cases {
 }
 
 const CASES: &[(&str, Case)] = cases![
+    searches::an_identity_stays,
     searches::a_device_keeps_its_number_and_takes_what_it_said_last,
     searches::a_request_reads_back_as_it_was_submitted,
     searches::a_key_starts_one_search,

@@ -37,6 +37,9 @@ pub(crate) use rows::{
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
 #[async_trait]
 pub(crate) trait Store: Send + Sync + 'static {
+    /// Which database this is: drawn when it was made, and the same for as long as it lasts.
+    async fn identity(&self) -> Result<String, StoreError>;
+
     /// Makes a device known or renews what is known of it; says its number.
     async fn register(&self, device: &Registration, now_ms: i64) -> Result<i64, StoreError>;
     /// Every device, by number.

@@ -91,6 +91,7 @@ macro_rules! passed_on {
 }
 
 passed_on! {
+    identity() -> String;
     register(device: &Registration, now_ms: i64) -> i64;
     devices() -> Vec<StoredDevice>;
     profile(digest: Digest) -> Option<HardwareProfile>;

@@ -4,6 +4,13 @@
 
 use super::*;
 
+pub(super) async fn an_identity_stays(store: Arc<dyn Store>) {
+    let identity = store.identity().await.unwrap();
+    assert!(!identity.is_empty());
+    running(&store, &[Precision::Q8_0]).await;
+    assert_eq!(store.identity().await.unwrap(), identity);
+}
+
 pub(super) async fn a_device_keeps_its_number_and_takes_what_it_said_last(store: Arc<dyn Store>) {
     let mut device = fixtures::registration("one");
     let id = store.register(&device, NOW).await.unwrap();

@@ -13,6 +13,10 @@ use super::*;
 
 #[async_trait]
 impl Store for ThisStore {
+    async fn identity(&self) -> Result<String, StoreError> {
+        read!(self, "tell which database it is", devices::identity)
+    }
+
     async fn register(&self, device: &Registration, now_ms: i64) -> Result<i64, StoreError> {
         let device = device.clone();
         write!(self, "register a device", |connection| devices::register(

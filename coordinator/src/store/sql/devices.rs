@@ -6,6 +6,13 @@ use sqlx::Row as _;
 use super::decode::{flag, joined, json, parsed, split, unsigned};
 use super::{Connection, Failure, StoredDevice};
 
+/// What devices know this database by.
+pub(super) async fn identity(connection: &mut Connection) -> Result<String, Failure> {
+    Ok(sqlx::query_scalar("SELECT id FROM identity")
+        .fetch_one(connection)
+        .await?)
+}
+
 pub(in super::super) async fn register(
     connection: &mut Connection,
     device: &Registration,

@@ -42,6 +42,21 @@ async fn what_was_answered_is_there_after_the_store_was_opened_again() {
 }
 
 #[tokio::test]
+async fn every_database_has_an_identity_of_its_own_and_keeps_it() {
+    let folder = folder();
+    let identity = async |name: &str| {
+        let store = SqliteStore::open(folder.path().join(name)).await.unwrap();
+        let identity = store.identity().await.unwrap();
+        store.close().await;
+        identity
+    };
+    let first = identity("first.sqlite").await;
+    assert_eq!(first.len(), 32, "{first}");
+    assert_eq!(identity("first.sqlite").await, first);
+    assert_ne!(identity("second.sqlite").await, first);
+}
+
+#[tokio::test]
 async fn a_second_coordinator_is_kept_out_and_told_where_the_first_one_is() {
     let folder = folder();
     let path = folder.path().join("test.sqlite");
@@ -78,7 +93,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 10)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 11)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");

@@ -46,7 +46,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
         .await;
     let error = refused(&database).await;
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 10)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 11)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
