@@ -11,7 +11,10 @@ use anyhow::{Context as _, anyhow};
 use bitfront_agent::{AgentError, CoreChoice, CoresError, hardware};
 use bitfront_coordinator::{InUse, RunError, SystemClock};
 use bitfront_runtime::cold;
-use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
+use bitfront_runtime::{
+    Accelerator, AcceleratorDevice, AcceleratorRuntime, CandleRuntime, CandleSettings, Runtime,
+    RuntimeError,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -111,10 +114,20 @@ impl Local {
                 agent: None,
             },
         };
-        if with_agent && !local.is_served().await? {
+        let accelerator = accelerator(&place.measuring)?;
+        let served = with_agent && local.is_served().await?;
+        if let Some(accelerator) = accelerator.filter(|_| served) {
+            return Err(Problem::usage(format!(
+                "nothing would be measured on {accelerator}: another process on this machine \
+                 serves the database, and has an agent already"
+            ))
+            .with_hint("end that process, or set BITFRONT_DATA_DIR to another folder")
+            .into());
+        }
+        if with_agent && !served {
             let stop = CancellationToken::new();
             let config = agent_config(&local.url, &place.measuring)?;
-            let life = agent(config, place.cache.clone(), stop.clone());
+            let life = agent(config, place.cache.clone(), accelerator, stop.clone());
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;
         }
@@ -240,20 +253,38 @@ pub(crate) fn cores(measuring: &Measuring) -> Result<CoreChoice, Problem> {
     Ok(cores.map_err(wrong)?.unwrap_or_default())
 }
 
+/// The accelerator that is to be measured on in place of the processor.
+pub(crate) fn accelerator(measuring: &Measuring) -> Result<Option<Accelerator>, Problem> {
+    let wrong = |error: String| Problem::usage(format!("the accelerator: {error}"));
+    let accelerator = measuring.accelerator.as_deref().map(str::parse).transpose();
+    accelerator.map_err(wrong)
+}
+
 /// The life of an agent that measures with candle.
 pub(crate) fn agent(
     config: bitfront_agent::Config,
     cache: PathBuf,
+    accelerator: Option<Accelerator>,
     stop: CancellationToken,
 ) -> impl Future<Output = Result<(), AgentError>> + Send + use<> {
-    let runtime = move || -> Result<Box<dyn Runtime>, RuntimeError> {
-        let mut settings = CandleSettings::new(cache);
-        settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
-        settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
-        // Where the platform does not tell what runs here, figures say that no program is known.
-        let this = std::env::current_exe().ok();
-        settings.cold_program = this.map(|this| cold::Program::new(this, &[COLD_START]));
-        Ok(Box::new(CandleRuntime::new(settings)?))
-    };
+    let runtime = move || runtime(cache, accelerator);
     bitfront_agent::run(config, runtime, stop)
+}
+
+/// The runtime that an agent of this machine measures with; for the thread that it is to stay on.
+pub(crate) fn runtime(
+    cache: PathBuf,
+    accelerator: Option<Accelerator>,
+) -> Result<Box<dyn Runtime>, RuntimeError> {
+    let mut settings = CandleSettings::new(cache);
+    settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
+    settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
+    if let Some(accelerator) = accelerator {
+        let found = AcceleratorDevice::open(accelerator, &settings.root)?;
+        return Ok(Box::new(AcceleratorRuntime::new(settings, found)?));
+    }
+    // Where the platform does not tell what runs here, figures say that no program is known.
+    let this = std::env::current_exe().ok();
+    settings.cold_program = this.map(|this| cold::Program::new(this, &[COLD_START]));
+    Ok(Box::new(CandleRuntime::new(settings)?))
 }

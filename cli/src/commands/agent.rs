@@ -20,6 +20,7 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
     };
     let measuring = session.config.measuring.clone();
     let measuring = Measuring {
+        accelerator: typed.accelerator.accelerator.or(measuring.accelerator),
         cores: typed.cores.or(measuring.cores),
         calm_wait: typed.calm_wait.or(measuring.calm_wait),
         refuse_busy: typed.refuse_busy,
@@ -28,7 +29,8 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
     config.name = typed.name;
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
     let stop = CancellationToken::new();
-    let life = local::agent(config, cache, stop.clone());
+    let accelerator = local::accelerator(&measuring)?;
+    let life = local::agent(config, cache, accelerator, stop.clone());
     session
         .printer
         .say(format_args!("serving the coordinator at {url}"));
