@@ -16,8 +16,8 @@ pub fn detect(identity: &RuntimeIdentity, choice: &CoreChoice) -> HardwareProfil
 
 /// The profile of this device under a runtime.
 ///
-/// Every field that the platform does not tell is left open rather than guessed; the runtimes of
-/// today compute on the processor, so no accelerator is named. `cores` is what [`cores`] said
+/// Every field that the platform does not tell is left open rather than guessed; an accelerator is
+/// named where the runtime executes plans on it. `cores` is what [`cores`] said
 /// before any thread was held to some of them.
 pub(crate) fn profile(
     identity: &RuntimeIdentity,
@@ -29,8 +29,8 @@ pub(crate) fn profile(
         cpu_architecture: std::env::consts::ARCH.to_owned(),
         isa_features: isa_features(),
         cores,
-        gpu: None,
-        driver: None,
+        gpu: identity.gpu.clone(),
+        driver: identity.driver.clone(),
         runtime: identity.name.clone(),
         runtime_version: identity.version.clone(),
         threads: identity.threads,
@@ -197,6 +197,8 @@ mod tests {
             numerics_class: NumericsClass("scripted/1".to_owned()),
             threads: 3,
             switches: [("SWITCH".to_owned(), "on".to_owned())].into(),
+            gpu: None,
+            driver: None,
         }
     }
 

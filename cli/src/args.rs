@@ -113,6 +113,9 @@ pub(crate) struct DemoArguments {
     /// Where everything is kept; running again with the same place continues
     #[arg(long, value_name = "FOLDER", default_value = "bitfront-demo")]
     pub(crate) directory: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArguments,
 }
 
 /// What to search, and how.
@@ -241,8 +244,22 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) search: SearchArguments,
 
+    #[cfg(feature = "local")]
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArguments,
+
     #[command(flatten)]
     pub(crate) listing: ListingArguments,
+}
+
+/// What is measured on in place of the processor.
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub(crate) struct AcceleratorArguments {
+    /// Measure on this accelerator in place of the processor: cuda, or cuda:1 for a second device;
+    /// for programs that were built with it [default: BITFRONT_ACCELERATOR, or none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accelerator: Option<String>,
 }
 
 /// What may be shipped.
@@ -285,6 +302,10 @@ pub(crate) struct ContinueArguments {
     /// Candidates to add
     #[arg(long, value_name = "N")]
     pub(crate) evaluations: Option<u64>,
+
+    #[cfg(feature = "local")]
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArguments,
 }
 
 /// Which devices to list.
@@ -540,6 +561,9 @@ pub(crate) struct AgentArguments {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArguments,
+
     /// Cores to measure on, such as 2,3 or 0-3; `any` lets the operating system choose [default:
     /// BITFRONT_CORES, or as many as the engine has threads, physical and fast ones first]
     #[arg(long, value_name = "CORES")]
@@ -571,6 +595,9 @@ pub(crate) struct WorkerArguments {
     /// As for `agent`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArguments,
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(crate) struct Config {
 /// How an agent of this machine measures, as it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Measuring {
+    /// `BITFRONT_ACCELERATOR`: the accelerator to measure on in place of the processor.
+    pub(crate) accelerator: Option<String>,
     /// `BITFRONT_CORES`: the cores that measure.
     pub(crate) cores: Option<String>,
     /// `BITFRONT_CALM_WAIT`: how long a timing waits while others use them.
@@ -55,6 +57,7 @@ impl fmt::Debug for TypedDatabase {
 /// The environment variables, as `--help` shows them.
 pub(crate) const ENVIRONMENT: &str = "\
 Environment:
+  BITFRONT_ACCELERATOR  accelerator to measure on here, as for `agent --accelerator`
   BITFRONT_CALM_WAIT    how long a timing here waits while others use its cores, as for `agent`
   BITFRONT_COORDINATOR  URL of the coordinator where --coordinator is not given
   BITFRONT_CORES        cores to measure on here, as for `agent --cores`
@@ -63,7 +66,8 @@ Environment:
   BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug";
 
 const PREFIX: &str = "BITFRONT_";
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
+    "BITFRONT_ACCELERATOR",
     "BITFRONT_CALM_WAIT",
     "BITFRONT_COORDINATOR",
     "BITFRONT_CORES",
@@ -102,6 +106,7 @@ impl Config {
                     .ok_or_else(|| Problem::usage(format!("{name} is not UTF-8")))
             };
             match name {
+                "BITFRONT_ACCELERATOR" => measuring.accelerator = Some(text()?),
                 "BITFRONT_COORDINATOR" => coordinator = Some(text()?),
                 "BITFRONT_CALM_WAIT" => measuring.calm_wait = Some(text()?),
                 "BITFRONT_CORES" => measuring.cores = Some(text()?),
@@ -149,6 +154,7 @@ mod tests {
             ("PATH", "/bin"),
             ("BITFRONT_COORDINATOR", "http://host:1"),
             ("BITFRONT_DATA_DIR", "/data"),
+            ("BITFRONT_ACCELERATOR", "cuda:1"),
             ("BITFRONT_CORES", "2,3"),
             ("BITFRONT_CALM_WAIT", "1s"),
             ("BITFRONT_DATABASE", "postgres://user:secret@host/fleet"),
@@ -159,6 +165,7 @@ mod tests {
         assert!(!format!("{config:?}").contains("secret"));
         assert_eq!(config.coordinator.as_deref(), Some("http://host:1"));
         assert_eq!(config.data_dir, PathBuf::from("/data"));
+        assert_eq!(config.measuring.accelerator.as_deref(), Some("cuda:1"));
         assert_eq!(config.measuring.cores.as_deref(), Some("2,3"));
         assert_eq!(config.measuring.calm_wait.as_deref(), Some("1s"));
         assert_eq!(

@@ -11,7 +11,10 @@ use anyhow::{Context as _, anyhow};
 use bitfront_agent::{AgentError, CoreChoice, CoresError, WorkerProgram, hardware};
 use bitfront_coordinator::{Database, InUse, RunError, SystemClock};
 use bitfront_runtime::cold;
-use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime, RuntimeError};
+use bitfront_runtime::{
+    Accelerator, AcceleratorDevice, AcceleratorRuntime, CandleRuntime, CandleSettings, Runtime,
+    RuntimeError,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -117,11 +120,21 @@ impl Local {
                 agent: None,
             },
         };
-        if with_agent && !local.is_served().await? {
+        let accelerator = accelerator(&place.measuring)?;
+        let served = with_agent && local.is_served().await?;
+        if let Some(accelerator) = accelerator.filter(|_| served) {
+            return Err(Problem::usage(format!(
+                "nothing would be measured on {accelerator}: another process on this machine \
+                 serves the database, and has an agent already"
+            ))
+            .with_hint("end that process, or set BITFRONT_DATA_DIR to another folder")
+            .into());
+        }
+        if with_agent && !served {
             let stop = CancellationToken::new();
             let mut config = agent_config(std::slice::from_ref(&local.url), &place.measuring)?;
             config.spool = Some(place.spool.clone());
-            let life = agent(config, place.cache.clone(), stop.clone());
+            let life = agent(config, place.cache.clone(), accelerator, stop.clone());
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;
         }
@@ -252,33 +265,56 @@ pub(crate) fn cores(measuring: &Measuring) -> Result<CoreChoice, Problem> {
     Ok(cores.map_err(wrong)?.unwrap_or_default())
 }
 
+/// The accelerator that is to be measured on in place of the processor.
+pub(crate) fn accelerator(measuring: &Measuring) -> Result<Option<Accelerator>, Problem> {
+    let wrong = |error: String| Problem::usage(format!("the accelerator: {error}"));
+    let accelerator = measuring.accelerator.as_deref().map(str::parse).transpose();
+    accelerator.map_err(wrong)
+}
+
 /// The life of an agent that measures with candle on a thread of this process.
 pub(crate) fn agent(
     config: bitfront_agent::Config,
     cache: PathBuf,
+    accelerator: Option<Accelerator>,
     stop: CancellationToken,
 ) -> impl Future<Output = Result<(), AgentError>> + Send + use<> {
-    bitfront_agent::run(config, move || runtime(cache), stop)
+    let runtime = move || runtime(cache, accelerator);
+    bitfront_agent::run(config, runtime, stop)
 }
 
 /// The program that measures with candle for an agent in a process of its own.
-pub(crate) fn worker(cache: &Path, quiet: bool) -> anyhow::Result<WorkerProgram> {
+pub(crate) fn worker(
+    cache: &Path,
+    accelerator: Option<Accelerator>,
+    quiet: bool,
+) -> anyhow::Result<WorkerProgram> {
     let this = std::env::current_exe().context("cannot tell which program this is")?;
     let cache = cache
         .to_str()
         .ok_or_else(|| Problem::usage(format!("--cache: `{}` is not UTF-8", cache.display())))?;
     let mut arguments = vec![WORKER.to_owned(), "--cache".to_owned(), cache.to_owned()];
+    if let Some(accelerator) = accelerator {
+        arguments.extend(["--accelerator".to_owned(), accelerator.to_string()]);
+    }
     if quiet {
         arguments.push("--quiet".to_owned());
     }
     Ok(WorkerProgram::new(this, arguments))
 }
 
-/// The runtime of an agent.
-pub(crate) fn runtime(cache: PathBuf) -> Result<Box<dyn Runtime>, RuntimeError> {
+/// The runtime that an agent of this machine measures with; for the thread that it is to stay on.
+pub(crate) fn runtime(
+    cache: PathBuf,
+    accelerator: Option<Accelerator>,
+) -> Result<Box<dyn Runtime>, RuntimeError> {
     let mut settings = CandleSettings::new(cache);
     settings.tensor_budget_bytes = hardware::tensor_budget_bytes(settings.tensor_budget_bytes);
     settings.prefix_budget_bytes = hardware::prefix_budget_bytes(settings.prefix_budget_bytes);
+    if let Some(accelerator) = accelerator {
+        let found = AcceleratorDevice::open(accelerator, &settings.root)?;
+        return Ok(Box::new(AcceleratorRuntime::new(settings, found)?));
+    }
     // Where the platform does not tell what runs here, figures say that no program is known.
     let this = std::env::current_exe().ok();
     settings.cold_program = this.map(|this| cold::Program::new(this, &[COLD_START]));

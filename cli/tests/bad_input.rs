@@ -308,6 +308,45 @@ fn what_cannot_be_meant_of_an_agent_is_refused_before_it_starts() {
 }
 
 #[test]
+fn an_accelerator_that_cannot_be_meant_is_refused() {
+    let there = "--coordinator=http://127.0.0.1:9";
+    let run = ["run", "model", "--data=text.txt"];
+    for (arguments, code, said) in [
+        (
+            vec!["agent", there, "--accelerator=gpu"],
+            2,
+            "`gpu` is no accelerator",
+        ),
+        (
+            [&run[..], &["--accelerator=cuda:x"]].concat(),
+            2,
+            "`cuda` and `cuda:1` are",
+        ),
+        (
+            [&run[..], &[there, "--accelerator=cuda"]].concat(),
+            2,
+            "hint: give it to `bitfront agent`",
+        ),
+    ] {
+        let run = bitfront(&arguments).finish();
+        assert_eq!(run.code, Some(code), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains(said), "{arguments:?}: {}", run.stderr);
+    }
+    // As typed, and from the environment.
+    #[cfg(not(feature = "cuda"))]
+    for run in [
+        bitfront(["agent", there, "--accelerator=cuda:0"]),
+        bitfront(["agent", there]).env("BITFRONT_ACCELERATOR", "cuda"),
+    ] {
+        let run = run.finish();
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        for said in ["`cuda:0`", "built without CUDA", "--features cuda"] {
+            assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_run_without_a_coordinator_has_one_device() {
     let devices = ["--data=text.txt", "--device=one", "--device=two"];
     let run = bitfront(["run", "model"].iter().chain(&devices)).finish();

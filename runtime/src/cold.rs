@@ -129,6 +129,8 @@ mod tests {
                 numerics_class: NumericsClass("candle/0/cpu/none".to_owned()),
                 threads: 1,
                 switches: BTreeMap::new(),
+                gpu: None,
+                driver: None,
             },
             model_path: PathBuf::from("/nowhere"),
             model: Digest::of("model"),

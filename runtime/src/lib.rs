@@ -35,6 +35,7 @@ use bitfront_model::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use candle::{Accelerator, AcceleratorDevice, AcceleratorRuntime};
 pub use candle::{CandleRuntime, CandleSettings};
 pub use runtime_error::RuntimeError;
 
@@ -43,7 +44,8 @@ pub use runtime_error::RuntimeError;
 /// One value serves one measuring thread. [`Runtime::open`] comes first and may be called again
 /// with another subject; an open subject that is opened again costs nothing.
 ///
-/// Implementations: `candle::CandleRuntime` (embedded); the agent's tests have a scripted one.
+/// Implementations: `candle::CandleRuntime` (embedded, on the processor) and
+/// `candle::AcceleratorRuntime`; the agent's tests have a scripted one.
 /// The seam exists because the same plan executes differently in every engine, and a measurement
 /// holds for the engine that it was made in alone.
 pub trait Runtime {
@@ -137,6 +139,10 @@ pub struct RuntimeIdentity {
     pub threads: u32,
     /// Environment switches that change the kernels, with their values.
     pub switches: std::collections::BTreeMap<String, String>,
+    /// The accelerator that it executes plans on; none where that is the processor.
+    pub gpu: Option<String>,
+    /// The accelerator's driver and version.
+    pub driver: Option<String>,
 }
 
 /// A figure with the precision that each layer really executed in.

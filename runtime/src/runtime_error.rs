@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bitfront_model::Digest;
 
+use crate::candle::Accelerator;
 use crate::error::{ImatrixError, SourceError, TextError, TokenizerError};
 use crate::ggml_quantize::QuantizeError;
 
@@ -36,6 +37,26 @@ pub enum RuntimeError {
         name: String,
         /// Its value.
         value: String,
+    },
+    /// An environment variable makes an accelerator's library multiply in fewer bits than the plan
+    /// says.
+    #[error(
+        "{name}={value} makes cuBLAS multiply `f32` in fewer bits, so that no plan with it would be \
+         measured as it is; unset it and start again"
+    )]
+    NarrowingSwitch {
+        /// The variable.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// The accelerator that was asked for cannot be used.
+    #[error("`{accelerator}` cannot be measured on: {reason}")]
+    NoAccelerator {
+        /// The accelerator.
+        accelerator: Accelerator,
+        /// What stands in the way, and what to do.
+        reason: String,
     },
     /// A subject must be opened first.
     #[error("no subject is open: open one before measuring")]
@@ -173,9 +194,19 @@ pub enum RuntimeError {
     Engine(String),
 }
 
+/// How CUDA's driver and cuBLAS say that the device's memory does not suffice.
+const OUT_OF_MEMORY: [&str; 2] = ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"];
+
 impl From<candle_core::Error> for RuntimeError {
+    /// A plan that an accelerator has no memory for is infeasible; all else is a failure.
     fn from(error: candle_core::Error) -> Self {
-        Self::Engine(error.to_string())
+        let message = error.to_string();
+        if OUT_OF_MEMORY.iter().any(|told| message.contains(told)) {
+            return Self::Infeasible {
+                reason: format!("the accelerator's memory does not suffice: {message}"),
+            };
+        }
+        Self::Engine(message)
     }
 }
 
@@ -190,5 +221,22 @@ impl RuntimeError {
             path: path.to_owned(),
             error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_memory_is_a_fact_about_the_plan() {
+        let told = r#"DriverError(CUDA_ERROR_OUT_OF_MEMORY, "out of memory")"#;
+        let full = RuntimeError::from(candle_core::Error::Msg(told.to_owned()));
+        assert!(
+            matches!(&full, RuntimeError::Infeasible { reason } if reason.contains("memory")),
+            "{full}"
+        );
+        let broken = RuntimeError::from(candle_core::Error::Msg("broken".to_owned()));
+        assert!(matches!(broken, RuntimeError::Engine(_)), "{broken}");
     }
 }

@@ -55,32 +55,57 @@ pub struct StoreCounts {
     pub made: u64,
 }
 
+/// A tensor as an engine holds it.
+pub trait Stored {
+    /// Bytes that it occupies in the memory that the engine computes in.
+    fn resident_bytes(&self) -> u64;
+
+    /// The same of a tensor that is not there yet.
+    fn bytes_of(precision: Precision, rows: u64, columns: u64) -> u64;
+}
+
+/// Makes what an engine holds of the bytes of a ggml tensor and its rows and columns.
+type Hold<M> = Box<dyn Fn(Precision, Vec<u8>, (usize, usize)) -> Result<M, RuntimeError> + Send>;
+
 /// Keeps quantized tensors up to a memory budget, the least recently used leave first; what was
 /// quantized is also written to a directory, so that neither leaving nor a restart costs a second
 /// quantization.
 ///
 /// A tensor that is part of a plan being measured stays alive through its reference; the budget is
 /// for what the store itself keeps.
-pub struct TensorStore {
+pub struct TensorStore<M = Matrix> {
     directory: PathBuf,
+    hold: Hold<M>,
     budget_bytes: u64,
     used_bytes: u64,
     clock: u64,
-    entries: HashMap<TensorKey, Entry>,
+    entries: HashMap<TensorKey, Entry<M>>,
     counts: StoreCounts,
 }
 
-struct Entry {
-    matrix: Arc<Matrix>,
+struct Entry<M> {
+    matrix: Arc<M>,
     bytes: u64,
     last_used: u64,
 }
 
 impl TensorStore {
-    /// A store that spills into `directory`, which is created when needed.
+    /// A store of what the processor multiplies, which spills into `directory`; it is created when
+    /// needed.
     pub fn new(directory: PathBuf, budget_bytes: u64) -> Self {
+        let hold =
+            |precision, bytes, (rows, columns)| Matrix::from_bytes(precision, bytes, rows, columns);
+        Self::holding(directory, budget_bytes, Box::new(hold))
+    }
+}
+
+impl<M: Stored> TensorStore<M> {
+    /// A store of what `hold` makes of a tensor's bytes. Stores of several engines may spill into
+    /// one directory: what lies there is the same for all.
+    pub(crate) fn holding(directory: PathBuf, budget_bytes: u64, hold: Hold<M>) -> Self {
         Self {
             directory,
+            hold,
             budget_bytes,
             used_bytes: 0,
             clock: 0,
@@ -94,7 +119,7 @@ impl TensorStore {
         self.counts
     }
 
-    /// Bytes of the tensors in memory, with the packed copies that candle may make of them.
+    /// Bytes of the tensors in memory, with whatever the engine may make of them there.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes
     }
@@ -106,7 +131,7 @@ impl TensorStore {
         key: TensorKey,
         (rows, columns): (usize, usize),
         make: impl FnOnce() -> Result<Vec<u8>, RuntimeError>,
-    ) -> Result<Arc<Matrix>, RuntimeError> {
+    ) -> Result<Arc<M>, RuntimeError> {
         self.clock += 1;
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.last_used = self.clock;
@@ -132,7 +157,7 @@ impl TensorStore {
                 bytes
             }
         };
-        let matrix = Arc::new(Matrix::from_bytes(key.precision, bytes, rows, columns)?);
+        let matrix = Arc::new((self.hold)(key.precision, bytes, (rows, columns))?);
         self.keep(key, &matrix);
         Ok(matrix)
     }
@@ -154,7 +179,7 @@ impl TensorStore {
         });
     }
 
-    fn keep(&mut self, key: TensorKey, matrix: &Arc<Matrix>) {
+    fn keep(&mut self, key: TensorKey, matrix: &Arc<M>) {
         let bytes = matrix.resident_bytes();
         if bytes > self.budget_bytes {
             return;

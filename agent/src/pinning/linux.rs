@@ -173,6 +173,8 @@ mod tests {
             numerics_class: NumericsClass("scripted/1".to_owned()),
             threads: 1,
             switches: [].into(),
+            gpu: None,
+            driver: None,
         };
         let measure = std::thread::Builder::new().name(MEASURING_THREAD.to_owned());
         let measured = measure.spawn(move || {

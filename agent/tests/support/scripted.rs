@@ -109,6 +109,8 @@ impl Runtime for ScriptedRuntime {
             numerics_class: NumericsClass("scripted/1".to_owned()),
             threads: 1,
             switches: [].into(),
+            gpu: None,
+            driver: None,
         }
     }
 

@@ -25,6 +25,7 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
     };
     let measuring = session.config.measuring.clone();
     let measuring = Measuring {
+        accelerator: typed.accelerator.accelerator.or(measuring.accelerator),
         cores: typed.cores.or(measuring.cores),
         calm_wait: typed.calm_wait.or(measuring.calm_wait),
         refuse_busy: typed.refuse_busy,
@@ -34,7 +35,8 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
     config.spool = Some(spool_folder(&session.config.data_dir.join("spool"), &name));
     config.name = Some(name);
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
-    let mut program = local::worker(&cache, session.printer.is_quiet())?;
+    let accelerator = local::accelerator(&measuring)?;
+    let mut program = local::worker(&cache, accelerator, session.printer.is_quiet())?;
     if let Some(limit) = &typed.task_limit {
         program.limit = duration("--task-limit", limit)?;
     }

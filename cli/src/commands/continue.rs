@@ -15,6 +15,8 @@ pub(super) async fn r#continue(
     session: Session,
 ) -> anyhow::Result<ExitStatus> {
     let added = settings::added_budget(&typed)?;
+    #[cfg(feature = "local")]
+    let session = session.measuring_on(typed.accelerator)?;
     let mut connection = session.connect(Agent::Needed).await?;
     let status = connection.client.get(typed.search).await?;
     if added != Budget::default() {

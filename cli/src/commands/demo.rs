@@ -8,7 +8,7 @@ use bitfront_model::{
     Budget, EarlyStop, Front, Grouping, HardwareProfile, Limits, Objective, Prior, SearchRequest,
     SearchState, SearchStatus, StrategyName, Subject, Workload,
 };
-use bitfront_runtime::{CandleRuntime, CandleSettings, Runtime as _, RuntimeError};
+use bitfront_runtime::RuntimeError;
 use tokio::sync::oneshot;
 
 use crate::args::{DemoArguments, Format, ListingArguments};
@@ -92,6 +92,7 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
         .with_hint("`bitfront run` searches a model of yours there")
         .into());
     }
+    let session = session.measuring_on(typed.accelerator)?;
     let folder = request::absolute(&typed.directory)?;
     extract(&folder)?;
     let wanted = settings(&folder, budget);
@@ -169,10 +170,11 @@ async fn prepare(
 ) -> anyhow::Result<HardwareProfile> {
     let (subject, cache) = (subject.clone(), place.cache.clone());
     let cores = local::cores(&place.measuring)?;
+    let accelerator = local::accelerator(&place.measuring)?;
     let printer = session.printer.clone();
     let (told, prepared) = oneshot::channel();
     let prepare = move || -> Result<HardwareProfile, RuntimeError> {
-        let mut runtime = CandleRuntime::new(CandleSettings::new(cache))?;
+        let mut runtime = local::runtime(cache, accelerator)?;
         let here = bitfront_agent::hardware::detect(&runtime.identity(), &cores);
         runtime
             .open(&subject, &mut |line| printer.say(line))

@@ -12,6 +12,8 @@ use crate::progress::{self, Ending};
 
 /// Submits, follows, shows.
 pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result<ExitStatus> {
+    #[cfg(feature = "local")]
+    let session = session.measuring_on(typed.accelerator)?;
     let settings = SearchSettings::new(typed.search)?;
     let (devices, max_decode) = (settings.devices.clone(), settings.max_decode.clone());
     if devices.len() > 1 && session.is_embedded() {

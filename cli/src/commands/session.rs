@@ -10,7 +10,9 @@ use crate::printer::Printer;
 use crate::settings::Coordinator;
 
 #[cfg(feature = "local")]
-use crate::local::{Local, Place};
+use crate::args::AcceleratorArguments;
+#[cfg(feature = "local")]
+use crate::local::{self, Local, Place};
 use crate::problem::Problem;
 
 /// What every verb is given.
@@ -80,6 +82,23 @@ impl Session {
             .with_hint("name one with --coordinator http://host:7311")
             .into()),
         }
+    }
+
+    /// The same session, whose agent measures on the accelerator that was typed, where one was.
+    #[cfg(feature = "local")]
+    pub(super) fn measuring_on(mut self, typed: AcceleratorArguments) -> Result<Self, Problem> {
+        let Some(name) = typed.accelerator else {
+            return Ok(self);
+        };
+        if let Coordinator::Remote(url) = &self.coordinator {
+            return Err(Problem::usage(format!(
+                "--accelerator: it is agents of {url} that measure, and none of this process"
+            ))
+            .with_hint("give it to `bitfront agent` on the machine that has the accelerator"));
+        }
+        self.config.measuring.accelerator = Some(name);
+        local::accelerator(&self.config.measuring)?;
+        Ok(self)
     }
 
     /// True where the coordinator of this session lives in this process.

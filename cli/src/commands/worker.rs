@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use anyhow::Context as _;
 
 use crate::args::WorkerArguments;
+use crate::config::Measuring;
 use crate::local;
 use crate::problem::{ExitStatus, Problem};
 
@@ -17,7 +18,12 @@ pub(super) fn worker(typed: WorkerArguments) -> anyhow::Result<ExitStatus> {
                 .into(),
         );
     }
-    let runtime = move || local::runtime(typed.cache);
+    let accelerator = typed.accelerator.accelerator;
+    let accelerator = local::accelerator(&Measuring {
+        accelerator,
+        ..Measuring::default()
+    })?;
+    let runtime = move || local::runtime(typed.cache, accelerator);
     bitfront_agent::work(runtime, io::stdin().lock(), io::stdout())
         .context("cannot measure for an agent")?;
     Ok(ExitStatus::Success)

@@ -23,37 +23,37 @@ pub type Matrices = Vec<Arc<Matrix>>;
 
 /// Everything of a model that no plan changes.
 pub struct Decoder {
-    hidden_size: usize,
-    heads: usize,
-    key_value_heads: usize,
-    head_size: usize,
-    epsilon: f32,
-    embedding: usize,
-    output: usize,
-    output_norm: Vec<f32>,
-    blocks: Vec<Block>,
+    pub(super) hidden_size: usize,
+    pub(super) heads: usize,
+    pub(super) key_value_heads: usize,
+    pub(super) head_size: usize,
+    pub(super) epsilon: f32,
+    pub(super) embedding: usize,
+    pub(super) output: usize,
+    pub(super) output_norm: Vec<f32>,
+    pub(super) blocks: Vec<Block>,
     /// Radians per position, one for each rotated pair of a head.
-    frequencies: Vec<f64>,
+    pub(super) frequencies: Vec<f64>,
 }
 
 /// The fixed tensors of a block, and where its matrices are among the layers.
-struct Block {
-    attention_norm: Vec<f32>,
-    feed_forward_norm: Vec<f32>,
-    query: Projection,
-    key: Projection,
-    value: Projection,
-    attention_output: Projection,
-    gate: usize,
-    up: usize,
-    down: usize,
+pub(super) struct Block {
+    pub(super) attention_norm: Vec<f32>,
+    pub(super) feed_forward_norm: Vec<f32>,
+    pub(super) query: Projection,
+    pub(super) key: Projection,
+    pub(super) value: Projection,
+    pub(super) attention_output: Projection,
+    pub(super) gate: usize,
+    pub(super) up: usize,
+    pub(super) down: usize,
 }
 
 /// A matrix with what may follow it.
-struct Projection {
-    layer: usize,
-    bias: Option<Vec<f32>>,
-    norm: Option<Vec<f32>>,
+pub(super) struct Projection {
+    pub(super) layer: usize,
+    pub(super) bias: Option<Vec<f32>>,
+    pub(super) norm: Option<Vec<f32>>,
 }
 
 /// The positions of every sequence for which logits are wanted.
@@ -70,6 +70,20 @@ pub enum Positions {
         /// How many.
         count: usize,
     },
+}
+
+impl Positions {
+    /// The first position of a pass over `count` ones for which logits are wanted, and how many.
+    pub(super) fn within(self, count: usize) -> Result<(usize, usize), RuntimeError> {
+        match self {
+            Self::All => Ok((0, count)),
+            Self::Last => Ok((count - 1, 1)),
+            Self::Range { first, count: some } if first + some <= count => Ok((first, some)),
+            Self::Range { first, count: some } => Err(RuntimeError::Engine(format!(
+                "logits of {some} positions from {first} on were asked of {count} tokens"
+            ))),
+        }
+    }
 }
 
 /// How one pass is done.
@@ -326,20 +340,12 @@ impl Decoder {
         cache: &mut KvCache,
         mut pass: Pass<'_>,
     ) -> Result<Vec<f32>, RuntimeError> {
-        let (start, count) = self.check(matrices, tokens, cache)?;
+        let start = cache.length();
+        let room = (cache.sequences(), cache.capacity());
+        let count = tokens_per_sequence(tokens, start, room, matrices[self.embedding].rows())?;
         let every = places(cache.sequences(), start, 0, count);
-        let wanted = match pass.positions {
-            Positions::All => every.clone(),
-            Positions::Last => places(cache.sequences(), start, count - 1, 1),
-            Positions::Range { first, count: some } if first + some <= count => {
-                places(cache.sequences(), start, first, some)
-            }
-            Positions::Range { first, count: some } => {
-                return Err(RuntimeError::Engine(format!(
-                    "logits of {some} positions from {first} on were asked of {count} tokens"
-                )));
-            }
-        };
+        let (first, some) = pass.positions.within(count)?;
+        let wanted = places(cache.sequences(), start, first, some);
         let (skipped, mut hidden) = match pass.through.after {
             Some((parts, values)) => (parts, values.to_vec()),
             None => (0, self.embed(matrices, tokens, &mut pass)?),
@@ -442,37 +448,6 @@ impl Decoder {
         Ok(())
     }
 
-    /// The position that the pass starts at and its tokens per sequence.
-    fn check(
-        &self,
-        matrices: &Matrices,
-        tokens: &[u32],
-        cache: &KvCache,
-    ) -> Result<(usize, usize), RuntimeError> {
-        let sequences = cache.sequences();
-        let start = cache.length();
-        let count = tokens.len() / sequences.max(1);
-        if count == 0 || count * sequences != tokens.len() {
-            return Err(RuntimeError::Engine(format!(
-                "{} tokens cannot be read as {sequences} sequences of equal length",
-                tokens.len()
-            )));
-        }
-        let room = cache.capacity();
-        if start + count > room {
-            return Err(RuntimeError::Engine(format!(
-                "{count} tokens after {start} do not fit the {room} positions of the cache"
-            )));
-        }
-        let rows = matrices[self.embedding].rows();
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= rows) {
-            return Err(RuntimeError::Engine(format!(
-                "token {token} is outside the vocabulary of {rows}"
-            )));
-        }
-        Ok((start, count))
-    }
-
     fn normalize(&self, hidden: &[f32], weight: &[f32]) -> Activations {
         Activations::new(rms_norm(hidden, weight, self.epsilon), self.hidden_size)
     }
@@ -505,6 +480,39 @@ impl Decoder {
         add(hidden, &delta);
         Ok(())
     }
+}
+
+/// Tokens of each of the sequences that a cache with `room` for (sequences, positions) is read
+/// into after position `start`; a vocabulary has `vocabulary` tokens.
+///
+/// # Errors
+///
+/// The tokens are no sequences of equal length, do not fit, or are outside the vocabulary.
+pub(super) fn tokens_per_sequence(
+    tokens: &[u32],
+    start: usize,
+    room: (usize, usize),
+    vocabulary: usize,
+) -> Result<usize, RuntimeError> {
+    let (sequences, room) = room;
+    let count = tokens.len() / sequences.max(1);
+    if count == 0 || count * sequences != tokens.len() {
+        return Err(RuntimeError::Engine(format!(
+            "{} tokens cannot be read as {sequences} sequences of equal length",
+            tokens.len()
+        )));
+    }
+    if start + count > room {
+        return Err(RuntimeError::Engine(format!(
+            "{count} tokens after {start} do not fit the {room} positions of the cache"
+        )));
+    }
+    if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
+        return Err(RuntimeError::Engine(format!(
+            "token {token} is outside the vocabulary of {vocabulary}"
+        )));
+    }
+    Ok(count)
 }
 
 fn multiply(

@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Tensor};
 use half::{bf16, f16};
 
 use crate::RuntimeError;
+use crate::tensor_store::Stored;
 
 use super::widened::{self, Rounding};
 
@@ -105,16 +106,7 @@ impl Matrix {
         rows: usize,
         columns: usize,
     ) -> Result<Self, RuntimeError> {
-        let expected = precision.bytes(rows as u64, columns as u64);
-        if expected != Some(bytes.len() as u64) {
-            return Err(RuntimeError::Infeasible {
-                reason: format!(
-                    "{rows} × {columns} weights in {precision} take {} bytes, not {}",
-                    expected.map_or("no number of".to_owned(), |bytes| bytes.to_string()),
-                    bytes.len()
-                ),
-            });
-        }
+        check_bytes(precision, &bytes, rows, columns)?;
         let pairs = || bytes.as_chunks::<2>().0.iter().copied();
         let values = match precision {
             Precision::F32 => {
@@ -204,13 +196,6 @@ impl Matrix {
         stored.unwrap_or_default()
     }
 
-    /// Bytes that it occupies in memory, with the copies that candle's packed kernels make of it
-    /// at the first multiplication (an upper bound: which copies are made depends on the
-    /// processor).
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        resident_bytes(self.executed(), self.rows as u64, self.columns as u64)
-    }
-
     /// `input · selfᵀ`: `input.rows × rows` values.
     pub(crate) fn multiply(
         &self,
@@ -270,18 +255,45 @@ impl Matrix {
     }
 }
 
-/// [`Matrix::resident_bytes`] of a matrix that is not there yet.
-pub(super) fn resident_bytes(precision: Precision, rows: u64, columns: u64) -> u64 {
-    let weights = rows.saturating_mul(columns);
-    let stored = precision.bytes(rows, columns).unwrap_or_default();
-    let packed = match precision {
-        // Scales as f32, and once more as bytes for the matrix extensions.
-        Precision::Q4K => weights * 3 / 4 + weights * 5 / 4,
-        Precision::Q6K => weights * 5 / 4,
-        Precision::Q8_0 | Precision::Q5K | Precision::Q4_0 => stored,
-        _ => 0,
-    };
-    stored + packed
+/// Refuses bytes that are not as many as a ggml tensor of this shape has.
+pub(super) fn check_bytes(
+    precision: Precision,
+    bytes: &[u8],
+    rows: usize,
+    columns: usize,
+) -> Result<(), RuntimeError> {
+    let expected = precision.bytes(rows as u64, columns as u64);
+    if expected == Some(bytes.len() as u64) {
+        return Ok(());
+    }
+    Err(RuntimeError::Infeasible {
+        reason: format!(
+            "{rows} × {columns} weights in {precision} take {} bytes, not {}",
+            expected.map_or("no number of".to_owned(), |bytes| bytes.to_string()),
+            bytes.len()
+        ),
+    })
+}
+
+impl Stored for Matrix {
+    /// With the copies that candle's packed kernels make at the first multiplication (an upper
+    /// bound: which copies are made depends on the processor).
+    fn resident_bytes(&self) -> u64 {
+        Self::bytes_of(self.executed(), self.rows as u64, self.columns as u64)
+    }
+
+    fn bytes_of(precision: Precision, rows: u64, columns: u64) -> u64 {
+        let weights = rows.saturating_mul(columns);
+        let stored = precision.bytes(rows, columns).unwrap_or_default();
+        let packed = match precision {
+            // Scales as f32, and once more as bytes for the matrix extensions.
+            Precision::Q4K => weights * 3 / 4 + weights * 5 / 4,
+            Precision::Q6K => weights * 5 / 4,
+            Precision::Q8_0 | Precision::Q5K | Precision::Q4_0 => stored,
+            _ => 0,
+        };
+        stored + packed
+    }
 }
 
 fn bytes<T: Copy, const BYTES: usize>(values: &[T], convert: impl Fn(T) -> [u8; BYTES]) -> Vec<u8> {
@@ -347,7 +359,7 @@ pub(crate) fn dtype(precision: Precision) -> GgmlDType {
 
 /// Our word for one of candle's types; activations alone are ever held in `q8_1` and `q8_k`, and
 /// the constructor makes neither.
-fn precision(dtype: GgmlDType) -> Precision {
+pub(super) fn precision(dtype: GgmlDType) -> Precision {
     match dtype {
         GgmlDType::F32 => Precision::F32,
         GgmlDType::F16 => Precision::F16,

@@ -1,16 +1,22 @@
-//! The embedded engine: candle on the processor.
+//! The embedded engine: candle on the processor, or on an accelerator.
 //!
 //! `decoder` is the forward pass, `matrix` one weight matrix and how candle multiplies it,
 //! `kv_cache` what was read so far. [`CandleRuntime`] puts plans together and measures them:
 //! `scoring` reads the text's windows, from the `prefixes` that earlier plans have left.
+//!
+//! `accelerator` has the same for a device with a memory of its own, and [`AcceleratorRuntime`]
+//! measures there; `engine` is what timing knows of both.
 
+mod accelerator;
 mod attention;
 mod cold;
 mod decoder;
 pub(crate) mod elementwise;
+mod engine;
 pub(crate) mod exponential;
 mod kv_cache;
 mod matrix;
+mod multiplies;
 mod opened;
 pub(crate) mod parallel;
 mod passes;
@@ -19,6 +25,7 @@ mod rope;
 mod scoring;
 mod sensitivity;
 mod switches;
+mod timing;
 pub(crate) mod vectors;
 mod widened;
 
@@ -36,11 +43,17 @@ use crate::memory::Memory;
 use crate::tensor_store::{StoreCounts, TensorStore};
 use crate::{Measured, Runtime, RuntimeError, RuntimeIdentity, Timed, Timing};
 
+pub use accelerator::{
+    Accelerator, AcceleratorDevice, AcceleratorRuntime, DeviceCache, DeviceDecoder, DeviceMatrices,
+    DeviceMatrix,
+};
 pub(crate) use cold::cold_start;
 pub use decoder::{Decoder, Matrices, Observer, Positions};
+pub use engine::Engine;
 pub use kv_cache::KvCache;
 pub(crate) use matrix::{Activations, dtype};
 pub use matrix::{Arithmetic, Matrix};
+pub(crate) use multiplies::Processor;
 use opened::Need;
 pub use opened::OpenSubject;
 pub(crate) use parallel::threads;
@@ -90,9 +103,9 @@ impl CandleSettings {
 }
 
 /// A plan ready to execute.
-pub struct Assembly {
+pub struct Assembly<M = Matrices> {
     /// Its matrices, shared with other plans.
-    pub matrices: Matrices,
+    pub matrices: M,
     /// The precision of each, asked of the matrices themselves.
     pub executed: Executed,
 }
@@ -113,10 +126,7 @@ impl CandleRuntime {
     /// Fails where an environment variable makes candle execute something else than plans say. The
     /// number of threads is candle's: it reads it from the environment when the process starts.
     pub fn new(settings: CandleSettings) -> Result<Self, RuntimeError> {
-        // candle reads these switches itself, from the environment and nowhere else, so a setting
-        // could not stand for them.
-        #[allow(clippy::disallowed_methods)]
-        let lookup = |name: &str| std::env::var(name).ok();
+        let lookup = environment;
         switches::refuse(&lookup)?;
         let identity = RuntimeIdentity {
             name: "candle".to_owned(),
@@ -124,6 +134,8 @@ impl CandleRuntime {
             numerics_class: switches::numerics_class(&lookup),
             threads: parallel::threads() as u32,
             switches: switches::recorded(&lookup),
+            gpu: None,
+            driver: None,
         };
         let tensors = tensor_directory(&settings.cache_directory);
         Ok(Self {
@@ -208,24 +220,9 @@ impl CandleRuntime {
 
     /// Puts a plan together that is to be used with caches of this size.
     fn assemble_beside(&mut self, plan: &Plan, cache_bytes: u64) -> Result<Assembly, RuntimeError> {
-        let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
-        let layers = opened.source().spec().layers.len();
-        if plan.precisions().len() != layers {
-            return Err(RuntimeError::OtherPlan {
-                expected: layers,
-                found: plan.precisions().len(),
-            });
-        }
         self.check_memory(plan, cache_bytes)?;
         let opened = self.opened.as_ref().ok_or(RuntimeError::NotOpen)?;
-        let matrices = plan
-            .precisions()
-            .iter()
-            .enumerate()
-            .map(|(layer, &precision)| opened.matrix(&mut self.store, layer, precision))
-            .collect::<Result<Matrices, _>>()?;
-        let executed = matrices.iter().map(|matrix| matrix.executed()).collect();
-        Ok(Assembly { matrices, executed })
+        opened.assemble(&mut self.store, plan, Matrix::executed)
     }
 
     /// Refuses a plan that does not fit into memory before any of it is loaded: the system would
@@ -238,16 +235,7 @@ impl CandleRuntime {
         let Some((needed, available)) = self.lacking(needed)? else {
             return Ok(());
         };
-        let caches = match cache_bytes {
-            0 => String::new(),
-            bytes => format!(", {bytes} of them for the caches of the workload"),
-        };
-        Err(RuntimeError::Infeasible {
-            reason: format!(
-                "loading the plan takes {needed} bytes of memory{caches}, {available} are \
-                 available"
-            ),
-        })
+        Err(timing::too_large(needed, cache_bytes, available))
     }
 
     /// The bytes that are needed and those that are available, where they do not suffice even
@@ -335,74 +323,39 @@ impl CandleRuntime {
             .iter()
             .map(|plan| self.assemble_beside(plan, caches))
             .collect();
-        let ready: Vec<_> = assemblies
-            .iter()
-            .filter_map(|assembly| Some(&assembly.as_ref().ok()?.matrices))
-            .collect();
         let opened = self.opened()?;
         let text = opened.windows().evaluation.concat();
-        // The order of turns differs from one timing to the next, and follows from what is timed.
-        let seed = plans.iter().map(|plan| plan.digest().seed());
-        let settings = match purpose {
-            TaskPurpose::Search | TaskPurpose::Retime => self.settings.latency.for_search(),
-            TaskPurpose::Confirm => self.settings.latency.clone(),
-        };
-        let settings = LatencySettings {
-            seed: seed.fold(settings.seed, |seed, other| seed ^ other),
-            ..settings
-        };
-        let mut times = vec![Vec::with_capacity(workloads.len()); ready.len()];
-        for &workload in workloads {
-            let anchor = (anchor, &anchored.matrices);
-            let latencies =
-                latency::measure(opened.decoder(), anchor, &ready, workload, &text, &settings)?;
-            for (times, latency) in times.iter_mut().zip(latencies) {
-                times.push(latency);
-            }
-        }
-        let mut times = times.into_iter();
-        Ok(assemblies
-            .into_iter()
-            .map(|assembly| {
-                let assembly = assembly?;
-                let timing = Timing {
-                    latencies: times.next().unwrap_or_default(),
-                    cold: None,
-                    energy: None,
-                };
-                Ok(self.measured(timing, assembly.executed))
-            })
-            .collect())
+        let settings = timing::settings(&self.settings.latency, purpose, plans);
+        let anchor = (anchor, &anchored.matrices);
+        let times = timing::time(
+            opened.decoder(),
+            anchor,
+            assemblies,
+            workloads,
+            &text,
+            &settings,
+        )?;
+        let measured = times.into_iter().map(|times| {
+            let (latencies, executed) = times?;
+            let timing = Timing {
+                latencies,
+                cold: None,
+                energy: None,
+            };
+            Ok(self.measured(timing, executed))
+        });
+        Ok(measured.collect())
     }
 
     /// Refuses what is longer than the context that the model was made for, what serves more
     /// sequences than can be meant, and what no plan leaves enough memory for.
     fn check_workloads(&mut self, workloads: &[Workload]) -> Result<(), RuntimeError> {
         let longest = self.spec()?.context_length;
-        for workload in workloads {
-            let refused = |reason: String| {
-                Err(RuntimeError::Workload {
-                    workload: workload.to_string(),
-                    reason,
-                })
-            };
-            let (positions, batch) = (workload.positions(), workload.batch());
-            if positions > longest {
-                return refused(format!(
-                    "needs {positions} positions, the model was made for a context of {longest}"
-                ));
-            }
-            if batch > Workload::MOST_BATCH {
-                return refused(format!(
-                    "serves {batch} sequences at once, {} are possible",
-                    Workload::MOST_BATCH
-                ));
-            }
-            let needed = |runtime: &Self| runtime.cache_bytes(&[*workload]);
+        for &workload in workloads {
+            timing::check_workload(workload, longest)?;
+            let needed = |runtime: &Self| runtime.cache_bytes(&[workload]);
             if let Some((needed, available)) = self.lacking(needed)? {
-                return refused(format!(
-                    "its caches take {needed} bytes of memory, {available} are available"
-                ));
+                return Err(timing::no_room(workload, needed, available));
             }
         }
         Ok(())
@@ -475,7 +428,7 @@ impl Runtime for CandleRuntime {
                 reason: error.to_string(),
             })?;
         let mut timed = Vec::with_capacity(plans.len());
-        for together in groups(plans, self.spec()?, self.settings.tensor_budget_bytes) {
+        for together in timing::groups(plans, self.spec()?, self.settings.tensor_budget_bytes) {
             let anchored = (anchor, &anchored);
             timed.extend(self.time_together(anchored, together, workloads, purpose)?);
         }
@@ -492,7 +445,7 @@ impl Runtime for CandleRuntime {
     }
 
     fn probe(&mut self, question: &ProbeQuestion) -> Result<Vec<Product>, RuntimeError> {
-        products::time(question, &self.settings.latency.for_probe())
+        products::time(&Processor, question, &self.settings.latency.for_probe())
     }
 
     fn sensitivity(
@@ -504,27 +457,15 @@ impl Runtime for CandleRuntime {
     }
 }
 
-fn tensor_directory(cache_directory: &Path) -> PathBuf {
-    cache_directory.join("tensors")
+/// What the environment says. candle, and the libraries that it calls, read their switches from
+/// there themselves and nowhere else, so a setting could not stand for them.
+#[allow(clippy::disallowed_methods)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
-/// Cuts plans into groups of neighbours that fit into memory together; a plan that does not is a
-/// group of its own.
-fn groups<'a>(plans: &'a [&'a Plan], spec: &ModelSpec, budget_bytes: u64) -> Vec<&'a [&'a Plan]> {
-    let mut groups = Vec::new();
-    let (mut first, mut bytes) = (0, 0u64);
-    for (index, plan) in plans.iter().enumerate() {
-        let size = plan.size_bytes(spec);
-        if index > first && bytes.saturating_add(size) > budget_bytes {
-            groups.push(&plans[first..index]);
-            (first, bytes) = (index, 0);
-        }
-        bytes = bytes.saturating_add(size);
-    }
-    if first < plans.len() {
-        groups.push(&plans[first..]);
-    }
-    groups
+fn tensor_directory(cache_directory: &Path) -> PathBuf {
+    cache_directory.join("tensors")
 }
 
 /// Windows that are read in one pass.

@@ -12,13 +12,12 @@ use crate::imatrix_file::{self, Imatrix};
 use crate::quantize::{quantize, uses_importance};
 use crate::reference::{Reference, ReferenceShape, ScoredPositions};
 use crate::source::{self, Source};
-use crate::tensor_store::{TensorKey, TensorStore};
+use crate::tensor_store::{Stored, TensorKey, TensorStore};
 use crate::text::{self, Windows};
 use crate::{RuntimeError, tokenizer};
 
-use super::matrix::resident_bytes;
 use super::scoring::scored_logits;
-use super::{Decoder, Matrices, Matrix, batch_windows, float_matrices};
+use super::{Assembly, Decoder, Matrices, Matrix, batch_windows, float_matrices};
 
 /// A subject with everything that measuring it needs.
 pub struct OpenSubject {
@@ -184,12 +183,12 @@ impl OpenSubject {
     }
 
     /// One layer in one precision, from the store.
-    pub(crate) fn matrix(
+    pub(crate) fn matrix<M: Stored>(
         &self,
-        store: &mut TensorStore,
+        store: &mut TensorStore<M>,
         index: usize,
         precision: Precision,
-    ) -> Result<Arc<Matrix>, RuntimeError> {
+    ) -> Result<Arc<M>, RuntimeError> {
         let layer = self.layer(index)?;
         let importance = self.importance(layer, precision);
         let key = self.key(layer, precision);
@@ -205,29 +204,62 @@ impl OpenSubject {
         })
     }
 
-    /// Bytes of memory that putting a plan together takes beside what is in the store.
-    pub(crate) fn missing_bytes(
+    /// All layers of a plan, from the store, with the precision of each as `executed` asks it of
+    /// them.
+    pub(crate) fn assemble<M: Stored>(
         &self,
-        store: &TensorStore,
+        store: &mut TensorStore<M>,
+        plan: &Plan,
+        executed: impl Fn(&M) -> Precision,
+    ) -> Result<Assembly<Vec<Arc<M>>>, RuntimeError> {
+        self.check_plan(plan)?;
+        let matrices = plan
+            .precisions()
+            .iter()
+            .enumerate()
+            .map(|(layer, &precision)| self.matrix(store, layer, precision))
+            .collect::<Result<Vec<_>, _>>()?;
+        let executed = matrices.iter().map(|matrix| executed(matrix)).collect();
+        Ok(Assembly { matrices, executed })
+    }
+
+    /// Refuses a plan for another model.
+    fn check_plan(&self, plan: &Plan) -> Result<(), RuntimeError> {
+        let (expected, found) = (self.source.spec().layers.len(), plan.precisions().len());
+        match expected == found {
+            true => Ok(()),
+            false => Err(RuntimeError::OtherPlan { expected, found }),
+        }
+    }
+
+    /// Bytes of memory that putting a plan together takes beside what is in the store.
+    ///
+    /// # Errors
+    ///
+    /// The plan is one for another model.
+    pub(crate) fn missing_bytes<M: Stored>(
+        &self,
+        store: &TensorStore<M>,
         plan: &Plan,
     ) -> Result<u64, RuntimeError> {
+        self.check_plan(plan)?;
         let mut missing = 0u64;
         for (index, &precision) in plan.precisions().iter().enumerate() {
             let layer = self.layer(index)?;
             if !store.holds(&self.key(layer, precision)) {
-                let bytes = resident_bytes(precision, layer.rows, layer.columns);
+                let bytes = M::bytes_of(precision, layer.rows, layer.columns);
                 missing = missing.saturating_add(bytes);
             }
         }
         Ok(missing)
     }
 
-    /// Bytes of memory that a whole plan takes.
+    /// Bytes of memory that a whole plan takes on the processor.
     pub(crate) fn resident_bytes(&self, plan: &Plan) -> Result<u64, RuntimeError> {
         let mut resident = 0u64;
         for (index, &precision) in plan.precisions().iter().enumerate() {
             let layer = self.layer(index)?;
-            let bytes = resident_bytes(precision, layer.rows, layer.columns);
+            let bytes = Matrix::bytes_of(precision, layer.rows, layer.columns);
             resident = resident.saturating_add(bytes);
         }
         Ok(resident)

@@ -31,6 +31,11 @@ impl Rope {
         Self { head_size, table }
     }
 
+    /// The cosines of a position, then its sines: `positions × head_size`.
+    pub(crate) fn table(&self) -> &[f32] {
+        &self.table
+    }
+
     /// Rotates every head of every row of `values` (`rows × heads·head_size`); `position` gives
     /// the position of a row.
     pub(crate) fn rotate(

@@ -1,12 +1,12 @@
 //! A plan's way through all windows of the text, from the deepest stored hidden states to its
 //! quality.
 
-use bitfront_model::{Digest, Plan, Quality, Rescored, Rival, TaskPurpose, stages};
+use bitfront_model::{Digest, Plan, Precision, Quality, Rescored, Rival, TaskPurpose, stages};
 
 use crate::RuntimeError;
 use crate::quality::Scorer;
 use crate::race::Race;
-use crate::reference::ScoredPositions;
+use crate::reference::{Reference, ScoredPositions};
 
 use super::decoder::Through;
 use super::prefixes::{self, PrefixStore};
@@ -29,22 +29,9 @@ impl Scoring<'_> {
         prefixes: &mut PrefixStore,
     ) -> Result<Quality, RuntimeError> {
         let (windows, reference) = self.opened.scored(self.purpose)?;
-        let race = rival.map(|rival| Race::new(rival, windows.len()));
-        let race = race.transpose()?;
-        let mut scorer = Scorer::new(reference);
-        let order = stages::order(windows.len());
-        let mut begin = 0;
-        for end in stages::ends(windows.len()) {
-            self.score_stage(&order[begin..end], windows, &mut scorer, prefixes)?;
-            begin = end;
-            if end < windows.len()
-                && let Some(race) = &race
-                && let Some(expected) = race.decided(&scorer.kld_windows())
-            {
-                return Ok(scorer.stop(expected));
-            }
-        }
-        scorer.finish()
+        in_stages((windows.len(), reference), rival, |stage, scorer| {
+            self.score_stage(stage, windows, scorer, prefixes)
+        })
     }
 
     /// Scores windows of the search's own text once more, read from their beginning: states that
@@ -55,16 +42,9 @@ impl Scoring<'_> {
             ..*self
         };
         let (windows, _) = self.opened.scored(searched.purpose)?;
-        let mut places = stages::order(windows.len());
-        places.truncate(Rescored::most(windows.len()));
-        let klds = searched.score_places(&places, &mut PrefixStore::new(0))?;
-        let rescored = places.into_iter().zip(klds);
-        Ok(rescored
-            .map(|(place, kld)| Rescored {
-                window: place as u64,
-                kld,
-            })
-            .collect())
+        rescored(windows.len(), |places| {
+            searched.score_places(places, &mut PrefixStore::new(0))
+        })
     }
 
     /// The divergence of each of some windows of the search's text, named by their places.
@@ -122,10 +102,13 @@ impl Scoring<'_> {
             )?;
             match scorer.add(places, &logits, &targets(&batch_of)) {
                 Err(error @ RuntimeError::NotFinite { window, .. }) => {
-                    let place = self.first_not_finite(&windows[window])?;
-                    return Err(RuntimeError::Infeasible {
-                        reason: format!("{error}; {place}"),
-                    });
+                    let first = self.first_not_finite(&windows[window])?;
+                    return Err(not_finite(
+                        &error,
+                        first,
+                        self.opened,
+                        &self.assembly.executed,
+                    ));
                 }
                 scored => scored?,
             }
@@ -136,18 +119,75 @@ impl Scoring<'_> {
 
     /// Reads a window once more and says which layer is the first to give values that are not
     /// finite.
-    fn first_not_finite(&self, window: &[u32]) -> Result<String, RuntimeError> {
+    fn first_not_finite(&self, window: &[u32]) -> Result<Option<usize>, RuntimeError> {
         let (decoder, matrices) = (self.opened.decoder(), &self.assembly.matrices);
         let mut cache = decoder.cache(1, window.len());
-        let first = decoder.first_not_finite(matrices, window, &mut cache, self.arithmetic)?;
-        Ok(match first {
-            Some(layer) => format!(
-                "the first layer that does is `{}` in {}",
-                self.opened.source().spec().layers[layer].name,
-                self.assembly.executed[layer]
-            ),
-            None => "every layer's own values are finite, but too large to compare".to_owned(),
+        decoder.first_not_finite(matrices, window, &mut cache, self.arithmetic)
+    }
+}
+
+/// Scores as many windows as `windows` and `reference` have, stage after stage, all of them or
+/// until it is decided that the plan comes out no better than its rival; `score` scores the windows
+/// of one stage, named by their places in the text.
+pub(super) fn in_stages(
+    (windows, reference): (usize, &Reference),
+    rival: Option<&Rival>,
+    mut score: impl FnMut(&[usize], &mut Scorer<'_>) -> Result<(), RuntimeError>,
+) -> Result<Quality, RuntimeError> {
+    let race = rival.map(|rival| Race::new(rival, windows));
+    let race = race.transpose()?;
+    let mut scorer = Scorer::new(reference);
+    let order = stages::order(windows);
+    let mut begin = 0;
+    for end in stages::ends(windows) {
+        score(&order[begin..end], &mut scorer)?;
+        begin = end;
+        if end < windows
+            && let Some(race) = &race
+            && let Some(expected) = race.decided(&scorer.kld_windows())
+        {
+            return Ok(scorer.stop(expected));
+        }
+    }
+    scorer.finish()
+}
+
+/// What a confirmation scores once more of a search's `windows` windows; `score` gives the
+/// divergences of those that it is told the places of.
+pub(super) fn rescored(
+    windows: usize,
+    score: impl FnOnce(&[usize]) -> Result<Vec<f64>, RuntimeError>,
+) -> Result<Vec<Rescored>, RuntimeError> {
+    let mut places = stages::order(windows);
+    places.truncate(Rescored::most(windows));
+    let klds = score(&places)?;
+    let rescored = places.into_iter().zip(klds);
+    Ok(rescored
+        .map(|(place, kld)| Rescored {
+            window: place as u64,
+            kld,
         })
+        .collect())
+}
+
+/// A plan with values that are not finite cannot be executed; `first` is the layer that gives the
+/// first of them.
+pub(super) fn not_finite(
+    error: &RuntimeError,
+    first: Option<usize>,
+    opened: &OpenSubject,
+    executed: &[Precision],
+) -> RuntimeError {
+    let place = match first {
+        Some(layer) => format!(
+            "the first layer that does is `{}` in {}",
+            opened.source().spec().layers[layer].name,
+            executed[layer]
+        ),
+        None => "every layer's own values are finite, but too large to compare".to_owned(),
+    };
+    RuntimeError::Infeasible {
+        reason: format!("{error}; {place}"),
     }
 }
 
@@ -170,7 +210,7 @@ pub fn order_for_reuse(plans: &[Plan]) -> Vec<usize> {
     order
 }
 
-fn scored_positions(context: usize) -> Positions {
+pub(super) fn scored_positions(context: usize) -> Positions {
     let scored = ScoredPositions::of(context);
     Positions::Range {
         first: scored.first,
@@ -179,7 +219,7 @@ fn scored_positions(context: usize) -> Positions {
 }
 
 /// The token that follows each scored position.
-fn targets(windows: &[&[u32]]) -> Vec<u32> {
+pub(super) fn targets(windows: &[&[u32]]) -> Vec<u32> {
     let following = |window: &&[u32]| {
         let scored = ScoredPositions::of(window.len());
         window[scored.first + 1..][..scored.count].to_vec()

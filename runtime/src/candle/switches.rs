@@ -24,6 +24,17 @@ const RECORDED: [&str; 7] = [
     "CANDLE_BARRIER_POOL_SPIN_LIMIT",
 ];
 
+/// A variable that makes cuBLAS multiply `f32` in `tf32`, of which ten bits of each factor count.
+const NARROWED: &str = "NVIDIA_TF32_OVERRIDE";
+
+/// Variables that change how work reaches a CUDA device, or how it is computed there.
+const RECORDED_ON_ACCELERATORS: [&str; 4] = [
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_DEVICE_MAX_CONNECTIONS",
+    "CUDA_LAUNCH_BLOCKING",
+    NARROWED,
+];
+
 /// How environment variables are read; tests pass their own.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -41,12 +52,32 @@ pub(crate) fn refuse(lookup: Lookup<'_>) -> Result<(), RuntimeError> {
     Ok(())
 }
 
+/// The same for what an accelerator's libraries read.
+pub(crate) fn refuse_on_accelerators(lookup: Lookup<'_>) -> Result<(), RuntimeError> {
+    match lookup(NARROWED).filter(|value| value != "0") {
+        Some(value) => Err(RuntimeError::NarrowingSwitch {
+            name: NARROWED.to_owned(),
+            value,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// The variables that are set, with their values.
 pub(crate) fn recorded(lookup: Lookup<'_>) -> BTreeMap<String, String> {
-    RECORDED
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), lookup(name)?)))
-        .collect()
+    found(&RECORDED, lookup)
+}
+
+/// The same of those that matter on an accelerator alone.
+pub(crate) fn recorded_on_accelerators(lookup: Lookup<'_>) -> BTreeMap<String, String> {
+    found(&RECORDED_ON_ACCELERATORS, lookup)
+}
+
+fn found(names: &[&str], lookup: Lookup<'_>) -> BTreeMap<String, String> {
+    let set = names
+        .iter()
+        .filter_map(|&name| Some((name.to_owned(), lookup(name)?)));
+    set.collect()
 }
 
 /// `candle/0.11.1/cpu/<kernel family>`.
@@ -135,6 +166,20 @@ mod tests {
             recorded(&set),
             BTreeMap::from([("MISTRALRS_FORCE_AVX2".to_owned(), "1".to_owned())])
         );
+    }
+
+    #[test]
+    fn a_switch_that_narrows_f32_is_refused_where_it_acts() {
+        let set =
+            |value: &'static str| move |asked: &str| (asked == NARROWED).then(|| value.to_owned());
+        let message = refuse_on_accelerators(&set("1")).unwrap_err().to_string();
+        assert!(
+            message.contains(NARROWED) && message.contains("unset"),
+            "{message}"
+        );
+        assert!(refuse_on_accelerators(&set("0")).is_ok());
+        assert!(refuse(&set("1")).is_ok());
+        assert_eq!(recorded_on_accelerators(&set("0")).len(), 1);
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -9,15 +9,15 @@ use super::LatencySettings;
 use super::paired::Taken;
 use super::stopwatch::Stopwatch;
 use crate::RuntimeError;
-use crate::candle::{Arithmetic, Decoder, KvCache, Matrices, Positions};
+use crate::candle::{Engine, Positions};
 
 /// One workload ready to be timed, for plans of one model.
-pub(super) struct Prepared<'a> {
-    decoder: &'a Decoder,
+pub(super) struct Prepared<'a, E: Engine> {
+    engine: &'a E,
     /// Tokens of every sequence in the caches before a sample begins.
     context: usize,
     inputs: Vec<Input>,
-    caches: Vec<KvCache>,
+    caches: Vec<E::Cache>,
     watch: Stopwatch,
 }
 
@@ -30,17 +30,17 @@ struct Input {
     cache: usize,
 }
 
-impl<'a> Prepared<'a> {
+impl<'a, E: Engine> Prepared<'a, E> {
     /// Cuts the inputs from `text` and fills the caches of a decode, by the anchor: how long a
     /// token takes depends on how many keys and values there are, not on what they are.
     pub(super) fn new(
-        decoder: &'a Decoder,
-        anchor: &Matrices,
+        engine: &'a E,
+        anchor: &E::Matrices,
         workload: Workload,
         text: &[u32],
         settings: &LatencySettings,
     ) -> Result<Self, RuntimeError> {
-        let batches = batches(workload, text, inputs(decoder, workload, settings))?;
+        let batches = batches(workload, text, inputs(engine, workload, settings))?;
         let (context, tokens) = (workload.context() as usize, workload.tokens() as usize);
         let length = context + tokens;
         let per_pass = tokens / workload.steps() as usize;
@@ -50,15 +50,10 @@ impl<'a> Prepared<'a> {
         let mut inputs = Vec::with_capacity(batches.len());
         for batch in &batches {
             if workload.is_decode() || caches.is_empty() {
-                let mut cache = decoder.cache(batch.len(), length);
+                let mut cache = engine.empty_cache(batch.len(), length)?;
                 if context > 0 {
-                    decoder.forward(
-                        anchor,
-                        &side_by_side(batch, 0..context),
-                        &mut cache,
-                        Positions::Last,
-                        Arithmetic::Kernels,
-                    )?;
+                    let read = side_by_side(batch, 0..context);
+                    engine.read(anchor, &read, &mut cache, Positions::Last)?;
                 }
                 caches.push(cache);
             }
@@ -69,27 +64,26 @@ impl<'a> Prepared<'a> {
             });
         }
         Ok(Self {
-            decoder,
+            engine,
             context,
             inputs,
             caches,
-            watch: Stopwatch::new(),
+            watch: Stopwatch::new(engine.works_alone()),
         })
     }
 
     /// Times one sample, on the thread that prepared it; `turn` chooses the input.
     pub(super) fn sample(
         &mut self,
-        matrices: &Matrices,
+        matrices: &E::Matrices,
         turn: usize,
     ) -> Result<Taken, RuntimeError> {
         let input = &self.inputs[turn % self.inputs.len()];
         let cache = &mut self.caches[input.cache];
-        cache.truncate(self.context);
+        E::truncate(cache, self.context);
         let (passed, taken) = self.watch.time(|| {
-            let (last, kernels) = (Positions::Last, Arithmetic::Kernels);
             input.passes.iter().try_for_each(|pass| {
-                let logits = self.decoder.forward(matrices, pass, cache, last, kernels)?;
+                let logits = self.engine.read(matrices, pass, cache, Positions::Last)?;
                 black_box(logits);
                 Ok(())
             })
@@ -104,30 +98,30 @@ impl<'a> Prepared<'a> {
 }
 
 /// Bytes of the caches that a workload is timed with.
-pub(super) fn cache_bytes(
-    decoder: &Decoder,
+pub(super) fn cache_bytes<E: Engine>(
+    engine: &E,
     workload: Workload,
     settings: &LatencySettings,
 ) -> u64 {
     let caches = match workload {
         Workload::Prefill { .. } => 1,
-        Workload::Decode { .. } => inputs(decoder, workload, settings),
+        Workload::Decode { .. } => inputs(engine, workload, settings),
     };
-    one_cache_bytes(decoder, workload).saturating_mul(caches as u64)
+    one_cache_bytes(engine, workload).saturating_mul(caches as u64)
 }
 
-fn one_cache_bytes(decoder: &Decoder, workload: Workload) -> u64 {
+fn one_cache_bytes<E: Engine>(engine: &E, workload: Workload) -> u64 {
     let positions = usize::try_from(workload.positions()).unwrap_or(usize::MAX);
-    decoder.cache_bytes(workload.batch() as usize, positions)
+    engine.cache_bytes(workload.batch() as usize, positions)
 }
 
 /// Inputs that are taken in turn: fewer where each has a cache of its own and they would take too
 /// much memory.
-fn inputs(decoder: &Decoder, workload: Workload, settings: &LatencySettings) -> usize {
+fn inputs<E: Engine>(engine: &E, workload: Workload, settings: &LatencySettings) -> usize {
     let affordable = match workload {
         Workload::Prefill { .. } => usize::MAX,
         Workload::Decode { .. } => {
-            let one = one_cache_bytes(decoder, workload).max(1);
+            let one = one_cache_bytes(engine, workload).max(1);
             usize::try_from(settings.cache_bytes / one).unwrap_or(usize::MAX)
         }
     };

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bitfront_model::{Anchor, Latency, Workload};
 
 use crate::RuntimeError;
-use crate::candle::{Decoder, Matrices};
+use crate::candle::Engine;
 use inputs::Prepared;
 pub(crate) use paired::nanoseconds;
 
@@ -94,14 +94,14 @@ impl LatencySettings {
 }
 
 /// Bytes of the caches that workloads, one after the other, are timed with at most.
-pub(crate) fn cache_bytes(
-    decoder: &Decoder,
+pub(crate) fn cache_bytes<E: Engine>(
+    engine: &E,
     workloads: &[Workload],
     settings: &LatencySettings,
 ) -> u64 {
     let bytes = workloads
         .iter()
-        .map(|&workload| inputs::cache_bytes(decoder, workload, settings));
+        .map(|&workload| inputs::cache_bytes(engine, workload, settings));
     bytes.max().unwrap_or(0)
 }
 
@@ -119,15 +119,15 @@ pub(crate) fn prompts(prefill: Workload, text: &[u32]) -> Result<Vec<u32>, Runti
 /// # Errors
 ///
 /// What a sample fails with, and a clock that stands still.
-pub(crate) fn work(
-    decoder: &Decoder,
-    matrices: &Matrices,
+pub(crate) fn work<E: Engine>(
+    engine: &E,
+    matrices: &E::Matrices,
     workload: Workload,
     text: &[u32],
     settings: &LatencySettings,
     time: Duration,
 ) -> Result<(Duration, u64), RuntimeError> {
-    let mut prepared = Prepared::new(decoder, matrices, workload, text, settings)?;
+    let mut prepared = Prepared::new(engine, matrices, workload, text, settings)?;
     let tokens = u64::from(workload.tokens()) * u64::from(workload.batch());
     let (begun, mut samples) = (Instant::now(), 0);
     while begun.elapsed() < time {
@@ -142,16 +142,16 @@ pub(crate) fn work(
 ///
 /// The calling thread does nothing else meanwhile. What is read is real text, what is computed is
 /// kept from being optimised away, and the cache is reset by name before every sample.
-pub fn measure(
-    decoder: &Decoder,
-    anchor: (&Anchor, &Matrices),
-    candidates: &[&Matrices],
+pub fn measure<E: Engine>(
+    engine: &E,
+    anchor: (&Anchor, &E::Matrices),
+    candidates: &[&E::Matrices],
     workload: Workload,
     text: &[u32],
     settings: &LatencySettings,
 ) -> Result<Vec<Latency>, RuntimeError> {
     let (anchor, anchor_matrices) = anchor;
-    let mut prepared = Prepared::new(decoder, anchor_matrices, workload, text, settings)?;
+    let mut prepared = Prepared::new(engine, anchor_matrices, workload, text, settings)?;
     let series = paired::time(candidates.len(), settings, &mut |member, taken| {
         let matrices = match member {
             0 => anchor_matrices,

@@ -14,7 +14,6 @@ use super::LatencySettings;
 use super::paired::{self, Series, nanoseconds, turn_ns};
 use super::stopwatch::Stopwatch;
 use crate::RuntimeError;
-use crate::candle::{Activations, Arithmetic, Matrix};
 use crate::ggml_quantize;
 use crate::stats::{median, median_interval};
 
@@ -28,13 +27,48 @@ const INPUTS: usize = 4;
 /// processor has good kernels for.
 const ANCHOR: Precision = Precision::Q8_0;
 
+/// What multiplies single matrices, with the kernels that plans execute with.
+pub(crate) trait Multiplies {
+    /// Weights in the memory that it computes in.
+    type Matrix;
+    /// Activations there.
+    type Input;
+    /// What a multiplication leaves there.
+    type Product;
+
+    /// Weights of `rows × columns` from the bytes of a ggml tensor.
+    fn matrix(
+        &self,
+        precision: Precision,
+        bytes: Vec<u8>,
+        shape: (usize, usize),
+    ) -> Result<Self::Matrix, RuntimeError>;
+
+    /// The precision of the weights, asked of their storage.
+    fn executed(matrix: &Self::Matrix) -> Precision;
+
+    /// Rows of `columns` values.
+    fn input(&self, values: Vec<f32>, columns: usize) -> Result<Self::Input, RuntimeError>;
+
+    /// Multiplies, and returns when the product is there.
+    fn multiply(
+        &self,
+        matrix: &Self::Matrix,
+        input: &Self::Input,
+    ) -> Result<Self::Product, RuntimeError>;
+
+    /// As [`Engine::works_alone`](crate::candle::Engine::works_alone).
+    fn works_alone(&self) -> bool;
+}
+
 /// Times the products of a question, one shape after the other, so that the matrices of one shape
 /// are in memory at a time.
 ///
 /// # Errors
 ///
 /// The device's clock stands still. What cannot be held or multiplied is an answer.
-pub(crate) fn time(
+pub(crate) fn time<M: Multiplies>(
+    multiplier: &M,
     question: &ProbeQuestion,
     settings: &LatencySettings,
 ) -> Result<Vec<Product>, RuntimeError> {
@@ -42,14 +76,14 @@ pub(crate) fn time(
     for &shape in &question.shapes {
         let asked = question.products().filter(|(other, _)| *other == shape);
         let held: Vec<_> = asked
-            .map(|(_, precision)| (precision, matrix(shape, precision)))
+            .map(|(_, precision)| (precision, matrix(multiplier, shape, precision)))
             .collect();
         let ready: Vec<_> = held
             .iter()
             .filter_map(|(_, matrix)| matrix.as_ref().ok())
             .collect();
-        let few_rows = time_shape(&ready, shape, question.few_rows, settings)?;
-        let many_rows = time_shape(&ready, shape, question.many_rows, settings)?;
+        let few_rows = time_shape(multiplier, &ready, (shape, question.few_rows), settings)?;
+        let many_rows = time_shape(multiplier, &ready, (shape, question.many_rows), settings)?;
         let mut times = few_rows.into_iter().zip(many_rows);
         for (precision, matrix) in held {
             let result = match matrix {
@@ -75,7 +109,11 @@ pub(crate) fn time(
 }
 
 /// A matrix that was multiplied once: an error is a fact about the precision.
-fn matrix(shape: Shape, precision: Precision) -> Result<Matrix, RuntimeError> {
+fn matrix<M: Multiplies>(
+    multiplier: &M,
+    shape: Shape,
+    precision: Precision,
+) -> Result<M::Matrix, RuntimeError> {
     let (rows, columns) = (shape.rows as usize, shape.columns as usize);
     let drawn = draw(DRAWN_ROWS.min(rows) * columns, 0);
     let bytes = ggml_quantize::quantize(precision, &drawn, columns, None).map_err(|error| {
@@ -87,46 +125,46 @@ fn matrix(shape: Shape, precision: Precision) -> Result<Matrix, RuntimeError> {
         .bytes(shape.rows, shape.columns)
         .unwrap_or_default();
     let repeated = bytes.iter().copied().cycle().take(needed as usize);
-    let matrix = Matrix::from_bytes(precision, repeated.collect(), rows, columns)?;
-    if matrix.executed() != precision {
+    let matrix = multiplier.matrix(precision, repeated.collect(), (rows, columns))?;
+    let executed = M::executed(&matrix);
+    if executed != precision {
         return Err(RuntimeError::Infeasible {
-            reason: format!("it is executed in {} instead", matrix.executed()),
+            reason: format!("it is executed in {executed} instead"),
         });
     }
-    let input = Activations::new(draw(columns, 1), columns);
-    matrix.multiply(&input, Arithmetic::Kernels)?;
+    let input = multiplier.input(draw(columns, 1), columns)?;
+    multiplier.multiply(&matrix, &input)?;
     Ok(matrix)
 }
 
 /// The times of all matrices of a shape with some rows of activations.
-fn time_shape(
-    matrices: &[&Matrix],
-    shape: Shape,
-    rows: u32,
+fn time_shape<M: Multiplies>(
+    multiplier: &M,
+    matrices: &[&M::Matrix],
+    (shape, rows): (Shape, u32),
     settings: &LatencySettings,
 ) -> Result<Vec<ProductTime>, RuntimeError> {
     let Some(&first) = matrices.first() else {
         return Ok(Vec::new());
     };
-    let is_anchor = |matrix: &&&Matrix| matrix.executed() == ANCHOR;
+    let is_anchor = |matrix: &&&M::Matrix| M::executed(matrix) == ANCHOR;
     let anchor = matrices.iter().find(is_anchor).copied().unwrap_or(first);
     let columns = shape.columns as usize;
     let inputs: Vec<_> = (0..INPUTS)
-        .map(|seed| Activations::new(draw(rows as usize * columns, 2 + seed as u64), columns))
-        .collect();
+        .map(|seed| multiplier.input(draw(rows as usize * columns, 2 + seed as u64), columns))
+        .collect::<Result<_, _>>()?;
     let settings = LatencySettings {
         seed: settings.seed ^ shape.rows ^ shape.columns << 24 ^ u64::from(rows) << 48,
         ..settings.clone()
     };
-    let watch = Stopwatch::new();
+    let watch = Stopwatch::new(multiplier.works_alone());
     let series = paired::time(matrices.len(), &settings, &mut |member, taken| {
         let matrix = match member {
             0 => anchor,
             _ => matrices[member - 1],
         };
         let input = &inputs[taken % INPUTS];
-        let (product, taken) =
-            watch.time(|| matrix.multiply(black_box(input), Arithmetic::Kernels));
+        let (product, taken) = watch.time(|| multiplier.multiply(matrix, black_box(input)));
         black_box(product?);
         Ok(taken)
     })?;
@@ -186,6 +224,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::candle::Processor;
 
     fn question(shapes: &[(u64, u64)]) -> ProbeQuestion {
         ProbeQuestion {
@@ -200,7 +239,8 @@ mod tests {
     }
 
     fn probe(question: &ProbeQuestion) -> Vec<Product> {
-        time(question, &LatencySettings::default().for_probe()).unwrap()
+        let settings = LatencySettings::default().for_probe();
+        time(&Processor, question, &settings).unwrap()
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use super::paired::Taken;
-use crate::candle::threads;
 
 /// Where Linux says for how long a thread was running, for how long it was ready to run but waited
 /// for a core, and how often it ran (`Documentation/scheduler/sched-stats.rst`).
@@ -19,18 +18,17 @@ const CERTAIN: Duration = Duration::from_micros(100);
 ///
 /// A sample during which another program had the core would be as long as that program pleased, and
 /// more so the longer the sample is, which no comparison with an anchor cancels. The time of
-/// waiting is therefore taken out. Nothing is where a platform does not tell it, and where the
-/// engine has several threads.
+/// waiting is therefore taken out. Nothing is where a platform does not tell it, and where others
+/// than the thread itself work for it: several threads, or an accelerator.
 pub(super) struct Stopwatch {
     schedule: Option<File>,
     waited: Cell<Duration>,
 }
 
 impl Stopwatch {
-    pub(super) fn new() -> Self {
-        // With several threads the others go on while this one waits, so that its waiting is not
-        // what the work was late by.
-        let alone = threads() == 1;
+    /// A stopwatch for work that the thread does `alone`. Otherwise the others go on while this one
+    /// waits, so that its waiting is not what the work was late by.
+    pub(super) fn new(alone: bool) -> Self {
         Self {
             schedule: File::open(SCHEDULE).ok().filter(|_| alone),
             waited: Cell::default(),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::support;
 
-const MODELS: [&str; 5] = ["llama", "llama-linear", "mistral", "qwen2", "qwen3"];
+pub(crate) const MODELS: [&str; 5] = ["llama", "llama-linear", "mistral", "qwen2", "qwen3"];
 
 /// Largest difference over largest magnitude, for each prompt.
 const BOUND: f32 = 1e-4;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod accelerator;
 mod batch;
 mod cold_start;
 mod golden_logits;
