@@ -547,6 +547,15 @@ pub(crate) struct ServeArguments {
     /// directory]
     #[arg(long, value_name = "FILE|URL")]
     pub(crate) database: Option<TypedDatabase>,
+
+    /// How long an agent may be silent before what it holds is given to another one
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub(crate) lease_time: String,
+
+    /// How long another coordinator over the same Postgres database may be silent before its work is
+    /// taken over
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) take_over_after: String,
 }
 
 #[cfg(feature = "local")]

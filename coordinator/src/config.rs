@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::database::Database;
 
+/// Beats that a coordinator may leave out before another one takes its work over.
+pub const SILENT_BEATS: u32 = 5;
+
 /// What a coordinator is told when it starts.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -23,6 +26,8 @@ pub struct Config {
     /// Points of a front, besides the baselines, that are measured afresh before a search ends. A
     /// longer front is confirmed in part; with 0 nothing is confirmed.
     pub most_confirmed: usize,
+    /// How often a coordinator tells the others over the same database that it is there.
+    pub beat: Duration,
 }
 
 impl Config {
@@ -35,7 +40,13 @@ impl Config {
             most_crashes: 2,
             pending_per_device: 2,
             most_confirmed: 32,
+            beat: Duration::from_secs(2),
         }
+    }
+
+    /// How long a coordinator may be silent before another one takes its work over.
+    pub fn grace(&self) -> Duration {
+        self.beat * SILENT_BEATS
     }
 
     /// How often an agent sends a heartbeat.

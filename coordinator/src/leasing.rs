@@ -4,6 +4,9 @@
 //! memory. Heartbeats therefore cost no write, and after a restart every lease gets its full time
 //! again ([`Leasing::recover`]).
 
+mod fixed;
+mod line;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,13 +18,14 @@ use bitfront_model::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::anchor;
 use crate::clock::Sleep;
 use crate::error::ServiceError;
 use crate::presence::KnownDevice;
 use crate::rival;
 use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, Requeued, StoreError};
 use crate::world::World;
+use fixed::FixedSearches;
+use line::{Answer, Lines};
 
 /// A task, ready to be handed to an agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,11 +71,16 @@ pub(crate) struct Leasing {
     /// The epochs under which measuring a task brought down whoever measured it, by task. Behind a
     /// std mutex as well.
     crashes: Mutex<HashMap<i64, BTreeSet<i64>>>,
+    /// Devices that wait for work.
+    lines: Lines,
+    fixed: FixedSearches,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
     lease: HeldLease,
+    /// It was found in the store, and no agent was told of it or has spoken of it.
+    unheard: bool,
     /// On the clock's [`elapsed`](crate::Clock::elapsed).
     until: Duration,
 }
@@ -82,16 +91,24 @@ impl Leasing {
             world,
             held: Mutex::default(),
             crashes: Mutex::default(),
+            lines: Lines::default(),
+            fixed: FixedSearches::default(),
         }
     }
 
-    /// Gives every lease of the store its full time from now on: while nobody listened, no agent
-    /// could send a heartbeat.
-    pub(crate) async fn recover(&self) -> Result<(), StoreError> {
-        for lease in self.world.store.leased().await? {
+    /// Keeps the leases that nobody keeps any more, each with its full time from now on: while
+    /// nobody listened, no agent could send a heartbeat. Says how many.
+    pub(crate) async fn take_over(&self) -> Result<usize, StoreError> {
+        let taken = self.world.store.take_leases().await?;
+        for &lease in &taken {
             self.hold(lease);
         }
-        Ok(())
+        Ok(taken.len())
+    }
+
+    /// Forgets every lease: another coordinator keeps them.
+    pub(crate) fn forget_all(&self) {
+        self.lock().clear();
     }
 
     /// Makes a device known. Whatever the device held is given back at once instead of at the end
@@ -105,12 +122,8 @@ impl Leasing {
     ) -> Result<i64, ServiceError> {
         let world = &self.world;
         let id = world.store.register(&device, world.clock.now_ms()).await?;
-        let left_behind: Vec<_> = self
-            .lock()
-            .values()
-            .filter(|held| held.lease.device == id)
-            .map(|held| held.lease.token)
-            .collect();
+        world.store.serve(id, instance).await?;
+        let left_behind = world.store.held_by(id).await?;
         let reason = match again {
             true => "its agent never heard of it",
             false => "its agent started anew",
@@ -138,26 +151,19 @@ impl Leasing {
         shutdown: &CancellationToken,
     ) -> Result<Option<Handed>, ServiceError> {
         let known = self.heard(device).await?;
-        let known = self.check_caller(known, caller)?;
+        let known = self.check_caller(known, caller).await?;
         // A wait is shorter than the grace of presence, so a waiting agent counts as serving.
         let wait = wait.min(self.world.config.lease_time * 2 / 3);
-        let mut over = self.world.clock.sleep(wait);
-        // Listening begins before the first look, so nothing falls between the two.
-        let mut work = self.world.wakeups.on_work();
-        loop {
-            if let Some(hand_out) = self.claim(&known, None).await? {
-                return Ok(Some(hand_out));
-            }
-            tokio::select! {
-                () = &mut over => return Ok(None),
-                () = shutdown.cancelled() => return Ok(None),
-                changed = work.changed() => {
-                    if changed.is_err() {
-                        return Ok(None);
-                    }
-                }
-            }
+        let over = self.world.clock.sleep(wait);
+        let mut told = self.lines.stand(self, known);
+        tokio::select! {
+            answer = &mut told => return answered(answer.ok()),
+            () = over => {}
+            () = shutdown.cancelled() => {}
         }
+        // What was handed over at this very moment is not lost.
+        told.close();
+        answered(told.try_recv().ok())
     }
 
     /// More timings for a device that has just been handed one, of the same search, so that they
@@ -182,7 +188,7 @@ impl Leasing {
         };
         let beside = (first.assignment.search, first.assignment.purpose);
         while companions.len() < most {
-            match self.claim(&known, Some(beside)).await {
+            match self.claim_companion(&known, beside).await {
                 Ok(Some(Handed::Task(companion))) => companions.push(*companion),
                 // Nothing else is claimed beside a timing.
                 Ok(Some(Handed::Question(_)) | None) => break,
@@ -196,8 +202,9 @@ impl Leasing {
     }
 
     /// Refuses an agent whose device's name another agent has taken: their times would be stored
-    /// as one device's. After a restart the first one that asks is believed.
-    fn check_caller(
+    /// as one device's. The first one that asks is believed where the store does not know who
+    /// speaks for the device.
+    async fn check_caller(
         &self,
         known: Arc<KnownDevice>,
         caller: &Caller,
@@ -210,6 +217,7 @@ impl Leasing {
                     instance: Some(caller.instance.clone()),
                     ..(*known).clone()
                 };
+                self.world.store.serve(known.id, &caller.instance).await?;
                 let now = self.world.clock.elapsed();
                 self.world.presence.introduce(known.clone(), now);
                 Ok(Arc::new(known))
@@ -220,26 +228,19 @@ impl Leasing {
         }
     }
 
-    /// Claims a task on a task of its own: where the agent's connection breaks meanwhile, the
-    /// claimed task is given back instead of being held by nobody until the lease ends.
-    async fn claim(
+    /// A timing of a search for a device, beside one that it was handed; on a task of its own, so
+    /// that an agent whose connection breaks meanwhile holds nothing.
+    async fn claim_companion(
         self: &Arc<Self>,
         device: &Arc<KnownDevice>,
-        companion_in: Option<(i64, TaskPurpose)>,
+        beside: (i64, TaskPurpose),
     ) -> Result<Option<Handed>, ServiceError> {
         let (answer, heard) = oneshot::channel();
         let (this, device) = (self.clone(), device.clone());
         tokio::spawn(async move {
-            let result = this.claim_now(&device, companion_in).await;
-            let token = match &result {
-                Ok(Some(handed)) => Some(handed.token()),
-                _ => None,
-            };
-            let unheard = answer.send(result).is_err();
-            if let Some(token) = token.filter(|_| unheard)
-                && let Err(error) = this.give_back(token, "nobody heard of it", false).await
-            {
-                tracing::warn!(%error, task = token.task, "a task could not be given back");
+            let claimed = this.claim_beside(&device, beside).await;
+            if let Err(Ok(Some(handed))) = answer.send(claimed) {
+                this.give_back_unheard(handed.token()).await;
             }
         });
         match heard.await {
@@ -249,48 +250,59 @@ impl Leasing {
         }
     }
 
-    async fn claim_now(
+    async fn claim_beside(
         &self,
         device: &KnownDevice,
-        companion_in: Option<(i64, TaskPurpose)>,
+        beside: (i64, TaskPurpose),
     ) -> Result<Option<Handed>, ServiceError> {
         let world = &self.world;
-        let claimant = Claimant {
-            device: device.id,
-            numerics_class: device.registration.numerics_class.clone(),
-            hardware_profile: device.registration.hardware_profile.digest(),
-            can_probe: device.registration.can_probe,
-            can_score_swaps: device.registration.can_score_swaps,
-            lease_time: world.config.lease_time,
-            companion_in,
-        };
-        // A question comes first: it is asked once, and searches wait for it.
-        if companion_in.is_none() && (claimant.can_probe || claimant.can_score_swaps) {
-            let claimed = world.store.claim_question(&claimant, world.clock.now_ms());
-            if let Some(claimed) = claimed.await? {
-                self.hold(HeldLease {
-                    token: claimed.token,
-                    device: device.id,
-                });
-                return Ok(Some(Handed::Question(QuestionAssignment {
-                    token: claimed.token,
-                    question: claimed.question,
-                    lease_time: world.config.lease_time,
-                })));
-            }
-        }
+        let claimant = self.claimant(device, Some(beside));
         let claimed = world.store.claim(&claimant, world.clock.now_ms()).await?;
         let Some(claimed) = claimed else {
             return Ok(None);
         };
-        self.hold(HeldLease {
-            token: claimed.token,
+        self.hold_for(claimed.token, device.id);
+        self.made_ready(&claimed).await.map(Some)
+    }
+
+    fn claimant(&self, device: &KnownDevice, beside: Option<(i64, TaskPurpose)>) -> Claimant {
+        let registration = &device.registration;
+        Claimant {
             device: device.id,
-        });
-        match self.hand_out(&claimed).await {
+            numerics_class: registration.numerics_class.clone(),
+            hardware_profile: registration.hardware_profile.digest(),
+            can_probe: registration.can_probe,
+            can_score_swaps: registration.can_score_swaps,
+            lease_time: self.world.config.lease_time,
+            companion_in: beside,
+        }
+    }
+
+    /// Leases a question to a device that can answer one.
+    async fn claim_question(&self, device: &KnownDevice) -> Result<Option<Handed>, StoreError> {
+        let world = &self.world;
+        let claimant = self.claimant(device, None);
+        if !claimant.can_probe && !claimant.can_score_swaps {
+            return Ok(None);
+        }
+        let claimed = world.store.claim_question(&claimant, world.clock.now_ms());
+        Ok(claimed.await?.map(|claimed| {
+            self.hold_for(claimed.token, device.id);
+            Handed::Question(QuestionAssignment {
+                token: claimed.token,
+                question: claimed.question,
+                lease_time: world.config.lease_time,
+            })
+        }))
+    }
+
+    /// What an agent needs for a task that was claimed for it. Where that cannot be had, the task is
+    /// given back.
+    async fn made_ready(&self, claimed: &Claimed) -> Result<Handed, ServiceError> {
+        match self.hand_out(claimed).await {
             Ok(hand_out) => {
-                world.wakeups.search(claimed.search);
-                Ok(Some(Handed::Task(Box::new(hand_out))))
+                self.world.wakeups.search(claimed.search);
+                Ok(Handed::Task(Box::new(hand_out)))
             }
             Err(error) => {
                 self.give_back(claimed.token, "it could not be handed out", false)
@@ -300,26 +312,30 @@ impl Leasing {
         }
     }
 
+    async fn give_back_unheard(&self, token: LeaseToken) {
+        let given_back = self.give_back(token, "nobody heard of it", false).await;
+        if let Err(error) = given_back {
+            tracing::warn!(%error, task = token.task, "a task could not be given back");
+        }
+    }
+
     async fn hand_out(&self, claimed: &Claimed) -> Result<HandOut, StoreError> {
         let corrupt = |reason: String| StoreError::Corrupt {
             what: format!("candidate {}", claimed.candidate),
             reason,
         };
-        let search = self
-            .world
-            .store
-            .search(claimed.search)
-            .await?
-            .ok_or_else(|| corrupt("its search is missing".to_owned()))?;
+        let store = self.world.store.as_ref();
+        let fixed = self.fixed.find(store, claimed.search).await?;
+        let fixed = fixed.ok_or_else(|| corrupt("its search is missing".to_owned()))?;
         let anchor = match claimed.kind {
             TaskKind::Quality => None,
-            TaskKind::Latency => Some(anchor::of(self.world.store.as_ref(), &search).await?),
+            TaskKind::Latency => Some(fixed.anchor(store).await?),
         };
         let rival = match claimed.kind {
-            TaskKind::Quality => rival::of(self.world.store.as_ref(), &search, claimed).await?,
+            TaskKind::Quality => rival::of(store, &fixed.search, claimed).await?,
             TaskKind::Latency => None,
         };
-        let request = search.request;
+        let request = &fixed.search.request;
         let plan = bitfront_model::Plan::new(&request.spec, claimed.precisions.clone())
             .map_err(|error| corrupt(error.to_string()))?;
         let assignment = Assignment {
@@ -333,11 +349,11 @@ impl Leasing {
                 TaskPurpose::Retime => TaskPurpose::Search,
                 purpose => purpose,
             },
-            subject: request.subject,
+            subject: request.subject.clone(),
             plan,
             workloads: match claimed.kind {
                 TaskKind::Quality => Vec::new(),
-                TaskKind::Latency => request.workloads,
+                TaskKind::Latency => request.workloads.clone(),
             },
             anchor,
             rival,
@@ -345,7 +361,7 @@ impl Leasing {
         };
         Ok(HandOut {
             assignment,
-            spec: request.spec,
+            spec: request.spec.clone(),
             attempts: claimed.attempts,
         })
     }
@@ -357,16 +373,30 @@ impl Leasing {
         tokens: &[LeaseToken],
     ) -> Result<Vec<LeaseToken>, ServiceError> {
         self.heard(device).await?;
+        let mut lost = Vec::new();
+        for token in self.extend(device, tokens) {
+            // Another coordinator may have handed it out, whom the agent does not reach any more.
+            if self.world.store.keep(token, device).await? {
+                self.hold(HeldLease { token, device });
+            } else {
+                lost.push(token);
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Extends those of the leases that are kept here; the others come back.
+    fn extend(&self, device: i64, tokens: &[LeaseToken]) -> Vec<LeaseToken> {
         let until = self.end_of_a_lease();
         let mut held = self.lock();
         let extend = |token: &&LeaseToken| match held.get_mut(&token.task) {
             Some(held) if held.lease.token == **token && held.lease.device == device => {
-                held.until = until;
+                (held.until, held.unheard) = (until, false);
                 false
             }
             _ => true,
         };
-        Ok(tokens.iter().filter(extend).copied().collect())
+        tokens.iter().filter(extend).copied().collect()
     }
 
     /// Ends a lease without a result. Nothing happens where the token holds nothing any more.
@@ -376,13 +406,17 @@ impl Leasing {
         reason: &str,
         counts: bool,
     ) -> Result<Requeued, StoreError> {
-        let most_attempts = self.world.config.most_attempts;
-        let ending = LeaseEnding {
+        let ending = self.ending(reason, counts, false);
+        self.end(token, &ending).await
+    }
+
+    fn ending(&self, reason: &str, counts: bool, only_ours: bool) -> LeaseEnding {
+        LeaseEnding {
             reason: reason.to_owned(),
             counts,
-            most_attempts,
-        };
-        self.end(token, &ending).await
+            most_attempts: self.world.config.most_attempts,
+            only_ours,
+        }
     }
 
     /// Ends a lease under which measuring brought down whoever measured: the second time it is the
@@ -409,6 +443,7 @@ impl Leasing {
                 true => 1,
                 false => config.most_attempts,
             },
+            only_ours: false,
         };
         self.end(token, &ending).await
     }
@@ -492,7 +527,7 @@ impl Leasing {
                 .get(&lease.token.task)
                 .is_some_and(|held| held.lease.token.epoch >= lease.token.epoch);
             if !known {
-                self.hold(lease);
+                self.hold_until_the_end(lease, true);
             }
         }
         let now = self.world.clock.elapsed();
@@ -500,11 +535,16 @@ impl Leasing {
             .lock()
             .values()
             .filter(|held| held.until <= now)
-            .map(|held| held.lease.token)
+            .map(|held| (held.lease.token, held.unheard))
             .collect();
         let mut result = Ok(());
-        for token in over {
-            let ended = self.give_back(token, "its agent went silent", true).await;
+        for (token, unheard) in over {
+            // What nobody was told of is no attempt to measure it.
+            let silent = match unheard {
+                true => self.ending("nobody heard of it", false, true),
+                false => self.ending("its agent went silent", true, true),
+            };
+            let ended = self.end(token, &silent).await;
             if let Err(error) = ended {
                 tracing::warn!(%error, task = token.task, "a lease could not be ended");
                 result = Err(error);
@@ -520,7 +560,7 @@ impl Leasing {
         let (known, came_back) = match world.presence.heard(device, now) {
             Some(heard) => heard,
             None => {
-                // It registered with a coordinator before this one, over the same database.
+                // It registered with another coordinator, over the same database.
                 let stored = world.store.devices().await?;
                 let stored = stored
                     .into_iter()
@@ -529,8 +569,11 @@ impl Leasing {
                 let known = KnownDevice {
                     id: device,
                     registration: stored.registration,
-                    instance: None,
+                    instance: stored.instance,
                 };
+                if let Some(instance) = &known.instance {
+                    world.store.serve(device, instance).await?;
+                }
                 world.presence.introduce(known.clone(), now);
                 (Arc::new(known), true)
             }
@@ -541,9 +584,21 @@ impl Leasing {
         Ok(known)
     }
 
+    fn hold_for(&self, token: LeaseToken, device: i64) {
+        self.hold(HeldLease { token, device });
+    }
+
     pub(crate) fn hold(&self, lease: HeldLease) {
-        let until = self.end_of_a_lease();
-        self.lock().insert(lease.token.task, Held { lease, until });
+        self.hold_until_the_end(lease, false);
+    }
+
+    fn hold_until_the_end(&self, lease: HeldLease, unheard: bool) {
+        let held = Held {
+            lease,
+            unheard,
+            until: self.end_of_a_lease(),
+        };
+        self.lock().insert(lease.token.task, held);
     }
 
     fn end_of_a_lease(&self) -> Duration {
@@ -553,6 +608,11 @@ impl Leasing {
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What came of waiting; nothing where the time was over first.
+fn answered(answer: Option<Answer>) -> Result<Option<Handed>, ServiceError> {
+    answer.transpose()
 }
 
 #[cfg(test)]

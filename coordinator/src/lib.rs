@@ -16,6 +16,7 @@
 //! - `measurements`: reports, checked and appended;
 //! - `query`: where searches stand and what they found, from the database alone;
 //! - `reaper`: ends the leases of agents that went silent;
+//! - `membership`: which coordinators serve the database, and who takes over from whom;
 //! - `store`: the only memory, and the only SQL.
 //!
 //! The store is the only meeting point: drivers never talk to agents and handlers never to
@@ -41,6 +42,7 @@ mod guesses;
 mod intake;
 mod leasing;
 mod measurements;
+mod membership;
 mod presence;
 mod query;
 mod reaper;
@@ -66,6 +68,7 @@ pub use database::Database;
 
 use driver::Drivers;
 use leasing::Leasing;
+use membership::Membership;
 use store::Opened;
 use world::World;
 
@@ -132,33 +135,44 @@ async fn open_and_serve(
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let database = Opened::open(&config.database).await?;
-    if let Ok(address) = listener.local_addr() {
-        database.announce(&address.to_string()).await;
-    }
+    let database = Arc::new(Opened::open(&config.database).await?);
+    let address = listener.local_addr();
+    let address = address.map_or_else(|_| String::new(), |address| address.to_string());
     let world = Arc::new(World::new(config, database.store(), clock));
-    let result = serve(world, listener, shutdown).await;
+    let beside = database.clone().stand_beside_others(
+        address.clone(),
+        world.wakeups.clone(),
+        shutdown.child_token(),
+    );
+    let beside = tokio::spawn(beside);
+    let result = serve(world, address, listener, shutdown).await;
+    beside.abort();
     database.close().await;
     result
 }
 
 async fn serve(
     world: Arc<World>,
+    address: String,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     // Whatever ends the server, an error included, ends the rest.
     let shutdown = shutdown.child_token();
     let leasing = Arc::new(Leasing::new(world.clone()));
-    leasing.recover().await?;
     let drivers = Drivers::new(world.clone(), shutdown.clone());
-    drivers.clone().start_all().await?;
+    let membership =
+        Membership::begin(world.clone(), leasing.clone(), drivers.clone(), address).await?;
+    let membership = tokio::spawn(membership.run(shutdown.clone()));
     let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
-    let result = rpc::serve(world, leasing, drivers.clone(), listener, shutdown.clone()).await;
+    let served = rpc::serve(world, leasing, drivers.clone(), listener, shutdown.clone());
+    let result = served.await;
     shutdown.cancel();
     drivers.stop().await;
-    if let Err(error) = reaper.await {
-        tracing::error!(%error, "the reaper ended badly");
+    for task in [membership, reaper] {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a part of the coordinator ended badly");
+        }
     }
     result
 }

@@ -1,5 +1,6 @@
 //! Which devices serve at this moment. In memory: after a restart every agent is heard from again
-//! within one heartbeat.
+//! within one heartbeat. Devices whose agents speak to other coordinators over the same database
+//! are known from the store, which is looked at every few seconds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ pub(crate) struct Presence {
     grace: Duration,
     /// Behind a std mutex, which is held for a lookup only.
     seen: Mutex<BTreeMap<i64, (Duration, Arc<KnownDevice>)>>,
+    /// Those that other coordinators serve.
+    elsewhere: Mutex<BTreeMap<i64, Arc<KnownDevice>>>,
 }
 
 impl Presence {
@@ -29,6 +32,7 @@ impl Presence {
         Self {
             grace,
             seen: Mutex::default(),
+            elsewhere: Mutex::default(),
         }
     }
 
@@ -51,11 +55,39 @@ impl Presence {
 
     /// The devices that serve, by number.
     pub(crate) fn serving(&self, now: Duration) -> Vec<Arc<KnownDevice>> {
+        let mut serving = self.elsewhere().clone();
+        for device in self.serving_here(now) {
+            serving.insert(device.id, device);
+        }
+        serving.into_values().collect()
+    }
+
+    /// Those that serve and whose agents speak to this coordinator, by number.
+    pub(crate) fn serving_here(&self, now: Duration) -> Vec<Arc<KnownDevice>> {
         self.lock()
             .values()
             .filter(|(at, _)| now <= *at + self.grace)
             .map(|(_, device)| device.clone())
             .collect()
+    }
+
+    /// Takes what other coordinators serve for the latest, and forgets what was known of these
+    /// devices here: their agents have gone there since. True where it is something else than
+    /// before.
+    pub(crate) fn set_elsewhere(&self, devices: Vec<KnownDevice>) -> bool {
+        let devices = devices.into_iter().map(|it| (it.id, Arc::new(it)));
+        let devices: BTreeMap<_, _> = devices.collect();
+        self.lock().retain(|id, _| !devices.contains_key(id));
+        let mut elsewhere = self.elsewhere();
+        let is_new = *elsewhere != devices;
+        *elsewhere = devices;
+        is_new
+    }
+
+    fn elsewhere(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, Arc<KnownDevice>>> {
+        self.elsewhere
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<i64, (Duration, Arc<KnownDevice>)>> {

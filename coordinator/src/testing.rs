@@ -171,6 +171,16 @@ impl Bench {
         measurements::report(&self.world, &self.leasing, &report).await
     }
 
+    /// Takes over what the store holds, as a coordinator does that begins.
+    pub(crate) async fn take_over(&self) {
+        let taken = self.leasing.take_over().await;
+        taken.expect("the leases are taken over");
+        let searches = self.world.store.take_searches().await;
+        for search in searches.expect("the searches are taken over") {
+            self.drivers.start(search);
+        }
+    }
+
     /// Where a search stands.
     pub(crate) async fn status(&self, search: i64) -> SearchStatus {
         let status = query::status(&self.world, search).await;

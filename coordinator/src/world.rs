@@ -14,7 +14,7 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) wakeups: Wakeups,
+    pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) presence: Presence,
     pub(crate) checks: Checks,
 }
@@ -23,7 +23,7 @@ impl World {
     pub(crate) fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         Self {
             presence: Presence::new(config.lease_time),
-            wakeups: Wakeups::default(),
+            wakeups: Arc::default(),
             checks: Checks::default(),
             config,
             store,

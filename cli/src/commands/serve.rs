@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use bitfront_coordinator::config::SILENT_BEATS;
 use bitfront_coordinator::{Database, SystemClock};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::ServeArguments;
 use crate::local::Place;
 use crate::problem::ExitStatus;
+use crate::settings;
 use crate::signals::interrupted;
 
 use super::session::Session;
@@ -25,7 +27,11 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         .with_context(|| format!("cannot listen on {}", typed.listen))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
-    let config = bitfront_coordinator::Config::new(database);
+    let config = bitfront_coordinator::Config {
+        lease_time: settings::duration("--lease-time", &typed.lease_time)?,
+        beat: settings::duration("--take-over-after", &typed.take_over_after)? / SILENT_BEATS,
+        ..bitfront_coordinator::Config::new(database)
+    };
     let clock = Arc::new(SystemClock::new());
     let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
     session

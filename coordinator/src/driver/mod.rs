@@ -18,13 +18,12 @@ mod step;
 mod within;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::store::StoreError;
 use crate::world::World;
 pub(crate) use checks::checks;
 use step::{Driver, Next};
@@ -39,51 +38,63 @@ const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
 pub(crate) struct Drivers {
     world: Arc<World>,
     shutdown: CancellationToken,
-    tasks: TaskTracker,
     /// Behind a std mutex, which is held for a lookup only.
-    started: Mutex<HashSet<i64>>,
+    started: Mutex<Started>,
+}
+
+/// The drivers since this coordinator began to drive, or was taken for dead and began anew.
+struct Started {
+    searches: HashSet<i64>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Started {
+    fn nothing(shutdown: &CancellationToken) -> Self {
+        Self {
+            searches: HashSet::new(),
+            tasks: TaskTracker::new(),
+            stop: shutdown.child_token(),
+        }
+    }
 }
 
 impl Drivers {
     pub(crate) fn new(world: Arc<World>, shutdown: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
+            started: Mutex::new(Started::nothing(&shutdown)),
             world,
             shutdown,
-            tasks: TaskTracker::new(),
-            started: Mutex::default(),
         })
-    }
-
-    /// Starts the driver of every search that has not ended.
-    pub(crate) async fn start_all(self: Arc<Self>) -> Result<(), StoreError> {
-        for search in self.world.store.searches().await? {
-            if !search.state.has_ended() {
-                self.start(search.id);
-            }
-        }
-        Ok(())
     }
 
     /// Starts a search's driver, or wakes it where it was started before.
     pub(crate) fn start(&self, search: i64) {
-        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        if !started.insert(search) {
+        let mut started = self.lock();
+        if !started.searches.insert(search) {
             self.world.wakeups.search(search);
             return;
         }
-        self.tasks.spawn(drive(
-            self.world.clone(),
-            search,
-            self.shutdown.child_token(),
-        ));
+        let (world, stop) = (self.world.clone(), started.stop.child_token());
+        started.tasks.spawn(drive(world, search, stop));
     }
 
-    /// Waits for all drivers to end; the shutdown must have been cancelled.
-    pub(crate) async fn stop(self: Arc<Self>) {
-        let tasks = self.tasks.clone();
-        drop(self);
-        tasks.close();
-        tasks.wait().await;
+    /// The searches whose drivers were started.
+    pub(crate) fn started(&self) -> Vec<i64> {
+        self.lock().searches.iter().copied().collect()
+    }
+
+    /// Ends all drivers and waits for them. Others can be started afterwards, unless this is a
+    /// shutdown.
+    pub(crate) async fn stop(&self) {
+        let before = std::mem::replace(&mut *self.lock(), Started::nothing(&self.shutdown));
+        before.stop.cancel();
+        before.tasks.close();
+        before.tasks.wait().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Started> {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -205,7 +205,7 @@ async fn time_counts_while_the_search_is_served_and_a_restart_continues_it() {
     // A day without a device changes nothing.
     let after = Bench::over(bench.world.store.clone(), |_| {}).await;
     let mut changes = after.world.wakeups.on_search(search);
-    after.drivers.clone().start_all().await.unwrap();
+    after.take_over().await;
     after.clock.advance(Duration::from_secs(86_400));
     while !after
         .status(search)
@@ -383,8 +383,7 @@ async fn a_search_that_is_stopped_and_started_asks_the_same_candidates() {
     let mut rounds = 0;
     loop {
         let bench = Bench::over(store.clone(), one_at_a_time).await;
-        bench.leasing.recover().await.unwrap();
-        bench.drivers.clone().start_all().await.unwrap();
+        bench.take_over().await;
         let device = bench.register("one").await;
         bench.serve(device, search, 1 + rounds * 5 % 7).await;
         bench.stop().await;

@@ -102,7 +102,11 @@ impl SearchesService {
                     reason: status.reason,
                 });
             }
-            drivers.start(search);
+            if world.store.take_search(search).await? {
+                drivers.start(search);
+            } else {
+                world.wakeups.search(search);
+            }
             world.wakeups.work();
             Ok(())
         })

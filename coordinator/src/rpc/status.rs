@@ -52,6 +52,7 @@ impl From<ServiceError> for Status {
 fn code(error: &StoreError) -> Code {
     match error {
         StoreError::Failed { .. } => Code::Unavailable,
+        StoreError::NotDriven { .. } => Code::Unavailable,
         StoreError::Corrupt { .. } => Code::DataLoss,
         StoreError::KeyReused { .. } => Code::InvalidArgument,
         StoreError::Open { .. }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod confirmations;
+mod coordinators;
 mod questions;
 mod retimings;
 mod searches;
@@ -79,6 +80,12 @@ const CASES: &[(&str, Case)] = cases![
     questions::a_question_that_fails_too_often_is_given_up_with_the_reason,
     questions::what_was_given_up_is_asked_again_where_it_lies_elsewhere_now,
     questions::a_binding_keeps_its_answers_and_what_left_the_space,
+    coordinators::a_coordinator_serves_until_its_beat_stands_still_or_it_leaves,
+    coordinators::who_joined_is_in_charge_of_what_nobody_else_is,
+    coordinators::a_driver_that_was_replaced_writes_nothing,
+    coordinators::a_lease_is_taken_over_with_its_device,
+    coordinators::a_device_is_served_where_its_agent_speaks,
+    tasks::several_claims_at_once_are_claims_in_turn,
     siblings::siblings_are_told_what_each_measured_and_the_others_nothing,
     siblings::it_is_said_since_when_a_sibling_knows_something,
     siblings::only_sound_figures_of_a_plan_are_shared,
@@ -157,6 +164,7 @@ pub(crate) fn ending(reason: &str, counts: bool) -> LeaseEnding {
         reason: reason.to_owned(),
         counts,
         most_attempts: 3,
+        only_ours: false,
     }
 }
 

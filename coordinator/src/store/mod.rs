@@ -15,6 +15,7 @@ mod opened;
 pub(crate) mod postgres;
 mod rows;
 pub(crate) mod sqlite;
+mod term;
 #[cfg(test)]
 pub(crate) mod unreliable;
 
@@ -30,8 +31,8 @@ pub(crate) use opened::Opened;
 pub(crate) use rows::{
     Binding, Claimant, Claimed, ClaimedQuestion, Ending, HeldLease, LeaseEnding, NewCandidate,
     NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score, ScoreOutcome,
-    SharedScore, SharedScores, StoredCandidate, StoredConfirmation, StoredDevice,
-    StoredMeasurement, StoredQuestion, StoredRetiming, StoredSearch, TaskFacts,
+    SharedScore, SharedScores, StoredCandidate, StoredConfirmation, StoredCoordinator,
+    StoredDevice, StoredMeasurement, StoredQuestion, StoredRetiming, StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -39,6 +40,37 @@ pub(crate) use rows::{
 pub(crate) trait Store: Send + Sync + 'static {
     /// Which database this is: drawn when it was made, and the same for as long as it lasts.
     async fn identity(&self) -> Result<String, StoreError>;
+    /// Makes a coordinator known that serves from now on over this store, and says its number, its
+    /// *term*. From then on the methods that a driver calls about a search (`wait`, `bind`, `spend`,
+    /// `fix_reference`, `end`, `add_candidate`, `confirm`, `retime`) are refused where the search is
+    /// not driven by that coordinator ([`StoreError::NotDriven`]), and searches and leases that come
+    /// into being are in its charge. Before, as in tests of single parts, there is nobody to be told
+    /// apart from.
+    async fn join(&self, address: &str, now_ms: i64) -> Result<i64, StoreError>;
+    /// No other coordinator can have the database while this store is open.
+    fn is_exclusive(&self) -> bool;
+    /// Raises the beat of a coordinator. False where it was retired.
+    async fn beat(&self, coordinator: i64) -> Result<bool, StoreError>;
+    /// The coordinators that serve, by number.
+    async fn coordinators(&self) -> Result<Vec<StoredCoordinator>, StoreError>;
+    /// Serving → retired, where the beat is still this one, or whatever it is: nobody is in charge
+    /// of its searches and leases then or serves its devices. False where it had been retired or has
+    /// another beat.
+    async fn retire(&self, coordinator: i64, beat: Option<i64>) -> Result<bool, StoreError>;
+    /// Takes charge of the searches that nobody drives and that have not ended, by number.
+    async fn take_searches(&self) -> Result<Vec<i64>, StoreError>;
+    /// Takes charge of a search where nobody else drives it. False where somebody does.
+    async fn take_search(&self, search: i64) -> Result<bool, StoreError>;
+    /// Takes charge of the leases that nobody keeps, by task.
+    async fn take_leases(&self) -> Result<Vec<HeldLease>, StoreError>;
+    /// Takes charge of a lease, whoever keeps it. False where the device does not hold it.
+    async fn keep(&self, token: LeaseToken, device: i64) -> Result<bool, StoreError>;
+    /// This coordinator serves a device, for which this agent speaks.
+    async fn serve(&self, device: i64, instance: &str) -> Result<(), StoreError>;
+    /// This coordinator serves no other devices than these.
+    async fn serve_only(&self, devices: &[i64]) -> Result<(), StoreError>;
+    /// The devices that other coordinators serve, by number.
+    async fn served_elsewhere(&self) -> Result<Vec<StoredDevice>, StoreError>;
 
     /// Makes a device known or renews what is known of it; says its number.
     async fn register(&self, device: &Registration, now_ms: i64) -> Result<i64, StoreError>;
@@ -137,8 +169,17 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// quality, its numerics class: by candidate, latency first, since a plan whose times are known
     /// may be found to be dominated while it is scored.
     async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError>;
-    /// Every task that is leased now.
+    /// Leases a task for each claimant in turn, as [`Self::claim`] does, until one of them gets
+    /// none. They are of one hardware profile and numerics class.
+    async fn claim_each(
+        &self,
+        claimants: &[Claimant],
+        now_ms: i64,
+    ) -> Result<Vec<Claimed>, StoreError>;
+    /// The leases that this coordinator keeps, by task.
     async fn leased(&self) -> Result<Vec<HeldLease>, StoreError>;
+    /// What a device holds, whoever keeps it.
+    async fn held_by(&self, device: i64) -> Result<Vec<LeaseToken>, StoreError>;
     /// Ends a lease without a result: leased → queued, or failed with an `abandoned` measurement
     /// after too many attempts that count. Changes nothing where the token does not hold the task.
     async fn requeue(
@@ -244,6 +285,13 @@ pub enum StoreError {
         what: String,
         /// What is wrong.
         reason: String,
+    },
+    /// Another coordinator drives the search, or nobody does: this one was silent for too long and
+    /// was replaced. Nothing was written.
+    #[error("search {search} is driven by another coordinator now")]
+    NotDriven {
+        /// The search.
+        search: i64,
     },
     /// The idempotency key belongs to a report about another task.
     #[error("the idempotency key `{key}` was used for a report about another task")]

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::postgres::PostgresStore;
 use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
 use crate::database::Database;
+use crate::wakeups::Wakeups;
 
 /// An open database, whichever it is.
 pub(crate) enum Opened {
@@ -30,11 +33,17 @@ impl Opened {
         }
     }
 
-    /// Leaves a note of where this coordinator listens, for others that find the database in use.
-    pub(crate) async fn announce(&self, address: &str) {
-        match self {
-            Self::Sqlite(store) => store.announce(address),
-            Self::Postgres(store) => store.announce(address).await,
+    /// Leaves a note of where this coordinator listens, for others that find the database in use,
+    /// and where several may use it, exchanges wake-ups with them until the shutdown.
+    pub(crate) async fn stand_beside_others(
+        self: Arc<Self>,
+        address: String,
+        wakeups: Arc<Wakeups>,
+        shutdown: CancellationToken,
+    ) {
+        match &*self {
+            Self::Sqlite(store) => store.announce(&address),
+            Self::Postgres(store) => store.relay(wakeups, shutdown).await,
         }
     }
 

@@ -11,11 +11,23 @@ use bitfront_search::space::Genome;
 
 use super::StoreError;
 
+/// A coordinator that serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredCoordinator {
+    /// Its term.
+    pub(crate) id: i64,
+    /// Where it listens.
+    pub(crate) address: String,
+    pub(crate) beat: i64,
+}
+
 /// A device that registered at some time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StoredDevice {
     pub(crate) id: i64,
     pub(crate) registration: Registration,
+    /// Which agent spoke for it last, where that is known.
+    pub(crate) instance: Option<String>,
     pub(crate) first_seen_ms: i64,
     pub(crate) last_seen_ms: i64,
     pub(crate) measurements: u64,
@@ -283,6 +295,9 @@ pub(crate) struct LeaseEnding {
     pub(crate) counts: bool,
     /// Attempts after which the task is given up.
     pub(crate) most_attempts: u32,
+    /// Only where this coordinator keeps the lease: another one that does may have heard of the
+    /// agent.
+    pub(crate) only_ours: bool,
 }
 
 /// What became of a task whose lease ended without a result.

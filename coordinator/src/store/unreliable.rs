@@ -83,6 +83,10 @@ macro_rules! passed_on {
     ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
         #[async_trait]
         impl Store for Unreliable {
+            fn is_exclusive(&self) -> bool {
+                self.inner.is_exclusive()
+            }
+
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 self.pass(self.inner.$name($($argument),*)).await
             })+
@@ -92,6 +96,18 @@ macro_rules! passed_on {
 
 passed_on! {
     identity() -> String;
+    join(address: &str, now_ms: i64) -> i64;
+    beat(coordinator: i64) -> bool;
+    coordinators() -> Vec<StoredCoordinator>;
+    retire(coordinator: i64, beat: Option<i64>) -> bool;
+    take_searches() -> Vec<i64>;
+    take_search(search: i64) -> bool;
+    take_leases() -> Vec<HeldLease>;
+    keep(token: LeaseToken, device: i64) -> bool;
+    serve(device: i64, instance: &str) -> ();
+    serve_only(devices: &[i64]) -> ();
+    served_elsewhere() -> Vec<StoredDevice>;
+    held_by(device: i64) -> Vec<LeaseToken>;
     register(device: &Registration, now_ms: i64) -> i64;
     devices() -> Vec<StoredDevice>;
     profile(digest: Digest) -> Option<HardwareProfile>;
@@ -117,6 +133,7 @@ passed_on! {
     measurements(search: i64, candidate: Option<i64>) -> Vec<StoredMeasurement>;
     first_timing(search: i64) -> Option<StoredMeasurement>;
     claim(claimant: &Claimant, now_ms: i64) -> Option<Claimed>;
+    claim_each(claimants: &[Claimant], now_ms: i64) -> Vec<Claimed>;
     leased() -> Vec<HeldLease>;
     requeue(token: LeaseToken, ending: &LeaseEnding, now_ms: i64) -> Requeued;
     task(task: i64) -> Option<TaskFacts>;

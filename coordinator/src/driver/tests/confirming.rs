@@ -76,8 +76,7 @@ async fn a_restart_while_confirming_goes_on_from_the_store() {
     assert!(before > 0, "nothing is confirmed yet");
     let active = bench.status(search).await.active;
     let bench = Bench::over(store.clone(), |_| {}).await;
-    bench.leasing.recover().await.unwrap();
-    bench.drivers.clone().start_all().await.unwrap();
+    bench.take_over().await;
     let device = bench.register("one").await;
     bench.serve(device, search, usize::MAX).await;
     let status = bench.status(search).await;

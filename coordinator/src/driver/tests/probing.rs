@@ -60,8 +60,7 @@ async fn a_search_is_bound_once_its_device_is_probed_to_a_space_that_a_restart_k
     assert_eq!(bench.serve(device, search, 70).await, 70);
     bench.stop().await;
     let bench = Bench::over(bench.world.store.clone(), |_| {}).await;
-    bench.leasing.recover().await.unwrap();
-    bench.drivers.clone().start_all().await.unwrap();
+    bench.take_over().await;
     let device = register_probing(&bench).await;
     bench.serve(device, search, usize::MAX).await;
     assert_eq!(bench.status(search).await.state, SearchState::Done);

@@ -223,8 +223,7 @@ async fn a_search_that_is_stopped_and_started_times_nothing_a_third_time() {
     let mut agent = Disturbed::new(now_and_then);
     for round in 0.. {
         let bench = Bench::over(store.clone(), one_at_a_time).await;
-        bench.leasing.recover().await.unwrap();
-        bench.drivers.clone().start_all().await.unwrap();
+        bench.take_over().await;
         let device = bench.register("one").await;
         agent.serve(&bench, device, search, 3 + round % 9).await;
         bench.stop().await;

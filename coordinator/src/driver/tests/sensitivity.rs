@@ -110,8 +110,7 @@ async fn a_restart_while_layers_are_scored_loses_nothing_and_replays_with_what_c
         bench.stop().await;
 
         let mut bench = Bench::over(store.clone(), one_at_a_time).await;
-        bench.leasing.recover().await.unwrap();
-        bench.drivers.clone().start_all().await.unwrap();
+        bench.take_over().await;
         assert_eq!(bench.answer(&assignment).await.unwrap(), Receipt::Recorded);
         // The same agent goes on; registering anew would give back what it holds.
         let device = bench.register_as(scoring("one")).await.unwrap();
@@ -120,8 +119,7 @@ async fn a_restart_while_layers_are_scored_loses_nothing_and_replays_with_what_c
             bench.serve(device, search, 60).await;
             bench.stop().await;
             bench = Bench::over(store.clone(), one_at_a_time).await;
-            bench.leasing.recover().await.unwrap();
-            bench.drivers.clone().start_all().await.unwrap();
+            bench.take_over().await;
             let again = bench.register_as(scoring("one")).await.unwrap();
             assert_eq!(again, device);
         }

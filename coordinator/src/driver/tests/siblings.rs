@@ -51,8 +51,7 @@ async fn what_a_sibling_measured_changes_what_is_proposed_and_a_restart_changes_
                 bench.serve(two, second, reports).await;
                 bench.stop().await;
                 bench = Bench::over(store.clone(), one_at_a_time).await;
-                bench.leasing.recover().await.unwrap();
-                bench.drivers.clone().start_all().await.unwrap();
+                bench.take_over().await;
                 two = bench.register_as(other("two")).await.unwrap();
             }
         }

@@ -52,8 +52,7 @@ async fn a_front_is_measured_again_on_another_device_right_after_the_baselines()
     bench.serve(two, second, 2 * baselines + 3).await;
     bench.stop().await;
     let bench = Bench::over(bench.world.store.clone(), |_| {}).await;
-    bench.leasing.recover().await.unwrap();
-    bench.drivers.clone().start_all().await.unwrap();
+    bench.take_over().await;
     let mut other = fixtures::registration("two");
     other.hardware_profile.cpu_model = "Other 1".to_owned();
     let two = bench.register_as(other).await.unwrap();

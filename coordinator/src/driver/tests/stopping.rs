@@ -38,8 +38,7 @@ async fn a_search_that_stalls_ends_with_an_outlook_and_goes_on_for_as_long_again
     bench.serve(device, search, 31).await;
     bench.stop().await;
     let bench = Bench::over(bench.world.store.clone(), |_| {}).await;
-    bench.leasing.recover().await.unwrap();
-    bench.drivers.clone().start_all().await.unwrap();
+    bench.take_over().await;
     let device = bench.register("one").await;
     bench.serve(device, search, usize::MAX).await;
 

@@ -422,3 +422,28 @@ pub(super) async fn a_quality_is_measured_once_for_all_searches_over_one_subject
         ]
     );
 }
+
+pub(super) async fn several_claims_at_once_are_claims_in_turn(store: Arc<dyn Store>) {
+    let (device, _) = running(&store, &[Precision::Q8_0, Precision::Q4K]).await;
+    let other = store
+        .register(&fixtures::registration("two"), NOW)
+        .await
+        .unwrap();
+    let claimants = [device, other, device].map(claimant);
+    let first = store.claim_each(&claimants, NOW).await.unwrap();
+    let kinds: Vec<_> = first.iter().map(|it| (it.candidate, it.kind)).collect();
+    let (one, two) = (kinds[0].0, kinds[2].0);
+    let (latency, quality) = (TaskKind::Latency, TaskKind::Quality);
+    assert_eq!(kinds, [(one, latency), (one, quality), (two, latency)]);
+    assert!(two > one);
+    let holders: Vec<_> = store.leased().await.unwrap();
+    let holder = |claimed: &Claimed| {
+        let held = holders.iter().find(|held| held.token == claimed.token);
+        held.unwrap().device
+    };
+    let devices: Vec<_> = first.iter().map(holder).collect();
+    assert_eq!(devices, [device, other, device]);
+    let rest = store.claim_each(&claimants, NOW).await.unwrap();
+    assert_eq!(rest.len(), 1, "until there is none");
+    assert_eq!(store.claim_each(&claimants, NOW).await.unwrap(), []);
+}

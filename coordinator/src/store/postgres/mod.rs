@@ -32,16 +32,22 @@
 #[macro_use]
 mod dialect;
 mod open;
+mod relay;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
+use std::sync::Arc;
+
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Transaction};
+use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
 use super::failure::Failure;
+use super::term::Term;
 use crate::database::PostgresUrl;
+use crate::wakeups::Wakeups;
 use transaction::Tries;
 
 type Connection = sqlx::PgConnection;
@@ -51,31 +57,27 @@ type ThisStore = PostgresStore;
 /// The store in a Postgres database; see the module's documentation.
 pub(crate) struct PostgresStore {
     pool: PgPool,
-    claim: open::Claim,
+    /// Of the coordinator that uses it.
+    term: Term,
 }
 
 impl PostgresStore {
+    const IS_EXCLUSIVE: bool = false;
+
     /// Opens a database that is there, and brings its schema up to date.
     pub(crate) async fn open(url: &PostgresUrl) -> Result<Self, StoreError> {
         open::open(url).await
     }
 
-    /// Opens a database although another coordinator serves it.
-    #[cfg(test)]
-    async fn open_beside(url: &PostgresUrl) -> Result<Self, StoreError> {
-        open::open_beside(url).await
+    /// Tells other coordinators over this database what this one's parts are told, and the other
+    /// way round, until the shutdown.
+    pub(crate) async fn relay(&self, wakeups: Arc<Wakeups>, shutdown: CancellationToken) {
+        relay::relay(self.pool.clone(), wakeups, shutdown).await;
     }
 
-    /// Leaves a note of where this coordinator listens, for others that find the database in use.
-    pub(crate) async fn announce(&self, address: &str) {
-        self.claim.announce(address).await;
-    }
-
-    /// Ends after what is under way, and lets others have the database. Whoever still asks gets an
-    /// error.
+    /// Ends after what is under way. Whoever still asks gets an error.
     pub(crate) async fn close(&self) {
         self.pool.close().await;
-        self.claim.end().await;
     }
 
     async fn reader(&self, doing: &'static str) -> Result<PoolConnection<Postgres>, StoreError> {

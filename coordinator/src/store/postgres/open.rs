@@ -1,4 +1,4 @@
-//! Opening a Postgres database: one coordinator at a time, ours and not newer than we know.
+//! Opening a Postgres database: ours and not newer than we know.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,18 +6,14 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _, PgConnection, PgPool};
-use tokio::sync::Mutex;
 
 use super::super::StoreError;
 use super::super::failure::said;
+use super::super::term::Term;
 use super::PostgresStore;
 use crate::database::PostgresUrl;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
-
-/// The lock that a coordinator holds for as long as it serves, in the name space of single numbers;
-/// pairs of numbers are those of the `dialect`. The number is that of the first migration.
-const SERVES: i64 = 1_650_881_140;
 
 /// Connections for reads and writes. A commit waits for the disk and not for the processor, so more
 /// of them share its way there; each costs the server a process.
@@ -45,102 +41,19 @@ const SETTINGS: &str = "
            set_config('tcp_keepalives_interval', '10', false),
            set_config('tcp_keepalives_count', '3', false)";
 
-/// Keeps a second coordinator away from a database, on a connection of its own: the server drops
-/// the lock with the connection, however that ends. Where the connection breaks while the
-/// coordinator lives on, a second one is no longer kept out; what is stored stays true then, but
-/// both would drive the same searches.
-pub(super) struct Claim {
-    /// None once it has ended. Behind an async mutex, since it is held while a statement runs.
-    connection: Mutex<Option<PgConnection>>,
-}
-
-impl Claim {
-    async fn take(at: &Place<'_>, mut connection: PgConnection) -> Result<Self, StoreError> {
-        let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-            .bind(SERVES)
-            .fetch_one(&mut connection)
-            .await
-            .map_err(at.failed())?;
-        if !taken {
-            return Err(StoreError::InUse {
-                database: at.url.to_string(),
-                address: Self::holder(&mut connection).await,
-            });
-        }
-        Ok(Self {
-            connection: Mutex::new(Some(connection)),
-        })
-    }
-
-    /// Where the holder said that it listens. Only a help for people, so a failure is no error.
-    async fn holder(connection: &mut PgConnection) -> Option<String> {
-        let name: Option<String> = sqlx::query_scalar(
-            "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND (l.classid::bigint << 32) + l.objid::bigint = $1",
-        )
-        .bind(SERVES)
-        .fetch_optional(connection)
-        .await
-        .ok()
-        .flatten();
-        name?.strip_prefix(ANNOUNCED).map(str::to_owned)
-    }
-
-    /// Writes down where the holder listens, as the name of the connection.
-    pub(super) async fn announce(&self, address: &str) {
-        let mut held = self.connection.lock().await;
-        let Some(connection) = held.as_mut() else {
-            return;
-        };
-        let named = sqlx::query("SELECT set_config('application_name', $1, false)")
-            .bind(format!("{ANNOUNCED}{address}"))
-            .execute(connection)
-            .await;
-        if let Err(error) = named {
-            tracing::warn!(%error, "cannot note the address");
-        }
-    }
-
-    /// Lets others have the database.
-    pub(super) async fn end(&self) {
-        let held = self.connection.lock().await.take();
-        let Some(connection) = held else {
-            return;
-        };
-        if let Err(error) = connection.close().await {
-            tracing::debug!(%error, "closing the connection that kept others out");
-        }
-    }
-}
-
-/// What the name of a holder's connection begins with.
-const ANNOUNCED: &str = "bitfront at ";
-
 pub(super) async fn open(url: &PostgresUrl) -> Result<PostgresStore, StoreError> {
     let at = Place { url };
     let options = at.options()?;
     let mut connection = options.connect().await.map_err(at.failed())?;
     look(&at, &mut connection).await?;
-    let connection = settle(connection).await.map_err(at.failed())?;
-    let mut claim = Claim::take(&at, connection).await?;
-    if let Some(connection) = claim.connection.get_mut() {
-        migrate(&at, connection).await?;
-    }
+    // Coordinators that start at once wait for each other here, by a lock of sqlx's own.
+    migrate(&at, &mut connection).await?;
+    connection.close().await.map_err(at.failed())?;
     let pool = pool(&at, options).await?;
-    Ok(PostgresStore { pool, claim })
-}
-
-/// Opens a database although another coordinator serves it.
-#[cfg(test)]
-pub(super) async fn open_beside(url: &PostgresUrl) -> Result<PostgresStore, StoreError> {
-    let at = Place { url };
-    let claim = Claim {
-        connection: Mutex::new(None),
-    };
-    let pool = pool(&at, at.options()?).await?;
-    Ok(PostgresStore { pool, claim })
+    Ok(PostgresStore {
+        pool,
+        term: Term::default(),
+    })
 }
 
 async fn pool(at: &Place<'_>, options: PgConnectOptions) -> Result<PgPool, StoreError> {
@@ -154,11 +67,6 @@ async fn pool(at: &Place<'_>, options: PgConnectOptions) -> Result<PgPool, Store
             })
         });
     pool.connect_with(options).await.map_err(at.failed())
-}
-
-async fn settle(mut connection: PgConnection) -> Result<PgConnection, sqlx::Error> {
-    sqlx::query(SETTINGS).execute(&mut connection).await?;
-    Ok(connection)
 }
 
 /// Finds out whether the database can be used, and changes nothing.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod concurrency;
+mod coordinators;
 mod errors;
 mod opening;
 mod server;
@@ -40,9 +41,7 @@ fn url(text: &str) -> PostgresUrl {
 async fn two_stores() -> (TestDatabase, [Arc<dyn Store>; 2]) {
     let database = TestDatabase::new().await;
     let first = open(&database).await;
-    let second = PostgresStore::open_beside(&url(&database.url()))
-        .await
-        .unwrap();
+    let second = open(&database).await;
     (database, [Arc::new(first), Arc::new(second)])
 }
 

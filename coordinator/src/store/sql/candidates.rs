@@ -5,16 +5,17 @@ use bitfront_search::space::Genome;
 use sqlx::Row as _;
 
 use super::decode::{joined, optional_unsigned, signed, split, unsigned, word};
-use super::{Connection, Failure, NewCandidate, StoredCandidate, dialect, searches};
+use super::{Connection, Failure, NewCandidate, StoredCandidate, coordinators, dialect, searches};
 
 pub(super) async fn add(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     candidate: &NewCandidate,
     now_ms: i64,
 ) -> Result<Option<i64>, Failure> {
     // The quality may be known already, and is then a measurement.
     dialect::measuring_in(connection, search).await?;
+    coordinators::check_driver(connection, search, me).await?;
     if !searches::hold_running(connection, search).await? {
         return Ok(None);
     }

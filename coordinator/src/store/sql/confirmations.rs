@@ -5,13 +5,14 @@ use sqlx::Row as _;
 
 use super::decode::word;
 use super::measurements::score;
-use super::{Connection, Failure, NewConfirmation, StoredConfirmation, searches};
+use super::{Connection, Failure, NewConfirmation, StoredConfirmation, coordinators, searches};
 
 pub(super) async fn queue(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     wanted: &[NewConfirmation],
 ) -> Result<bool, Failure> {
+    coordinators::check_driver(connection, search, me).await?;
     if !searches::hold_running(connection, search).await? {
         return Ok(false);
     }

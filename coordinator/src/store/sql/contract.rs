@@ -13,6 +13,90 @@ use super::*;
 
 #[async_trait]
 impl Store for ThisStore {
+    async fn join(&self, address: &str, now_ms: i64) -> Result<i64, StoreError> {
+        let address = address.to_owned();
+        let joined = write!(self, "join the coordinators", |connection| {
+            coordinators::join(connection, &address, now_ms)
+        });
+        let term = joined?;
+        self.term.set(term);
+        Ok(term)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        Self::IS_EXCLUSIVE
+    }
+
+    async fn beat(&self, coordinator: i64) -> Result<bool, StoreError> {
+        write!(self, "tell that the coordinator is there", |connection| {
+            coordinators::beat(connection, coordinator)
+        })
+    }
+
+    async fn coordinators(&self) -> Result<Vec<StoredCoordinator>, StoreError> {
+        read!(self, "list the coordinators", coordinators::serving)
+    }
+
+    async fn retire(&self, coordinator: i64, beat: Option<i64>) -> Result<bool, StoreError> {
+        write!(self, "retire a coordinator", |connection| {
+            coordinators::retire(connection, coordinator, beat)
+        })
+    }
+
+    async fn take_searches(&self) -> Result<Vec<i64>, StoreError> {
+        let me = self.term.get();
+        write!(self, "take searches over", |connection| {
+            coordinators::take_searches(connection, me)
+        })
+    }
+
+    async fn take_search(&self, search: i64) -> Result<bool, StoreError> {
+        let me = self.term.get();
+        write!(self, "take a search over", |connection| {
+            coordinators::take_search(connection, search, me)
+        })
+    }
+
+    async fn take_leases(&self) -> Result<Vec<HeldLease>, StoreError> {
+        let me = self.term.get();
+        write!(self, "take leases over", |connection| {
+            coordinators::take_leases(connection, me)
+        })
+    }
+
+    async fn keep(&self, token: LeaseToken, device: i64) -> Result<bool, StoreError> {
+        let me = self.term.get();
+        write!(self, "take a lease over", |connection| {
+            coordinators::keep(connection, token, device, me)
+        })
+    }
+
+    async fn serve(&self, device: i64, instance: &str) -> Result<(), StoreError> {
+        let me = self.term.get();
+        let instance = instance.to_owned();
+        write!(self, "note who serves a device", |connection| {
+            coordinators::serve(connection, device, &instance, me)
+        })
+    }
+
+    async fn serve_only(&self, devices: &[i64]) -> Result<(), StoreError> {
+        let me = self.term.get();
+        let devices = devices.to_vec();
+        write!(self, "note which devices are served", |connection| {
+            coordinators::serve_only(connection, &devices, me)
+        })
+    }
+
+    async fn served_elsewhere(&self) -> Result<Vec<StoredDevice>, StoreError> {
+        let me = self.term.get();
+        read!(
+            self,
+            "list the devices of other coordinators",
+            devices::served_elsewhere,
+            me
+        )
+    }
+
     async fn identity(&self) -> Result<String, StoreError> {
         read!(self, "tell which database it is", devices::identity)
     }
@@ -33,9 +117,9 @@ impl Store for ThisStore {
     }
 
     async fn submit(&self, search: &NewSearch, now_ms: i64) -> Result<i64, StoreError> {
-        let search = search.clone();
+        let (search, me) = (search.clone(), self.term.get());
         write!(self, "store a search", |connection| searches::submit(
-            connection, &search, now_ms
+            connection, &search, me, now_ms
         ))
     }
 
@@ -48,36 +132,46 @@ impl Store for ThisStore {
     }
 
     async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError> {
+        let me = self.term.get();
         let reason = reason.to_owned();
         write!(self, "note what a search waits for", |connection| {
-            searches::wait(connection, search, &reason)
+            searches::wait(connection, (search, me), &reason)
         })
     }
 
     async fn bind(&self, search: i64, binding: &Binding) -> Result<bool, StoreError> {
+        let me = self.term.get();
         let binding = binding.clone();
         write!(self, "bind a search", |connection| searches::bind(
-            connection, search, &binding
+            connection,
+            (search, me),
+            &binding
         ))
     }
 
     async fn spend(&self, search: i64, active: Duration) -> Result<(), StoreError> {
+        let me = self.term.get();
         write!(self, "note the time of a search", |connection| {
-            searches::spend(connection, search, active)
+            searches::spend(connection, (search, me), active)
         })
     }
 
     async fn fix_reference(&self, search: i64, point: &[f64]) -> Result<(), StoreError> {
+        let me = self.term.get();
         let point = point.to_vec();
         write!(self, "fix a reference point", |connection| {
-            searches::fix_reference(connection, search, &point)
+            searches::fix_reference(connection, (search, me), &point)
         })
     }
 
     async fn end(&self, search: i64, ending: &Ending, now_ms: i64) -> Result<bool, StoreError> {
+        let me = self.term.get();
         let ending = ending.clone();
         write!(self, "end a search", |connection| searches::end(
-            connection, search, &ending, now_ms
+            connection,
+            (search, me),
+            &ending,
+            now_ms
         ))
     }
 
@@ -109,9 +203,13 @@ impl Store for ThisStore {
         candidate: &NewCandidate,
         now_ms: i64,
     ) -> Result<Option<i64>, StoreError> {
+        let me = self.term.get();
         let candidate = candidate.clone();
         write!(self, "store a candidate", |connection| candidates::add(
-            connection, search, &candidate, now_ms
+            connection,
+            (search, me),
+            &candidate,
+            now_ms
         ))
     }
 
@@ -128,9 +226,10 @@ impl Store for ThisStore {
     }
 
     async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError> {
+        let me = self.term.get();
         let wanted = wanted.to_vec();
         write!(self, "queue confirmations", |connection| {
-            confirmations::queue(connection, search, &wanted)
+            confirmations::queue(connection, (search, me), &wanted)
         })
     }
 
@@ -144,9 +243,10 @@ impl Store for ThisStore {
         candidates: &[i64],
         profile: Digest,
     ) -> Result<bool, StoreError> {
+        let me = self.term.get();
         let candidates = candidates.to_vec();
         write!(self, "queue second timings", |connection| {
-            retimings::queue(connection, search, &candidates, profile)
+            retimings::queue(connection, (search, me), &candidates, profile)
         })
     }
 
@@ -192,14 +292,30 @@ impl Store for ThisStore {
     }
 
     async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError> {
-        let claimant = claimant.clone();
+        let (claimant, me) = (claimant.clone(), self.term.get());
         write!(self, "lease a task", |connection| tasks::claim(
-            connection, &claimant, now_ms
+            connection, &claimant, me, now_ms
+        ))
+    }
+
+    async fn claim_each(
+        &self,
+        claimants: &[Claimant],
+        now_ms: i64,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let (claimants, me) = (claimants.to_vec(), self.term.get());
+        write!(self, "lease tasks", |connection| tasks::claim_each(
+            connection, &claimants, me, now_ms
         ))
     }
 
     async fn leased(&self) -> Result<Vec<HeldLease>, StoreError> {
-        read!(self, "list the leases", tasks::leased)
+        let me = self.term.get();
+        read!(self, "list the leases", tasks::leased, me)
+    }
+
+    async fn held_by(&self, device: i64) -> Result<Vec<LeaseToken>, StoreError> {
+        read!(self, "list what a device holds", tasks::held_by, device)
     }
 
     async fn requeue(
@@ -208,9 +324,9 @@ impl Store for ThisStore {
         ending: &LeaseEnding,
         now_ms: i64,
     ) -> Result<Requeued, StoreError> {
-        let ending = ending.clone();
+        let (ending, me) = (ending.clone(), self.term.get());
         write!(self, "end a lease", |connection| tasks::requeue(
-            connection, token, &ending, now_ms
+            connection, token, &ending, me, now_ms
         ))
     }
 
@@ -250,9 +366,9 @@ impl Store for ThisStore {
         claimant: &Claimant,
         now_ms: i64,
     ) -> Result<Option<ClaimedQuestion>, StoreError> {
-        let claimant = claimant.clone();
+        let (claimant, me) = (claimant.clone(), self.term.get());
         write!(self, "lease a question", |connection| questions::claim(
-            connection, &claimant, now_ms
+            connection, &claimant, me, now_ms
         ))
     }
 

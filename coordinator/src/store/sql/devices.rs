@@ -4,7 +4,7 @@ use bitfront_model::{Digest, HardwareProfile, NumericsClass, Registration};
 use sqlx::Row as _;
 
 use super::decode::{flag, joined, json, parsed, split, unsigned};
-use super::{Connection, Failure, StoredDevice};
+use super::{Connection, Failure, Row, StoredDevice};
 
 /// What devices know this database by.
 pub(super) async fn identity(connection: &mut Connection) -> Result<String, Failure> {
@@ -63,25 +63,44 @@ pub(super) async fn all(connection: &mut Connection) -> Result<Vec<StoredDevice>
     )
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(StoredDevice {
-                id: row.try_get("id")?,
-                registration: Registration {
-                    device: row.try_get("name")?,
-                    hardware_profile: parsed("a hardware profile", row.try_get("profile_json")?)?,
-                    numerics_class: NumericsClass(row.try_get("numerics_class")?),
-                    precisions: split("devices.precisions", row.try_get("precisions")?)?,
-                    agent_version: row.try_get("agent_version")?,
-                    can_probe: flag(row, "can_probe")?,
-                    can_score_swaps: flag(row, "can_score_swaps")?,
-                },
-                first_seen_ms: row.try_get("first_seen_at")?,
-                last_seen_ms: row.try_get("last_seen_at")?,
-                measurements: unsigned(row, "measurements")?,
-            })
-        })
-        .collect()
+    rows.iter().map(stored).collect()
+}
+
+/// Those whose agents speak to another coordinator than `me`; how much they measured is left out.
+pub(super) async fn served_elsewhere(
+    connection: &mut Connection,
+    me: Option<i64>,
+) -> Result<Vec<StoredDevice>, Failure> {
+    let rows = sqlx::query(
+        "SELECT d.*, p.profile AS profile_json, d.id - d.id AS measurements
+         FROM devices d JOIN hardware_profiles p ON p.digest = d.profile
+         WHERE d.coordinator <> $1
+           AND d.coordinator IN (SELECT id FROM coordinators WHERE state = 'serving')
+         ORDER BY d.id",
+    )
+    .bind(me)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(stored).collect()
+}
+
+fn stored(row: &Row) -> Result<StoredDevice, Failure> {
+    Ok(StoredDevice {
+        id: row.try_get("id")?,
+        registration: Registration {
+            device: row.try_get("name")?,
+            hardware_profile: parsed("a hardware profile", row.try_get("profile_json")?)?,
+            numerics_class: NumericsClass(row.try_get("numerics_class")?),
+            precisions: split("devices.precisions", row.try_get("precisions")?)?,
+            agent_version: row.try_get("agent_version")?,
+            can_probe: flag(row, "can_probe")?,
+            can_score_swaps: flag(row, "can_score_swaps")?,
+        },
+        instance: row.try_get("instance")?,
+        first_seen_ms: row.try_get("first_seen_at")?,
+        last_seen_ms: row.try_get("last_seen_at")?,
+        measurements: unsigned(row, "measurements")?,
+    })
 }
 
 pub(super) async fn profile(

@@ -146,26 +146,43 @@ pub(super) async fn append(connection: &mut Connection, row: &Appended<'_>) -> R
     devices::seen(connection, device, row.now_ms).await
 }
 
+/// The scores of a search, with the word that joins.
+macro_rules! scores {
+    ($join:expr) => {
+        concat!(
+            "SELECT m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch, m.decode_ns,
+                    m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped
+             FROM measurements m ",
+            $join,
+            " tasks t ON t.id = m.task ",
+            $join,
+            " candidates c ON c.id = t.candidate
+             WHERE c.search = $1 AND m.id > $2 AND m.id <= $3 AND m.accepted = 1
+               AND (t.purpose = 'search' OR (t.purpose = 'retime' AND m.outcome = 'latency'
+                                             AND m.executed_as_planned = 1))
+             ORDER BY m.id"
+        )
+    };
+}
+
 pub(super) async fn scores(
     connection: &mut Connection,
     search: i64,
     after: i64,
 ) -> Result<Vec<Score>, Failure> {
     let settled = dialect::settled(connection, search).await?;
-    let rows = sqlx::query(
-        "SELECT m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch, m.decode_ns, m.prefill_ns,
-                m.infeasible, m.executed_as_planned, m.stopped
-         FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
-         WHERE c.search = $1 AND m.id > $2 AND m.id <= $3 AND m.accepted = 1
-           AND (t.purpose = 'search' OR (t.purpose = 'retime' AND m.outcome = 'latency'
-                                         AND m.executed_as_planned = 1))
-         ORDER BY m.id",
-    )
-    .bind(search)
-    .bind(after)
-    .bind(settled)
-    .fetch_all(connection)
-    .await?;
+    // All of them are found by the search's candidates. The new ones are few among all that are
+    // stored, however many the search has, and are found by their numbers.
+    let query = match after {
+        0 => scores!("JOIN"),
+        _ => scores!(join_in_order!()),
+    };
+    let rows = sqlx::query(query)
+        .bind(search)
+        .bind(after)
+        .bind(settled)
+        .fetch_all(connection)
+        .await?;
     rows.iter().map(score).collect()
 }
 

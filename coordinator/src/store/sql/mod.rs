@@ -20,6 +20,7 @@
 mod candidates;
 mod confirmations;
 mod contract;
+mod coordinators;
 mod decode;
 pub(super) mod devices;
 mod measurements;

@@ -159,11 +159,13 @@ fn read(kind: QuestionKind, what: &str, text: &str) -> Result<Question, Failure>
 pub(super) async fn claim(
     connection: &mut Connection,
     claimant: &Claimant,
+    me: Option<i64>,
     now_ms: i64,
 ) -> Result<Option<ClaimedQuestion>, Failure> {
     let claimed: Option<(i64, i64, i64)> = sqlx::query_as(concat!(
         "UPDATE tasks
-         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = $1
+         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = $1,
+             keeper = $6
          WHERE id = (
              SELECT t.id FROM tasks t
              WHERE t.state = 'queued' AND (($2 AND t.kind = 'probe' AND t.target = $3)
@@ -177,6 +179,7 @@ pub(super) async fn claim(
     .bind(claimant.hardware_profile.to_string())
     .bind(claimant.can_score_swaps)
     .bind(&claimant.numerics_class.0)
+    .bind(me)
     .fetch_optional(&mut *connection)
     .await?;
     let Some((task, epoch, question)) = claimed else {

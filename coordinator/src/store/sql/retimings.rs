@@ -4,14 +4,15 @@ use bitfront_model::Digest;
 use sqlx::Row as _;
 
 use super::decode::corrupt;
-use super::{Connection, Failure, RetimingStanding, StoredRetiming, searches};
+use super::{Connection, Failure, RetimingStanding, StoredRetiming, coordinators, searches};
 
 pub(super) async fn queue(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     candidates: &[i64],
     profile: Digest,
 ) -> Result<bool, Failure> {
+    coordinators::check_driver(connection, search, me).await?;
     if !searches::hold_running(connection, search).await? {
         return Ok(false);
     }

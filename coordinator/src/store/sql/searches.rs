@@ -11,7 +11,9 @@ use super::decode::{
     corrupt, joined, json, milliseconds, optional_unsigned, optional_word, parsed, signed, split,
     unsigned, word,
 };
-use super::{Binding, Connection, Ending, Failure, NewSearch, Row, StoredSearch, confirmations};
+use super::{
+    Binding, Connection, Ending, Failure, NewSearch, Row, StoredSearch, confirmations, coordinators,
+};
 
 /// The key of the request's JSON that is stored on its own, in `models`.
 const SPEC: &str = "spec";
@@ -19,6 +21,7 @@ const SPEC: &str = "spec";
 pub(super) async fn submit(
     connection: &mut Connection,
     search: &NewSearch,
+    me: Option<i64>,
     now_ms: i64,
 ) -> Result<i64, Failure> {
     if let Some(id) = started(connection, search).await? {
@@ -37,8 +40,8 @@ pub(super) async fn submit(
     let model = model(connection, request).await?;
     let id: Option<i64> = sqlx::query_scalar(
         "INSERT INTO searches (model, request, subject_digest, idempotency_key, state, reason,
-                               created_at, budget_evaluations, budget_time_ms, starts, shares)
-         VALUES ($1, $2, $3, $4, 'queued', 'waiting for a device', $5, $6, $7, $8, $9)
+                               created_at, budget_evaluations, budget_time_ms, starts, shares, driver)
+         VALUES ($1, $2, $3, $4, 'queued', 'waiting for a device', $5, $6, $7, $8, $9, $10)
          ON CONFLICT (idempotency_key) DO NOTHING RETURNING id",
     )
     .bind(model)
@@ -50,6 +53,7 @@ pub(super) async fn submit(
     .bind(request.budget.time.map(milliseconds))
     .bind(starts)
     .bind(i64::from(request.shares))
+    .bind(me)
     .fetch_optional(connection)
     .await?;
     // Somebody may have stored one with the same key in between.
@@ -201,9 +205,10 @@ pub(super) async fn hold_of_task(connection: &mut Connection, task: i64) -> Resu
 
 pub(super) async fn wait(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     reason: &str,
 ) -> Result<(), Failure> {
+    coordinators::check_driver(connection, search, me).await?;
     sqlx::query("UPDATE searches SET reason = $1 WHERE id = $2 AND state IN ('queued', 'running')")
         .bind(reason)
         .bind(search)
@@ -214,9 +219,10 @@ pub(super) async fn wait(
 
 pub(super) async fn bind(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     binding: &Binding,
 ) -> Result<bool, Failure> {
+    coordinators::check_driver(connection, search, me).await?;
     let exclusions = match binding.probe {
         Some(_) => Some(json("the exclusions", &binding.exclusions)?),
         None => None,
@@ -241,9 +247,10 @@ pub(super) async fn bind(
 
 pub(super) async fn spend(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     active: Duration,
 ) -> Result<(), Failure> {
+    coordinators::check_driver(connection, search, me).await?;
     sqlx::query("UPDATE searches SET active_ms = $1 WHERE id = $2 AND active_ms < $1")
         .bind(milliseconds(active))
         .bind(search)
@@ -254,9 +261,10 @@ pub(super) async fn spend(
 
 pub(super) async fn fix_reference(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     point: &[f64],
 ) -> Result<(), Failure> {
+    coordinators::check_driver(connection, search, me).await?;
     sqlx::query(
         "UPDATE searches SET reference_point = $1 WHERE id = $2 AND reference_point IS NULL",
     )
@@ -269,10 +277,11 @@ pub(super) async fn fix_reference(
 
 pub(super) async fn end(
     connection: &mut Connection,
-    search: i64,
+    (search, me): (i64, Option<i64>),
     ending: &Ending,
     now_ms: i64,
 ) -> Result<bool, Failure> {
+    coordinators::check_driver(connection, search, me).await?;
     let ended = sqlx::query(
         "UPDATE searches
          SET state = $1, reason = $2, ended_at = $3,

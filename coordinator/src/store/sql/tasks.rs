@@ -12,6 +12,7 @@ use super::{
 pub(super) async fn claim(
     connection: &mut Connection,
     claimant: &Claimant,
+    me: Option<i64>,
     now_ms: i64,
 ) -> Result<Option<Claimed>, Failure> {
     let Some(task) = queued(connection, claimant).await? else {
@@ -20,10 +21,12 @@ pub(super) async fn claim(
     let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
     let epoch: i64 = sqlx::query_scalar(
         "UPDATE tasks
-         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = $1
-         WHERE id = $2 RETURNING epoch",
+         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = $1,
+             keeper = $2
+         WHERE id = $3 RETURNING epoch",
     )
     .bind(until)
+    .bind(me)
     .bind(task)
     .fetch_one(&mut *connection)
     .await?;
@@ -46,6 +49,23 @@ pub(super) async fn claim(
         attempts: u32::try_from(unsigned(&row, "attempts")?)
             .map_err(|error| corrupt("tasks.attempts", error))?,
     }))
+}
+
+pub(super) async fn claim_each(
+    connection: &mut Connection,
+    claimants: &[Claimant],
+    me: Option<i64>,
+    now_ms: i64,
+) -> Result<Vec<Claimed>, Failure> {
+    let mut all = Vec::new();
+    for claimant in claimants {
+        match claim(connection, claimant, me, now_ms).await? {
+            Some(claimed) => all.push(claimed),
+            // They may all measure the same, so nobody after this one gets anything.
+            None => break,
+        }
+    }
+    Ok(all)
 }
 
 /// The queued task that a claimant may measure and whose candidate was asked for first. Nobody else
@@ -155,12 +175,16 @@ pub(super) fn receipt(accepted: bool) -> Receipt {
     }
 }
 
-pub(super) async fn leased(connection: &mut Connection) -> Result<Vec<HeldLease>, Failure> {
+pub(super) async fn leased(
+    connection: &mut Connection,
+    me: Option<i64>,
+) -> Result<Vec<HeldLease>, Failure> {
     let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
         "SELECT t.id, t.epoch, l.device
          FROM tasks t JOIN leases l ON l.task = t.id AND l.epoch = t.epoch
-         WHERE t.state = 'leased' ORDER BY t.id",
+         WHERE t.state = 'leased' AND ($1 IS NULL OR t.keeper = $1) ORDER BY t.id",
     )
+    .bind(me)
     .fetch_all(connection)
     .await?;
     Ok(rows
@@ -172,10 +196,29 @@ pub(super) async fn leased(connection: &mut Connection) -> Result<Vec<HeldLease>
         .collect())
 }
 
+pub(super) async fn held_by(
+    connection: &mut Connection,
+    device: i64,
+) -> Result<Vec<LeaseToken>, Failure> {
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT t.id, t.epoch
+         FROM tasks t JOIN leases l ON l.task = t.id AND l.epoch = t.epoch
+         WHERE t.state = 'leased' AND l.device = $1 ORDER BY t.id",
+    )
+    .bind(device)
+    .fetch_all(connection)
+    .await?;
+    let tokens = rows.into_iter();
+    Ok(tokens
+        .map(|(task, epoch)| LeaseToken { task, epoch })
+        .collect())
+}
+
 pub(super) async fn requeue(
     connection: &mut Connection,
     token: LeaseToken,
     ending: &LeaseEnding,
+    me: Option<i64>,
     now_ms: i64,
 ) -> Result<Requeued, Failure> {
     // What is given up is measured as abandoned.
@@ -183,11 +226,13 @@ pub(super) async fn requeue(
     let is_wanted = searches::hold_of_task(connection, token.task).await?;
     let attempts: Option<i64> = sqlx::query_scalar(
         "UPDATE tasks SET state = 'queued', attempts = attempts - $1
-         WHERE id = $2 AND epoch = $3 AND state = 'leased' RETURNING attempts",
+         WHERE id = $2 AND epoch = $3 AND state = 'leased' AND ($4 IS NULL OR keeper = $4)
+         RETURNING attempts",
     )
     .bind(i64::from(!ending.counts))
     .bind(token.task)
     .bind(token.epoch)
+    .bind(me.filter(|_| ending.only_ours))
     .fetch_optional(&mut *connection)
     .await?;
     let Some(attempts) = attempts else {

@@ -20,6 +20,7 @@ use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
 
 use super::StoreError;
 use super::failure::Failure;
+use super::term::Term;
 use writer::Writer;
 
 type Connection = sqlx::SqliteConnection;
@@ -33,9 +34,14 @@ pub(crate) struct SqliteStore {
     /// Held until the store is closed: it keeps a second coordinator out. Behind a std mutex, held
     /// for a look only.
     lock: Mutex<Option<open::Lock>>,
+    /// Of the coordinator that uses it.
+    term: Term,
 }
 
 impl SqliteStore {
+    /// A lock beside the file keeps other coordinators out.
+    const IS_EXCLUSIVE: bool = true;
+
     /// Opens the file, making it where it does not exist, and brings its schema up to date.
     pub(crate) async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
         open::open(path.into()).await

@@ -110,6 +110,7 @@ pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
         writer: Writer::start(connection),
         readers,
         lock: Mutex::new(Some(lock)),
+        term: Default::default(),
     })
 }
 

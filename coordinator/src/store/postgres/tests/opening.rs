@@ -19,21 +19,6 @@ async fn what_was_answered_is_there_after_the_store_was_opened_again() {
 }
 
 #[tokio::test]
-async fn a_second_coordinator_is_kept_out_and_told_where_the_first_one_is() {
-    let database = TestDatabase::new().await;
-    let first = open(&database).await;
-    first.announce("127.0.0.1:4120").await;
-    let error = refused(&database).await;
-    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
-    assert!(error.to_string().contains("at 127.0.0.1:4120"), "{error}");
-    // Another database of the same server is another matter.
-    let other = TestDatabase::new().await;
-    open(&other).await;
-    first.close().await;
-    open(&database).await;
-}
-
-#[tokio::test]
 async fn a_newer_database_is_refused_and_left_as_it_is() {
     let database = TestDatabase::new().await;
     let store = open(&database).await;
@@ -46,7 +31,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
         .await;
     let error = refused(&database).await;
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 11)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 12)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
