@@ -6,7 +6,9 @@
 //!   over a scripted runtime, whose figures are known beforehand;
 //! - `tests/kill.rs`: the real binary on the demo model, coordinator and agent killed with SIGKILL
 //!   again and again, and nothing lost and nothing counted twice;
-//! - `tests/worker.rs`: the real binary, the process that measures killed amid a task.
+//! - `tests/worker.rs`: the real binary, the process that measures killed amid a task;
+//! - `tests/chaos.rs`: several coordinators over one database, agents and the database server killed,
+//!   paused and cut off, and the outcome that of an undisturbed search.
 //!
 //! What they share:
 //!
@@ -17,13 +19,17 @@
 //! - [`requests`]: a small model and requests about it;
 //! - [`relay`]: stands between agents and coordinator, remembers what was acknowledged and loses
 //!   answers on purpose;
-//! - [`process`]: the real binary.
+//! - [`acknowledged`]: what was acknowledged, against what is stored;
+//! - [`process`]: the real binary;
+//! - [`postgres`]: a Postgres server that can be killed.
 
 // A test that cannot go on should say so where it stands.
 #![allow(clippy::unwrap_used)]
 
+pub mod acknowledged;
 pub mod agent;
 pub mod coordinator;
+pub mod postgres;
 pub mod process;
 pub mod relay;
 pub mod requests;

@@ -103,7 +103,26 @@ impl Process {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// Stops it where it stands, with SIGSTOP, which no program can notice.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after a pause.
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        // One that has ended is told nothing.
+        let process = self.child.id().to_string();
+        let _ = Command::new("kill")
+            .args([&format!("-{name}"), &process])
+            .output();
+    }
+
+    /// Kills it with SIGKILL and collects it; it can be asked what it said.
+    pub fn end(&mut self) {
         // It may have ended by itself; then there is nothing to kill, only to collect.
         let _ = self.child.kill();
         self.child.wait().unwrap();

@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bitfront_model::{Assignment, LeaseToken, Receipt, Report};
 use bitfront_proto::v1::agents_client::AgentsClient;
@@ -35,6 +36,26 @@ pub struct Seen {
     pub given_back: Vec<(LeaseToken, String)>,
 }
 
+impl Seen {
+    /// What several relays saw, each in its own order.
+    pub fn of_all(relays: &[&Relay]) -> Self {
+        let mut all = Self::default();
+        for relay in relays {
+            relay.seen(|seen| {
+                all.handed_out.extend(seen.handed_out.iter().cloned());
+                all.sent.extend(seen.sent.iter().cloned());
+                all.acknowledged.extend(seen.acknowledged.iter().cloned());
+                all.lost_answers += seen.lost_answers;
+                all.failed.extend(seen.failed.iter().cloned());
+            });
+        }
+        // Hand-outs of one task have epochs, which are their order whoever made them.
+        all.handed_out
+            .sort_by_key(|it| (it.token.task, it.token.epoch));
+        all
+    }
+}
+
 #[derive(Clone)]
 struct Service {
     inner: Arc<Mutex<Inner>>,
@@ -45,12 +66,25 @@ struct Inner {
     /// One in so many answers to reports is lost; none where zero.
     lose_one_in: usize,
     dice: fastrand::Rng,
+    /// Until when nothing passes.
+    cut_until: Option<Instant>,
     seen: Seen,
 }
 
 impl Inner {
+    /// Refuses while the connection is cut.
+    fn pass(&self) -> Result<(), Status> {
+        match self.cut_until {
+            Some(until) if Instant::now() < until => {
+                Err(Status::unavailable("the relay is cut off"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Throws the dice for an answer to a report.
     fn lose(&mut self) -> Result<(), Status> {
+        self.pass()?;
         if self.lose_one_in > 0 && self.dice.usize(..self.lose_one_in) == 0 {
             self.seen.lost_answers += 1;
             return Err(Status::unavailable("the relay lost the answer"));
@@ -75,6 +109,7 @@ impl Relay {
                 upstream: String::new(),
                 lose_one_in,
                 dice: fastrand::Rng::with_seed(seed),
+                cut_until: None,
                 seen: Seen::default(),
             })),
         };
@@ -99,6 +134,12 @@ impl Relay {
         self.service.lock().upstream = url.to_owned();
     }
 
+    /// Lets nothing pass for that long: no call gets to the coordinator, and no answer of one that
+    /// did gets back.
+    pub fn cut_for(&self, time: Duration) {
+        self.service.lock().cut_until = Some(Instant::now() + time);
+    }
+
     /// Looks at what was seen.
     pub fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
         look(&self.service.lock().seen)
@@ -111,7 +152,11 @@ impl Service {
     }
 
     async fn upstream(&self) -> Result<AgentsClient<Channel>, Status> {
-        let url = self.lock().upstream.clone();
+        let url = {
+            let inner = self.lock();
+            inner.pass()?;
+            inner.upstream.clone()
+        };
         let unavailable = |error: tonic::transport::Error| Status::unavailable(error.to_string());
         let channel = Endpoint::from_shared(url)
             .map_err(unavailable)?
@@ -161,6 +206,7 @@ impl Agents for Service {
                 .map_err(|error| Status::internal(error.to_string()))?;
             self.lock().seen.handed_out.push(assignment);
         }
+        self.lock().pass()?;
         Ok(answer)
     }
 

@@ -7,14 +7,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bitfront_e2e::acknowledged::{check_acknowledgements, check_points};
 use bitfront_e2e::process::{self, Process};
-use bitfront_e2e::relay::{Relay, Seen};
+use bitfront_e2e::relay::Relay;
 use bitfront_e2e::searches::Searches;
-use bitfront_model::{Front, FrontPoint, Latency, Outcome, Receipt, SearchState};
+use bitfront_model::{Front, SearchState};
 
 /// Candidates to evaluate; each has two tasks.
 const EVALUATIONS: u64 = 40;
@@ -167,9 +168,7 @@ async fn a_search_survives_kills_of_coordinator_and_agent() {
     let stored = devices[0].measurements;
 
     check_search(&front);
-    let told = world
-        .relay
-        .seen(|seen| check_acknowledgements(seen, &front, stored));
+    let told = check_acknowledgements(&[&world.relay], &front, stored);
     check_listing(&world, &url, &front);
     // The figures of the run, for whoever asks for them with `--nocapture`.
     #[allow(clippy::print_stdout)]
@@ -195,137 +194,8 @@ fn check_search(front: &Front) {
     assert_eq!(status.state, SearchState::Done, "{}", status.reason);
     assert_eq!(status.evaluated, EVALUATIONS);
     assert_eq!(status.infeasible, 0, "a task was given up");
-    // Rows are never deleted, and this is the only search: asking left no gap and no repetition.
-    let candidates: Vec<_> = front.points.iter().map(|point| point.candidate).collect();
-    let first = candidates[0];
-    let contiguous: Vec<_> = (first..).take(candidates.len()).collect();
-    assert_eq!(candidates, contiguous, "asking left a gap");
-    assert_eq!(candidates.len() as u64, EVALUATIONS);
-    let plans: BTreeSet<_> = front
-        .points
-        .iter()
-        .map(|point| point.plan.digest())
-        .collect();
-    assert_eq!(
-        plans.len(),
-        front.points.len(),
-        "a plan was asked for twice"
-    );
-    let measurements: Vec<_> = front
-        .points
-        .iter()
-        .flat_map(|point| {
-            let quality = point.quality.as_ref().map(|figure| figure.measurement);
-            let latency = point.latency.as_ref().map(|figure| figure.measurement);
-            [quality.unwrap(), latency.unwrap()]
-        })
-        .collect();
-    let distinct: BTreeSet<_> = measurements.iter().collect();
-    assert_eq!(distinct.len(), measurements.len(), "one counts twice");
+    check_points(front, EVALUATIONS);
     assert!(front.points.iter().any(|point| point.on_front));
-}
-
-/// What the coordinator acknowledged is what the store holds; gives back the counts in words.
-fn check_acknowledgements(seen: &Seen, front: &Front, stored: u64) -> String {
-    let mut epochs = BTreeMap::new();
-    let mut candidates = BTreeMap::new();
-    for assignment in &seen.handed_out {
-        let token = assignment.token;
-        let before = epochs.insert(token.task, token.epoch);
-        assert!(
-            before.is_none_or(|before| before < token.epoch),
-            "an epoch came twice or fell: {token:?} after {before:?}"
-        );
-        let known = candidates.insert(token.task, assignment.candidate);
-        assert!(known.is_none_or(|known| known == assignment.candidate));
-    }
-    let points: BTreeMap<i64, &FrontPoint> = front
-        .points
-        .iter()
-        .map(|point| (point.candidate, point))
-        .collect();
-    let mut recorded = BTreeSet::new();
-    let mut keys = BTreeSet::new();
-    for (report, receipt) in &seen.acknowledged {
-        let first = keys.insert(report.idempotency_key.as_str());
-        match receipt {
-            Receipt::Recorded => {
-                assert!(first, "one report was recorded twice: {report:?}");
-                assert!(recorded.insert(report.token.task), "a task ended twice");
-                let point = points[&candidates[&report.token.task]];
-                assert!(
-                    holds(point, &report.measurement.outcome),
-                    "lost: {report:?}"
-                );
-            }
-            Receipt::KeptAsRepeat => assert!(first, "one repeat was kept twice"),
-            // The acknowledgement of the first copy may have died with its coordinator.
-            Receipt::AlreadyReported => {}
-        }
-    }
-    let sent: BTreeSet<_> = seen
-        .sent
-        .iter()
-        .map(|report| report.idempotency_key.as_str())
-        .collect();
-    let mut measured = BTreeMap::new();
-    for report in &seen.sent {
-        let key = measured
-            .entry((report.token.task, report.token.epoch))
-            .or_insert(report.idempotency_key.as_str());
-        assert_eq!(
-            *key, report.idempotency_key,
-            "two measurements of one lease"
-        );
-    }
-    let (least, most) = (keys.len() as u64, sent.len() as u64);
-    assert!(
-        (least..=most).contains(&stored),
-        "{stored} measurements in the store, {least} acknowledged, {most} ever sent"
-    );
-    assert!(stored >= 2 * EVALUATIONS);
-    format!(
-        "{stored} measurements stored, {least} of them acknowledged ({} answers kept from the \
-         agent), {} reports sent of {most} measurements; 0 lost, 0 doubled",
-        seen.lost_answers,
-        seen.sent.len()
-    )
-}
-
-/// The point shows this very measurement, sample by sample.
-fn holds(point: &FrontPoint, outcome: &Outcome) -> bool {
-    let searched = point.confirmation.as_ref();
-    match outcome {
-        Outcome::Quality(quality) => point
-            .quality
-            .iter()
-            .chain(searched.and_then(|searched| searched.searched_quality.as_ref()))
-            .any(|figure| figure.value == *quality),
-        Outcome::Latency { workloads } => point
-            .latency
-            .iter()
-            .chain(searched.and_then(|searched| searched.searched_latency.as_ref()))
-            .any(|figure| are_samples_of(&figure.value, workloads)),
-        Outcome::Infeasible { .. } => point.infeasible.is_some(),
-    }
-}
-
-/// The same timings; what is published has wider intervals than what was measured.
-fn are_samples_of(published: &[Latency], measured: &[Latency]) -> bool {
-    let samples = |latency: &Latency| {
-        let paired = latency.paired.as_ref();
-        let anchor = paired.map(|paired| (paired.ratio, paired.anchor_samples_ns.clone()));
-        (
-            latency.workload,
-            latency.samples_ns.clone(),
-            latency.median_ns,
-            anchor,
-        )
-    };
-    published
-        .iter()
-        .map(samples)
-        .eq(measured.iter().map(samples))
 }
 
 /// The command line tells the same.
