@@ -88,6 +88,14 @@ pub(crate) enum Verb {
     #[cfg(feature = "local")]
     #[command(after_help = EXIT_CODES)]
     Serve(ServeArguments),
+    /// Copy an SQLite database into a file, while it may be served
+    #[cfg(feature = "local")]
+    #[command(after_help = EXIT_CODES)]
+    Backup(CopyArguments),
+    /// Copy a backup to where a database is to be
+    #[cfg(feature = "local")]
+    #[command(after_help = EXIT_CODES)]
+    Restore(CopyArguments),
     /// Run an agent: measure on this machine for a coordinator
     #[cfg(feature = "local")]
     #[command(after_help = EXIT_CODES)]
@@ -556,6 +564,18 @@ pub(crate) struct ServeArguments {
     /// taken over
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) take_over_after: String,
+}
+
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub(crate) struct CopyArguments {
+    /// The backup
+    pub(crate) file: PathBuf,
+
+    /// The SQLite database [default: BITFRONT_DATABASE, or bitfront.sqlite in the user's data
+    /// directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) database: Option<TypedDatabase>,
 }
 
 #[cfg(feature = "local")]

@@ -45,6 +45,46 @@ fn a_fresh_machine_has_no_searches_and_no_devices() {
     assert!(run.stderr.contains("nobody"), "{}", run.stderr);
 }
 
+#[test]
+fn a_database_is_copied_and_brought_back() {
+    let data = tempfile::tempdir().unwrap();
+    let in_data = |arguments: &[&str]| bitfront(arguments).in_data_dir(data.path()).finish();
+    let made = in_data(&["searches"]);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let copy = text(data.path().join("copy.sqlite"));
+    let other = text(data.path().join("other.sqlite"));
+    let copied = in_data(&["backup", &copy]);
+    assert_eq!(copied.code, Some(0), "{}", copied.stderr);
+    assert!(copied.stderr.contains(&copy), "{}", copied.stderr);
+    let restored = in_data(&["restore", &copy, "--database", &other]);
+    assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+    let refused = [
+        (in_data(&["restore", &copy]), "it exists"),
+        (in_data(&["backup", &copy]), "it exists"),
+        (
+            in_data(&["backup", "new", "--database", "nothing"]),
+            "no such file",
+        ),
+        (
+            in_data(&[
+                "backup",
+                "new",
+                "--database",
+                "postgres://me:secret@host/fleet",
+            ]),
+            "pg_dump",
+        ),
+    ];
+    for (run, part) in refused {
+        assert!(
+            run.code != Some(0) && run.stderr.contains(part),
+            "{}",
+            run.stderr
+        );
+        assert!(!run.stderr.contains("secret"), "{}", run.stderr);
+    }
+}
+
 /// The agent of the same process has then registered before the request arrives.
 #[test]
 fn a_fresh_machine_can_be_named_as_the_device() {

@@ -57,6 +57,7 @@ mod testing;
 mod wakeups;
 mod world;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -127,6 +128,37 @@ pub fn run(
     // Not an `async fn`: that the future may move between threads is checked here, once, instead
     // of by every caller.
     open_and_serve(config, listener, clock, shutdown)
+}
+
+/// Copies a database as it is at this moment into a new SQLite file, while it may be served.
+///
+/// # Errors
+///
+/// [`RunError::Database`] where the file cannot be read or written or exists, and for a Postgres
+/// database, which has programs of its own for that.
+pub async fn backup(database: &Database, to: &Path) -> Result<(), RunError> {
+    let from = file_of(database)?;
+    Ok(store::sqlite::backup::backup(from, to).await?)
+}
+
+/// Copies a backup to where a database is to be, which must not exist.
+///
+/// # Errors
+///
+/// As [`backup`], and where the backup is damaged or was made by a later version;
+/// [`RunError::InUse`] where a coordinator serves that place.
+pub async fn restore(from: &Path, database: &Database) -> Result<(), RunError> {
+    let to = file_of(database)?;
+    Ok(store::sqlite::backup::restore(from, to).await?)
+}
+
+fn file_of(database: &Database) -> Result<&Path, RunError> {
+    match database {
+        Database::File(path) => Ok(path),
+        Database::Postgres(url) => Err(RunError::Database(format!(
+            "{url} is a Postgres database: copy it with pg_dump and bring it back with pg_restore"
+        ))),
+    }
 }
 
 async fn open_and_serve(

@@ -6,7 +6,7 @@
 //!
 //! Agents are processes of this package with a scripted runtime, whose figures follow from the plan
 //! alone. They reach each coordinator through a relay, which notes what was acknowledged. The
-//! disturbances last 15 seconds, or `CHAOS_SECONDS`, one a second or more; what they are
+//! disturbances last 10 seconds, or `CHAOS_SECONDS`, one a second or more; what they are
 //! follows from `CHAOS_SEED`.
 
 #![allow(clippy::unwrap_used)]
@@ -284,7 +284,7 @@ async fn disturbed(
     strategy: StrategyName,
     seed: u64,
 ) -> (World, Front) {
-    let seconds = setting("CHAOS_SECONDS", 15);
+    let seconds = setting("CHAOS_SECONDS", 10);
     let mut world = World::new(shared, coordinators, seed, SLOW).await;
     let evaluations = seconds * EVALUATIONS_A_SECOND;
     let asked = request(world.files.path(), evaluations, strategy, seed);
@@ -302,7 +302,7 @@ async fn disturbed(
 
 /// The fronts of searches that nobody disturbs, a seed each.
 async fn undisturbed(shared: Shared, strategy: StrategyName, seeds: &[u64]) -> Vec<Front> {
-    let evaluations = setting("CHAOS_SECONDS", 15) * EVALUATIONS_A_SECOND;
+    let evaluations = setting("CHAOS_SECONDS", 10) * EVALUATIONS_A_SECOND;
     let mut world = World::new(shared, 1, 0, QUICK).await;
     let mut fronts = Vec::new();
     for &seed in seeds {
@@ -343,7 +343,7 @@ async fn endure(shared: Shared, calm: Shared, coordinators: usize) {
     let told = check_acknowledgements(&seen, &front, stored);
     say(&format!(
         "{} s of disturbances, a search of {} s: {:?}; {} candidates: {told}",
-        setting("CHAOS_SECONDS", 15),
+        setting("CHAOS_SECONDS", 10),
         lasted / 1000,
         world.disturbed,
         front.points.len()

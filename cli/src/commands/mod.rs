@@ -2,6 +2,8 @@
 
 #[cfg(feature = "local")]
 mod agent;
+#[cfg(feature = "local")]
+mod backup;
 mod best;
 mod cancel;
 #[cfg(feature = "local")]
@@ -62,6 +64,10 @@ pub(crate) async fn dispatch(
         Verb::Export(arguments) => export::export(arguments, session).await,
         Verb::Report(arguments) => report::report(arguments, session).await,
         Verb::Inspect(arguments) => inspect::inspect(&arguments, &session),
+        #[cfg(feature = "local")]
+        Verb::Backup(arguments) => backup::backup(arguments, session).await,
+        #[cfg(feature = "local")]
+        Verb::Restore(arguments) => backup::restore(arguments, session).await,
         #[cfg(feature = "local")]
         Verb::Serve(arguments) => serve::serve(arguments, session).await,
         #[cfg(feature = "local")]

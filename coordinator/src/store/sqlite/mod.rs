@@ -8,6 +8,7 @@
 
 #[macro_use]
 mod dialect;
+pub(crate) mod backup;
 mod open;
 #[cfg(test)]
 mod tests;

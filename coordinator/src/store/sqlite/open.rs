@@ -12,10 +12,10 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use super::{SqliteStore, StoreError, Writer};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// Set by the first migration; see there.
-const APPLICATION_ID: i64 = 1_650_881_140;
+pub(super) const APPLICATION_ID: i64 = 1_650_881_140;
 
 /// Connections that read. Each takes a thread and some memory; reads are short.
 const READERS: u32 = 4;
@@ -31,7 +31,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    fn take(database: &Path) -> Result<Self, StoreError> {
+    pub(super) fn take(database: &Path) -> Result<Self, StoreError> {
         let path = beside(database, "lock");
         let address = beside(database, "address");
         let failed = |error: io::Error| StoreError::Open {
@@ -75,7 +75,7 @@ impl Drop for Lock {
     }
 }
 
-fn beside(database: &Path, extension: &str) -> PathBuf {
+pub(super) fn beside(database: &Path, extension: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".");
     name.push(extension);
@@ -212,7 +212,7 @@ async fn foreign_keys(
     Ok(())
 }
 
-fn failed(path: &Path) -> impl Fn(sqlx::Error) -> StoreError {
+pub(super) fn failed(path: &Path) -> impl Fn(sqlx::Error) -> StoreError {
     /// SQLite's code for a file that is not a database.
     const NOT_A_DATABASE: &str = "26";
     let path = path.to_owned();
