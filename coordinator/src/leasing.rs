@@ -521,7 +521,15 @@ impl Leasing {
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         // A claim that was committed without its answer getting here is held by nobody that we
         // know of; it gets its time from when it is found.
-        for lease in self.world.store.leased().await? {
+        let before: Vec<_> = self.lock().values().map(|held| held.lease.token).collect();
+        let leased = self.world.store.leased().await?;
+        // A claim is committed before it is held, so what was held and is not kept is another's, or
+        // has ended.
+        let kept: BTreeSet<_> = leased.iter().map(|lease| lease.token.task).collect();
+        for token in before.into_iter().filter(|it| !kept.contains(&it.task)) {
+            self.let_go(token);
+        }
+        for lease in leased {
             let known = self
                 .lock()
                 .get(&lease.token.task)
@@ -561,11 +569,10 @@ impl Leasing {
             Some(heard) => heard,
             None => {
                 // It registered with another coordinator, over the same database.
-                let stored = world.store.devices().await?;
-                let stored = stored
-                    .into_iter()
-                    .find(|stored| stored.id == device)
-                    .ok_or(ServiceError::NotRegistered { device })?;
+                let stored = world.store.device(device).await?;
+                let stored = stored.ok_or(ServiceError::NotRegistered { device })?;
+                // What it held here before, another coordinator may have kept since.
+                self.lock().retain(|_, held| held.lease.device != device);
                 let known = KnownDevice {
                     id: device,
                     registration: stored.registration,

@@ -200,7 +200,7 @@ async fn serve(
     let served = rpc::serve(world, leasing, drivers.clone(), listener, shutdown.clone());
     let result = served.await;
     shutdown.cancel();
-    drivers.stop().await;
+    // The drivers end with the membership, before it gives up what they are in charge of.
     for task in [membership, reaper] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a part of the coordinator ended badly");

@@ -3,12 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bitfront_model::{AnswerReport, Outcome, Receipt, Report, Rescored, TaskKind, TaskPurpose};
+use bitfront_model::{
+    AnswerReport, Latency, Outcome, Receipt, Report, Rescored, TaskKind, TaskPurpose,
+};
 
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
 use crate::store::TaskFacts;
 use crate::world::World;
+
+/// Below this no divergence is, but for rounding: that of a plan which loses nothing may come out a
+/// little below zero.
+const MOST_NEGATIVE: f64 = -1e-4;
 
 /// Takes a report in; the answer comes after the commit. An agent may send a report as often as
 /// it likes until it has heard an answer: it counts once.
@@ -93,8 +99,14 @@ fn problem(report: &Report, facts: &TaskFacts) -> Option<String> {
             if quality.positions == 0 || quality.kld_windows.is_empty() {
                 return Some("the quality has no samples".to_owned());
             }
-            if !quality.kld.is_finite() {
-                return Some(format!("the divergence is {}", quality.kld));
+            let divergences = quality.kld_windows.iter().chain([&quality.kld]);
+            let strange = |kld: &f64| !kld.is_finite() || *kld < MOST_NEGATIVE;
+            if let Some(kld) = divergences.copied().find(strange) {
+                return Some(format!("a divergence is {kld}, which none can be"));
+            }
+            if !(0.0..=1.0).contains(&quality.same_top_rate) {
+                let share = quality.same_top_rate;
+                return Some(format!("the share of equal top tokens is {share}"));
             }
             rescored_problem(&quality.rescored, facts)
         }
@@ -103,19 +115,17 @@ fn problem(report: &Report, facts: &TaskFacts) -> Option<String> {
             if timed != facts.workloads {
                 return Some("other workloads were timed than asked for".to_owned());
             }
-            let strange = workloads
-                .iter()
-                .find(|latency| !latency.median_ns.is_finite());
-            if let Some(latency) = strange {
-                return Some(format!(
-                    "the time of `{}` is {}",
-                    latency.workload, latency.median_ns
-                ));
+            let hollow = workloads.iter().find(|it| it.samples_ns.is_empty());
+            if let Some(latency) = hollow {
+                return Some(format!("`{}` has no samples", latency.workload));
             }
-            let hollow = workloads
-                .iter()
-                .find(|latency| latency.samples_ns.is_empty() || latency.median_ns <= 0.0)?;
-            Some(format!("`{}` has no samples", hollow.workload))
+            let strange =
+                |latency: &&Latency| !latency.median_ns.is_finite() || latency.median_ns <= 0.0;
+            let latency = workloads.iter().find(strange)?;
+            Some(format!(
+                "the time of `{}` is {} ns, which none can be",
+                latency.workload, latency.median_ns
+            ))
         }
         (Outcome::Quality(_), TaskKind::Latency) => {
             Some("quality was measured, latency was to be".to_owned())

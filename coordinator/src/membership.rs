@@ -25,8 +25,8 @@ use crate::store::{StoreError, StoredCoordinator};
 use crate::wakeups::Notice;
 use crate::world::World;
 
-/// Looks between two that wake every driver here, in case a wake-up of another coordinator was
-/// lost.
+/// Looks between two that wake whoever waits for a search here, in case a wake-up of another
+/// coordinator was lost.
 const LOOKS_BETWEEN_WAKEUPS: u64 = 5;
 
 /// This coordinator among those over the same database.
@@ -104,7 +104,9 @@ impl Membership {
         let others = others.into_iter().filter(|other| other.id != self.me);
         self.watch(others.collect()).await?;
         let leases = self.leasing.take_over().await?;
-        let searches = store.take_searches().await?;
+        let driven = self.drivers.driven();
+        let searches = store.take_searches().await?.into_iter();
+        let searches: Vec<_> = searches.filter(|it| !driven.contains(it)).collect();
         if leases > 0 || !searches.is_empty() {
             tracing::info!(leases, ?searches, "taken over");
         }
@@ -114,9 +116,7 @@ impl Membership {
         self.look_for_devices().await?;
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_BETWEEN_WAKEUPS) {
-            for search in self.drivers.started() {
-                self.world.wakeups.hear(Notice::Search(search));
-            }
+            self.world.wakeups.hear_every_search();
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Membership {
         let world = &self.world;
         let now = world.clock.elapsed();
         // Where this one saw nothing for long, the others may have had no chance to beat either.
-        if now > self.looked + world.config.grace() / 2 {
+        if now > self.looked + world.config.grace() {
             self.others.clear();
         }
         self.looked = now;
@@ -156,18 +156,13 @@ impl Membership {
             "was silent for too long and is replaced; beginning anew"
         );
         self.drivers.stop().await;
-        self.leasing.forget_all();
         let world = &self.world;
         self.me = world
             .store
             .join(&self.address, world.clock.now_ms())
             .await?;
-        // Agents that speak to this one are still here.
-        for device in world.presence.serving_here(world.clock.elapsed()) {
-            if let Some(instance) = &device.instance {
-                world.store.serve(device.id, instance).await?;
-            }
-        }
+        // What was claimed or kept until now is under the old term, and others take it over.
+        self.leasing.forget_all();
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
@@ -91,7 +91,7 @@ impl Wakeups {
 
     /// Hears of a search's changes from now on.
     pub(crate) fn on_search(&self, search: i64) -> Listener {
-        self.of(search, |sender| sender.subscribe())
+        self.searches().entry(search).or_default().subscribe()
     }
 
     /// What is told from now on, for other coordinators. Only the first call gets it.
@@ -107,7 +107,19 @@ impl Wakeups {
         match notice {
             Notice::Work => count(&self.work),
             Notice::Devices => count(&self.devices),
-            Notice::Search(search) => self.of(search, count),
+            Notice::Search(search) => {
+                // One that nobody here ever waited for is told to nobody.
+                if let Some(sender) = self.searches().get(&search) {
+                    count(sender);
+                }
+            }
+        }
+    }
+
+    /// Whoever waits for a search looks again, in case something was told and not heard.
+    pub(crate) fn hear_every_search(&self) {
+        for sender in self.searches().values() {
+            sender.send_modify(|count| *count += 1);
         }
     }
 
@@ -119,9 +131,8 @@ impl Wakeups {
         }
     }
 
-    fn of<T>(&self, search: i64, action: impl FnOnce(&watch::Sender<u64>) -> T) -> T {
-        let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
-        action(searches.entry(search).or_default())
+    fn searches(&self) -> MutexGuard<'_, HashMap<i64, watch::Sender<u64>>> {
+        self.searches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -195,6 +195,13 @@ fn check_search(front: &Front) {
     assert_eq!(status.evaluated, EVALUATIONS);
     assert_eq!(status.infeasible, 0, "a task was given up");
     check_points(front, EVALUATIONS);
+    // Rows are never deleted, and this is the only search of a file whose numbers have no gaps.
+    let first = front.points[0].candidate;
+    let candidates = front.points.iter().map(|point| point.candidate);
+    assert!(
+        candidates.eq(first..first + EVALUATIONS as i64),
+        "asking left a gap"
+    );
     assert!(front.points.iter().any(|point| point.on_front));
 }
 

@@ -17,13 +17,15 @@ mod retime;
 mod step;
 mod within;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::store::StoreError;
 use crate::world::World;
 pub(crate) use checks::checks;
 use step::{Driver, Next};
@@ -44,7 +46,8 @@ pub(crate) struct Drivers {
 
 /// The drivers since this coordinator began to drive, or was taken for dead and began anew.
 struct Started {
-    searches: HashSet<i64>,
+    /// The task that drives each.
+    searches: HashMap<i64, AbortHandle>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -52,7 +55,7 @@ struct Started {
 impl Started {
     fn nothing(shutdown: &CancellationToken) -> Self {
         Self {
-            searches: HashSet::new(),
+            searches: HashMap::new(),
             tasks: TaskTracker::new(),
             stop: shutdown.child_token(),
         }
@@ -68,20 +71,27 @@ impl Drivers {
         })
     }
 
-    /// Starts a search's driver, or wakes it where it was started before.
+    /// Starts a search's driver, or wakes it where there is one.
     pub(crate) fn start(&self, search: i64) {
         let mut started = self.lock();
-        if !started.searches.insert(search) {
+        let driven = started.searches.get(&search);
+        if driven.is_some_and(|task| !task.is_finished()) {
             self.world.wakeups.search(search);
             return;
         }
         let (world, stop) = (self.world.clone(), started.stop.child_token());
-        started.tasks.spawn(drive(world, search, stop));
+        let task = started.tasks.spawn(drive(world, search, stop));
+        started.searches.insert(search, task.abort_handle());
     }
 
-    /// The searches whose drivers were started.
-    pub(crate) fn started(&self) -> Vec<i64> {
-        self.lock().searches.iter().copied().collect()
+    /// The searches that have a driver here.
+    pub(crate) fn driven(&self) -> HashSet<i64> {
+        let started = self.lock();
+        let driven = started.searches.iter();
+        driven
+            .filter(|(_, task)| !task.is_finished())
+            .map(|(&search, _)| search)
+            .collect()
     }
 
     /// Ends all drivers and waits for them. Others can be started afterwards, unless this is a
@@ -107,6 +117,8 @@ async fn drive(world: Arc<World>, search: i64, shutdown: CancellationToken) {
         let pause = match driver.step().await {
             Ok(Next::Again) => continue,
             Ok(Next::Wait(pause)) => pause,
+            // Whoever drives it now has all that was learned.
+            Err(StoreError::NotDriven { .. }) => return,
             Err(error) => {
                 tracing::warn!(search, %error, "the driver starts over");
                 // What was learned may be ahead of the store or behind it; the store is right.

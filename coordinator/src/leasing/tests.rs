@@ -397,6 +397,23 @@ async fn reports_are_checked_against_their_task() {
         quality.kld_windows.clear();
     }
     row("no windows", changed, "no samples");
+    let mut changed = right.clone();
+    if let bitfront_model::Outcome::Quality(quality) = &mut changed.measurement.outcome {
+        quality.kld_windows[3] = -0.5;
+    }
+    row("below zero", changed, "a divergence is -0.5");
+    let mut changed = right.clone();
+    if let bitfront_model::Outcome::Quality(quality) = &mut changed.measurement.outcome {
+        quality.same_top_rate = 1.5;
+    }
+    row("more than all", changed, "equal top tokens is 1.5");
+    for time in [0.0, -3.0, f64::NAN] {
+        let mut changed = timed.clone();
+        if let bitfront_model::Outcome::Latency { workloads } = &mut changed.measurement.outcome {
+            workloads[1].median_ns = time;
+        }
+        row("no time", changed, "the time of `decode@64x16` is");
+    }
     let mut changed = timed.clone();
     if let bitfront_model::Outcome::Latency { workloads } = &mut changed.measurement.outcome {
         workloads[1].samples_ns.clear();

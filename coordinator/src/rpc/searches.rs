@@ -58,7 +58,10 @@ impl SearchesService {
         let (world, drivers) = (self.world.clone(), self.drivers.clone());
         to_its_end(async move {
             let search = world.store.submit(&search, world.clock.now_ms()).await?;
-            drivers.start(search);
+            // One that was submitted before, to another coordinator, is driven there.
+            if world.store.take_search(search).await? {
+                drivers.start(search);
+            }
             Ok(search)
         })
         .await

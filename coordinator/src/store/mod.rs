@@ -57,7 +57,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// of its searches and leases then or serves its devices. False where it had been retired or has
     /// another beat.
     async fn retire(&self, coordinator: i64, beat: Option<i64>) -> Result<bool, StoreError>;
-    /// Takes charge of the searches that nobody drives and that have not ended, by number.
+    /// Takes charge of the searches that nobody drives and that have not ended, and gives all that it
+    /// is in charge of then, by number.
     async fn take_searches(&self) -> Result<Vec<i64>, StoreError>;
     /// Takes charge of a search where nobody else drives it. False where somebody does.
     async fn take_search(&self, search: i64) -> Result<bool, StoreError>;
@@ -67,13 +68,15 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn keep(&self, token: LeaseToken, device: i64) -> Result<bool, StoreError>;
     /// This coordinator serves a device, for which this agent speaks.
     async fn serve(&self, device: i64, instance: &str) -> Result<(), StoreError>;
-    /// This coordinator serves no other devices than these.
+    /// This coordinator serves these devices, unless another one does, and no others.
     async fn serve_only(&self, devices: &[i64]) -> Result<(), StoreError>;
     /// The devices that other coordinators serve, by number.
     async fn served_elsewhere(&self) -> Result<Vec<StoredDevice>, StoreError>;
 
     /// Makes a device known or renews what is known of it; says its number.
     async fn register(&self, device: &Registration, now_ms: i64) -> Result<i64, StoreError>;
+    /// One device, without how much it measured.
+    async fn device(&self, device: i64) -> Result<Option<StoredDevice>, StoreError>;
     /// Every device, by number.
     async fn devices(&self) -> Result<Vec<StoredDevice>, StoreError>;
     /// A hardware profile by its digest.

@@ -109,6 +109,7 @@ passed_on! {
     served_elsewhere() -> Vec<StoredDevice>;
     held_by(device: i64) -> Vec<LeaseToken>;
     register(device: &Registration, now_ms: i64) -> i64;
+    device(device: i64) -> Option<StoredDevice>;
     devices() -> Vec<StoredDevice>;
     profile(digest: Digest) -> Option<HardwareProfile>;
     submit(search: &NewSearch, now_ms: i64) -> i64;

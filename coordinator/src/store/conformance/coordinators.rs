@@ -44,7 +44,7 @@ pub(super) async fn who_joined_is_in_charge_of_what_nobody_else_is(store: Arc<dy
     assert_eq!(store.take_searches().await.unwrap(), [before], "not joined");
     let first = join(&store, "one:1").await;
     assert_eq!(store.take_searches().await.unwrap(), [before]);
-    assert_eq!(store.take_searches().await.unwrap(), [] as [i64; 0], "once");
+    assert_eq!(store.take_searches().await.unwrap(), [before], "still");
     let own = store.submit(&new_search(), NOW).await.unwrap();
     let ended = store.submit(&new_search(), NOW).await.unwrap();
     store.cancel(ended, NOW).await.unwrap();
@@ -181,6 +181,18 @@ pub(super) async fn a_device_is_served_where_its_agent_speaks(store: Arc<dyn Sto
     assert_eq!(stored[0].instance.as_deref(), Some("agent 3"));
     store.serve_only(&[]).await.unwrap();
     assert_eq!(ids().await, [other], "that of the other is left");
+    // One that came back without registering is served again, unless it is elsewhere.
+    store.serve_only(&[device, other]).await.unwrap();
+    assert_eq!(ids().await, [other]);
+    let found = store.device(device).await.unwrap().unwrap();
+    assert_eq!(
+        (found.id, found.registration),
+        (device, registration.clone())
+    );
+    assert_eq!(store.device(99).await.unwrap(), None);
+    let third = join(&store, "three:3").await;
+    assert_eq!(ids().await, [device, other]);
+    store.retire(third, None).await.unwrap();
     store.retire(first, None).await.unwrap();
-    assert_eq!(ids().await, [] as [i64; 0]);
+    assert_eq!(ids().await, [device]);
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::wakeups::{Notice, Wakeups};
@@ -24,6 +25,9 @@ const GATHERED_FOR: Duration = Duration::from_millis(50);
 
 /// Most notices in one statement, whose text Postgres keeps below 8,000 bytes.
 const MOST_TOGETHER: usize = 300;
+
+/// How long nothing may be heard before the connection is tried.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// Pause after the connection that listens could not be made.
 const AFTER_AN_ERROR: Duration = Duration::from_secs(1);
@@ -73,19 +77,31 @@ async fn listen(pool: &PgPool, wakeups: &Wakeups) {
 async fn hear(pool: &PgPool, wakeups: &Wakeups) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
+    everything(wakeups);
     loop {
-        match listener.try_recv().await? {
+        let Ok(heard) = timeout(QUIET, listener.try_recv()).await else {
+            // Nothing would tell that the server's machine is gone.
+            let asked = sqlx::query("SELECT 1").execute(&mut listener);
+            let answered = timeout(QUIET, asked).await;
+            answered.map_err(|_| sqlx::Error::PoolTimedOut)??;
+            continue;
+        };
+        match heard? {
             Some(notification) => {
                 let words = notification.payload().split(' ');
                 for notice in words.filter_map(|word| word.parse().ok()) {
                     wakeups.hear(notice);
                 }
             }
-            // The connection was lost and is made again; what was told meanwhile is not known.
-            None => {
-                wakeups.hear(Notice::Work);
-                wakeups.hear(Notice::Devices);
-            }
+            // The connection was lost and is made again.
+            None => everything(wakeups),
         }
     }
+}
+
+/// What was told while nobody listened is not known.
+fn everything(wakeups: &Wakeups) {
+    wakeups.hear(Notice::Work);
+    wakeups.hear(Notice::Devices);
+    wakeups.hear_every_search();
 }

@@ -108,6 +108,10 @@ impl Store for ThisStore {
         ))
     }
 
+    async fn device(&self, device: i64) -> Result<Option<StoredDevice>, StoreError> {
+        read!(self, "find a device", devices::one, device)
+    }
+
     async fn devices(&self) -> Result<Vec<StoredDevice>, StoreError> {
         read!(self, "list the devices", devices::all)
     }

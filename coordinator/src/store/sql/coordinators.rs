@@ -3,6 +3,8 @@
 //! `me` is the term of the coordinator that asks; none before it has joined, when it is in charge of
 //! everything.
 
+use std::collections::BTreeSet;
+
 use bitfront_model::LeaseToken;
 use sqlx::Row as _;
 
@@ -85,12 +87,18 @@ pub(super) async fn take_searches(
             sqlx::query_scalar(all).fetch_all(connection).await?
         }
         Some(me) => {
-            let taken = sqlx::query_scalar(concat!(
+            sqlx::query(concat!(
                 "UPDATE searches SET driver = $1 WHERE state IN ('queued', 'running') AND ",
                 nobodys!("driver"),
-                " RETURNING id",
-            ));
-            taken.bind(me).fetch_all(connection).await?
+            ))
+            .bind(me)
+            .execute(&mut *connection)
+            .await?;
+            // Those too that were taken before, since the answer may not have been heard.
+            let driven = sqlx::query_scalar(
+                "SELECT id FROM searches WHERE driver = $1 AND state IN ('queued', 'running')",
+            );
+            driven.bind(me).fetch_all(connection).await?
         }
     };
     taken.sort_unstable();
@@ -147,26 +155,20 @@ pub(super) async fn take_leases(
     let Some(me) = me else {
         return super::tasks::leased(connection, None).await;
     };
-    let taken: Vec<(i64, i64)> = sqlx::query_as(concat!(
+    let taken: Vec<(i64, i64, i64)> = sqlx::query_as(concat!(
         "UPDATE tasks SET keeper = $1 WHERE state = 'leased' AND ",
         nobodys!("keeper"),
-        " RETURNING id, epoch",
+        " RETURNING id, epoch, (SELECT l.device FROM leases l
+                                WHERE l.task = tasks.id AND l.epoch = tasks.epoch)",
     ))
     .bind(me)
-    .fetch_all(&mut *connection)
+    .fetch_all(connection)
     .await?;
-    let mut leases = Vec::new();
-    for (task, epoch) in taken {
-        let device = sqlx::query_scalar("SELECT device FROM leases WHERE task = $1 AND epoch = $2")
-            .bind(task)
-            .bind(epoch)
-            .fetch_one(&mut *connection)
-            .await?;
-        leases.push(HeldLease {
-            token: LeaseToken { task, epoch },
-            device,
-        });
-    }
+    let taken = taken.into_iter().map(|(task, epoch, device)| HeldLease {
+        token: LeaseToken { task, epoch },
+        device,
+    });
+    let mut leases: Vec<_> = taken.collect();
     leases.sort_by_key(|lease| lease.token.task);
     Ok(leases)
 }
@@ -216,12 +218,25 @@ pub(super) async fn serve_only(
         .bind(me)
         .fetch_all(&mut *connection)
         .await?;
-    for device in served.into_iter().filter(|it| !devices.contains(it)) {
+    let served: BTreeSet<i64> = served.into_iter().collect();
+    let here: BTreeSet<i64> = devices.iter().copied().collect();
+    for device in served.difference(&here) {
         sqlx::query("UPDATE devices SET coordinator = NULL WHERE id = $1 AND coordinator = $2")
             .bind(device)
             .bind(me)
             .execute(&mut *connection)
             .await?;
+    }
+    // One that came back, or was heard of while somebody looked, is not served anew by anything else.
+    for device in here.difference(&served) {
+        sqlx::query(concat!(
+            "UPDATE devices SET coordinator = $2 WHERE id = $1 AND ",
+            nobodys!("coordinator"),
+        ))
+        .bind(device)
+        .bind(me)
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }

@@ -66,6 +66,20 @@ pub(super) async fn all(connection: &mut Connection) -> Result<Vec<StoredDevice>
     rows.iter().map(stored).collect()
 }
 
+pub(super) async fn one(
+    connection: &mut Connection,
+    device: i64,
+) -> Result<Option<StoredDevice>, Failure> {
+    let row = sqlx::query(
+        "SELECT d.*, p.profile AS profile_json, d.id - d.id AS measurements
+         FROM devices d JOIN hardware_profiles p ON p.digest = d.profile WHERE d.id = $1",
+    )
+    .bind(device)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(stored).transpose()
+}
+
 /// Those whose agents speak to another coordinator than `me`; how much they measured is left out.
 pub(super) async fn served_elsewhere(
     connection: &mut Connection,

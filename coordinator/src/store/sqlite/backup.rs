@@ -90,8 +90,22 @@ async fn copy(connection: &mut SqliteConnection, from: &Path, to: &Path) -> Resu
             reason: "it exists; name another file, or move that one away".to_owned(),
         });
     }
-    let partial = beside(to, "partial");
-    // One that was cut off left it behind.
+    // What a killed coordinator left would be taken for a part of the new file.
+    for suffix in ["-wal", "-journal"] {
+        let mut left = to.as_os_str().to_owned();
+        left.push(suffix);
+        if Path::new(&left).exists() {
+            return Err(StoreError::Open {
+                database: to.display().to_string(),
+                reason: format!(
+                    "{} is left of another database; move it away too",
+                    Path::new(&left).display()
+                ),
+            });
+        }
+    }
+    // Two that run at once do not share it.
+    let partial = beside(to, &format!("{}.partial", std::process::id()));
     let _ = fs::remove_file(&partial);
     let name = partial.to_str().ok_or_else(|| StoreError::Open {
         database: to.display().to_string(),
@@ -138,6 +152,12 @@ mod tests {
         store.measurements(search, None).await.unwrap()
     }
 
+    fn partials(folder: &Path) -> usize {
+        let files = fs::read_dir(folder).unwrap().flatten();
+        let names = files.map(|file| file.file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".partial")).count()
+    }
+
     #[tokio::test]
     async fn a_copy_is_what_was_there_while_others_went_on() {
         let folder = folder();
@@ -152,7 +172,7 @@ mod tests {
         let second = claim(&store, device).await;
         report(&store, &second, "second").await;
         assert_eq!(measurements(&*store, search).await.len(), 2);
-        assert!(!path("copy.partial").exists());
+        assert_eq!(partials(folder.path()), 0);
 
         restore(&path("copy"), &path("again/live")).await.unwrap();
         let again = SqliteStore::open(path("again/live")).await.unwrap();
@@ -210,6 +230,14 @@ mod tests {
         let whole = fs::read(path("copy")).unwrap();
         fs::write(path("torn"), &whole[..whole.len() / 2]).unwrap();
         assert!(restore(&path("torn"), &path("new")).await.is_err());
-        assert!(!path("new").exists() && !path("new.partial").exists());
+        assert!(!path("new").exists());
+        assert_eq!(partials(folder.path()), 0);
+        // A coordinator that was killed left its log, which belongs to no other file.
+        fs::write(path("moved-wal"), "frames").unwrap();
+        let refused = restore(&path("copy"), &path("moved")).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("moved-wal is left"),
+            "{refused}"
+        );
     }
 }
