@@ -2,7 +2,7 @@
 //!
 //! The store knows which tasks are leased and under which epoch; until when is known here, in
 //! memory. Heartbeats therefore cost no write, and after a restart every lease gets its full time
-//! again ([`Leasing::recover`]).
+//! again ([`Leasing::take_over`]).
 
 mod fixed;
 mod line;

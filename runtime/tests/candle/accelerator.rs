@@ -16,9 +16,9 @@ use bitfront_runtime::candle::{
 use bitfront_runtime::latency::LatencySettings;
 use bitfront_runtime::{CandleSettings, Runtime as _, RuntimeError, source};
 use candle_core::Device;
-use serde::Deserialize;
 use tempfile::TempDir;
 
+use crate::golden_logits::Golden;
 use crate::support;
 
 /// Largest difference over largest magnitude where both sides add the same `f32` numbers in another
@@ -32,18 +32,6 @@ const BOUND_OF_ROUNDED: f32 = 0.02;
 /// The same where they are rounded to `f16`: a last bit is a 2048th of a value, and there are some
 /// dozens of roundings on the way.
 const BOUND_OF_F16: f32 = 4e-3;
-
-#[derive(Deserialize)]
-struct Golden {
-    prompts: Vec<Prompt>,
-}
-
-#[derive(Deserialize)]
-struct Prompt {
-    tokens: Vec<u32>,
-    positions: Vec<usize>,
-    logits: Vec<Vec<f32>>,
-}
 
 struct Model {
     decoder: DeviceDecoder,

@@ -11,16 +11,17 @@ pub(crate) const MODELS: [&str; 5] = ["llama", "llama-linear", "mistral", "qwen2
 /// Largest difference over largest magnitude, for each prompt.
 const BOUND: f32 = 1e-4;
 
+/// What `transformers` gave for a model.
 #[derive(Deserialize)]
-struct Golden {
-    prompts: Vec<Prompt>,
+pub(crate) struct Golden {
+    pub(crate) prompts: Vec<Prompt>,
 }
 
 #[derive(Deserialize)]
-struct Prompt {
-    tokens: Vec<u32>,
-    positions: Vec<usize>,
-    logits: Vec<Vec<f32>>,
+pub(crate) struct Prompt {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) positions: Vec<usize>,
+    pub(crate) logits: Vec<Vec<f32>>,
 }
 
 struct Model {
