@@ -20,6 +20,16 @@ pub(super) const APPLICATION_ID: i64 = 1_650_881_140;
 /// Connections that read. Each takes a thread and some memory; reads are short.
 const READERS: u32 = 4;
 
+/// Memory for pages of the file, for the connection that writes and for each that reads, in KiB as
+/// SQLite wants it (negative). Every measurement touches indices at random places, and those pages
+/// would be read again for each with SQLite's own two MiB.
+const WRITERS_CACHE: &str = "-65536";
+const READERS_CACHE: &str = "-16384";
+
+/// Pages of the log after which they are copied into the file: 32 MiB of it. A page that is changed
+/// again before that is copied once, so with SQLite's own four MiB there would be more to copy.
+const CHECKPOINT_AFTER: &str = "8192";
+
 /// Keeps a second coordinator away from a database file.
 ///
 /// The lock is on a file of its own beside the database, since SQLite's own locks are released
@@ -103,7 +113,9 @@ pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
     migrate(path, &mut connection).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
-        .connect_with(options.read_only(true))
+        // A connection to a file does not break.
+        .test_before_acquire(false)
+        .connect_with(options.read_only(true).pragma("cache_size", READERS_CACHE))
         .await
         .map_err(failed(path))?;
     Ok(SqliteStore {
@@ -146,6 +158,8 @@ async fn first_look(
         .clone()
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .pragma("cache_size", WRITERS_CACHE)
+        .pragma("wal_autocheckpoint", CHECKPOINT_AFTER)
         .connect()
         .await
         .map_err(failed(path))
