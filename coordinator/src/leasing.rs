@@ -22,7 +22,7 @@ use crate::clock::Sleep;
 use crate::error::ServiceError;
 use crate::presence::KnownDevice;
 use crate::rival;
-use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, Requeued, StoreError};
+use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, Requeued, StoreError, TaskFacts};
 use crate::world::World;
 use fixed::FixedSearches;
 use line::{Answer, Lines};
@@ -76,9 +76,11 @@ pub(crate) struct Leasing {
     fixed: FixedSearches,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Held {
     lease: HeldLease,
+    /// What the report will be checked against; none of what was not handed out here.
+    facts: Option<Arc<TaskFacts>>,
     /// It was found in the store, and no agent was told of it or has spoken of it.
     unheard: bool,
     /// On the clock's [`elapsed`](crate::Clock::elapsed).
@@ -131,11 +133,7 @@ impl Leasing {
         for token in left_behind {
             self.give_back(token, reason, !again).await?;
         }
-        let device = KnownDevice {
-            id,
-            registration: device,
-            instance: Some(instance.to_owned()),
-        };
+        let device = KnownDevice::new(id, device, Some(instance.to_owned()));
         if world.presence.introduce(device, world.clock.elapsed()) {
             world.wakeups.devices();
         }
@@ -209,7 +207,7 @@ impl Leasing {
         known: Arc<KnownDevice>,
         caller: &Caller,
     ) -> Result<Arc<KnownDevice>, ServiceError> {
-        let same_profile = known.registration.hardware_profile.digest() == caller.hardware_profile;
+        let same_profile = known.profile == caller.hardware_profile;
         match &known.instance {
             Some(instance) if same_profile && *instance == caller.instance => Ok(known),
             None if same_profile => {
@@ -270,7 +268,7 @@ impl Leasing {
         Claimant {
             device: device.id,
             numerics_class: registration.numerics_class.clone(),
-            hardware_profile: registration.hardware_profile.digest(),
+            hardware_profile: device.profile,
             can_probe: registration.can_probe,
             can_score_swaps: registration.can_score_swaps,
             lease_time: self.world.config.lease_time,
@@ -301,6 +299,7 @@ impl Leasing {
     async fn made_ready(&self, claimed: &Claimed) -> Result<Handed, ServiceError> {
         match self.hand_out(claimed).await {
             Ok(hand_out) => {
+                self.keep_facts(facts(claimed, &hand_out));
                 self.world.wakeups.search(claimed.search);
                 Ok(Handed::Task(Box::new(hand_out)))
             }
@@ -310,6 +309,23 @@ impl Leasing {
                 Err(error.into())
             }
         }
+    }
+
+    fn keep_facts(&self, facts: (LeaseToken, TaskFacts)) {
+        let (token, facts) = facts;
+        let mut held = self.lock();
+        let held = held.get_mut(&token.task);
+        if let Some(held) = held.filter(|held| held.lease.token == token) {
+            held.facts = Some(Arc::new(facts));
+        }
+    }
+
+    /// What the report of a lease is checked against, where the lease is kept here and was handed
+    /// out here.
+    pub(crate) fn facts(&self, token: LeaseToken) -> Option<Arc<TaskFacts>> {
+        let held = self.lock();
+        let held = held.get(&token.task)?;
+        held.facts.clone().filter(|_| held.lease.token == token)
     }
 
     async fn give_back_unheard(&self, token: LeaseToken) {
@@ -573,11 +589,7 @@ impl Leasing {
                 let stored = stored.ok_or(ServiceError::NotRegistered { device })?;
                 // What it held here before, another coordinator may have kept since.
                 self.lock().retain(|_, held| held.lease.device != device);
-                let known = KnownDevice {
-                    id: device,
-                    registration: stored.registration,
-                    instance: stored.instance,
-                };
+                let known = KnownDevice::new(device, stored.registration, stored.instance);
                 if let Some(instance) = &known.instance {
                     world.store.serve(device, instance).await?;
                 }
@@ -602,6 +614,7 @@ impl Leasing {
     fn hold_until_the_end(&self, lease: HeldLease, unheard: bool) {
         let held = Held {
             lease,
+            facts: None,
             unheard,
             until: self.end_of_a_lease(),
         };
@@ -615,6 +628,22 @@ impl Leasing {
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the report of a task that is handed out will be checked against, with the token.
+fn facts(claimed: &Claimed, hand_out: &HandOut) -> (LeaseToken, TaskFacts) {
+    let assignment = &hand_out.assignment;
+    let facts = TaskFacts {
+        search: claimed.search,
+        kind: claimed.kind,
+        purpose: claimed.purpose,
+        epoch: claimed.token.epoch,
+        plan_digest: assignment.plan.digest(),
+        layers: assignment.plan.precisions().len(),
+        workloads: assignment.workloads.clone(),
+        windows: assignment.subject.data.evaluation_windows as usize,
+    };
+    (claimed.token, facts)
 }
 
 /// What came of waiting; nothing where the time was over first.

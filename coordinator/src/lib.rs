@@ -46,6 +46,7 @@ mod membership;
 mod presence;
 mod query;
 mod reaper;
+mod recorder;
 mod rival;
 mod rpc;
 mod siblings;

@@ -24,22 +24,24 @@ pub(crate) async fn report(
     report: &Report,
 ) -> Result<Receipt, ServiceError> {
     let token = report.token;
-    let facts = world
-        .store
-        .task(token.task)
-        .await?
-        .filter(|facts| (1..=facts.epoch).contains(&token.epoch))
-        .ok_or(ServiceError::UnknownLease {
-            task: token.task,
-            epoch: token.epoch,
-        })?;
+    let facts = match leasing.facts(token) {
+        Some(facts) => facts,
+        None => {
+            let facts = world.store.task(token.task).await?;
+            let facts = facts.filter(|facts| (1..=facts.epoch).contains(&token.epoch));
+            Arc::new(facts.ok_or(ServiceError::UnknownLease {
+                task: token.task,
+                epoch: token.epoch,
+            })?)
+        }
+    };
     if let Some(problem) = problem(report, &facts) {
         return Err(ServiceError::WrongReport {
             task: token.task,
             problem,
         });
     }
-    let receipt = world.store.record(report, world.clock.now_ms()).await?;
+    let receipt = world.recorder.record(report.clone()).await?;
     leasing.forget(token);
     tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "report");
     world.wakeups.search(facts.search);

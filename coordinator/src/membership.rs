@@ -88,6 +88,9 @@ impl Membership {
         }
         // Drivers write down the time that they used, which only the one in charge may.
         self.drivers.stop().await;
+        if let Err(error) = self.note_devices(true).await {
+            tracing::warn!(%error, "when devices were heard from last is not noted");
+        }
         if let Err(error) = self.world.store.retire(self.me, None).await {
             tracing::warn!(%error, "the others learn only by its silence that this one has ended");
         }
@@ -114,6 +117,7 @@ impl Membership {
             self.drivers.start(search);
         }
         self.look_for_devices().await?;
+        self.note_devices(false).await?;
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_BETWEEN_WAKEUPS) {
             self.world.wakeups.hear_every_search();
@@ -166,6 +170,18 @@ impl Membership {
         Ok(())
     }
 
+    /// Writes down when devices were heard from, where it is time to or `all` of it.
+    async fn note_devices(&self, all: bool) -> Result<(), StoreError> {
+        let world = &self.world;
+        let heard = world.presence.to_note(world.clock.elapsed(), all);
+        let heard = heard.into_iter();
+        let heard: Vec<_> = heard.map(|(id, at)| (id, world.moment_ms(at))).collect();
+        match heard.is_empty() {
+            true => Ok(()),
+            false => world.store.seen(&heard).await,
+        }
+    }
+
     /// Learns which devices the others serve, and tells of those that left here.
     async fn look_for_devices(&self) -> Result<(), StoreError> {
         let world = &self.world;
@@ -176,11 +192,8 @@ impl Membership {
         let here: Vec<_> = here.iter().map(|device| device.id).collect();
         world.store.serve_only(&here).await?;
         let elsewhere = world.store.served_elsewhere().await?.into_iter();
-        let elsewhere = elsewhere.map(|device| KnownDevice {
-            id: device.id,
-            registration: device.registration,
-            instance: device.instance,
-        });
+        let elsewhere = elsewhere
+            .map(|device| KnownDevice::new(device.id, device.registration, device.instance));
         if world.presence.set_elsewhere(elsewhere.collect()) {
             world.wakeups.hear(Notice::Devices);
         }

@@ -27,7 +27,9 @@ use crate::checks::Learning;
 use crate::driver;
 use crate::error::{ServiceError, unknown_device};
 use crate::exclusion::exclusions;
-use crate::store::{StoredCandidate, StoredMeasurement, StoredQuestion, StoredSearch};
+use crate::store::{
+    StoredCandidate, StoredDevice, StoredMeasurement, StoredQuestion, StoredSearch,
+};
 use crate::world::World;
 
 pub(crate) use best::best;
@@ -119,14 +121,21 @@ async fn front_with(
 pub(crate) async fn devices(world: &World) -> Result<Vec<Device>, ServiceError> {
     let serving = world.presence.serving(world.clock.elapsed());
     let stored = world.store.devices().await?;
+    // What the store knows may be a minute old.
+    let last_seen = |device: &StoredDevice| {
+        let heard = world.presence.last_heard(device.id);
+        let heard = heard.map(|at| world.moment_ms(at));
+        heard.map_or(device.last_seen_ms, |heard| heard.max(device.last_seen_ms))
+    };
     Ok(stored
         .into_iter()
-        .map(|device| Device {
+        .map(|device| (last_seen(&device), device))
+        .map(|(last_seen_ms, device)| Device {
             device_id: device.id,
             serving: serving.iter().any(|serving| serving.id == device.id),
             registration: device.registration,
             first_seen_ms: device.first_seen_ms,
-            last_seen_ms: device.last_seen_ms,
+            last_seen_ms,
             measurements: device.measurements,
         })
         .collect())

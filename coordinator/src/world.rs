@@ -1,11 +1,13 @@
 //! What every part of the coordinator is given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::presence::Presence;
+use crate::recorder::Recorder;
 use crate::store::Store;
 use crate::wakeups::Wakeups;
 
@@ -17,6 +19,7 @@ pub(crate) struct World {
     pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) presence: Presence,
     pub(crate) checks: Checks,
+    pub(crate) recorder: Recorder,
 }
 
 impl World {
@@ -25,9 +28,17 @@ impl World {
             presence: Presence::new(config.lease_time),
             wakeups: Arc::default(),
             checks: Checks::default(),
+            recorder: Recorder::new(store.clone(), clock.clone()),
             config,
             store,
             clock,
         }
+    }
+
+    /// A moment of the clock's [`elapsed`](Clock::elapsed), in milliseconds since 1970.
+    pub(crate) fn moment_ms(&self, at: Duration) -> i64 {
+        let ago = self.clock.elapsed().saturating_sub(at).as_millis();
+        let ago = i64::try_from(ago).unwrap_or(i64::MAX);
+        self.clock.now_ms().saturating_sub(ago)
     }
 }

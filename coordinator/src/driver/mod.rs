@@ -5,6 +5,7 @@
 //! - [`confirm`]: what was found is measured afresh before the search ends;
 //! - [`retime`]: times that the model contradicts are measured once more;
 //! - [`checks`]: what the strategy's predictions were worth, of a search that has ended;
+//! - [`propose`]: candidates are kept pending;
 //! - [`meter`]: the time that counts towards the budget;
 //! - [`within`]: whether something is found that may be shipped;
 //! - `step`: one look at the store and what follows from it.
@@ -12,6 +13,7 @@
 mod checks;
 mod confirm;
 mod meter;
+mod propose;
 mod replay;
 mod retime;
 mod step;

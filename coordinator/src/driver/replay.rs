@@ -1,7 +1,7 @@
 //! A search's strategy and what was learned, as a function of the stored candidates and
 //! measurements in their stored order. Nothing of it is ever stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitfront_model::{
@@ -38,12 +38,18 @@ pub(super) struct Replay {
     /// The plans that the search begins with after them, in the order in which they are measured.
     starts: Vec<Plan>,
     learned: BTreeMap<i64, Learned>,
+    /// The plans of what was learned and of what is to be stored.
+    plans: HashSet<Digest>,
+    /// The plans of what [`Self::next`] gave and was not learned yet: what is learned next.
+    given: VecDeque<Digest>,
     /// The genomes of the candidates.
     own: BTreeSet<Genome>,
     /// What siblings measured, in the order in which it was told.
     heard: Vec<Heard>,
     /// The candidates whose evaluation is complete, in the order in which they became so.
     order: Vec<i64>,
+    /// The candidates that are baselines.
+    stored_baselines: Vec<i64>,
     /// How the front grew after the baselines; none until all of them are evaluated.
     growth: Option<Growth>,
     /// How many of `order` the growth has in it, baselines among them.
@@ -55,7 +61,8 @@ pub(super) struct Replay {
 
 /// What is known of one candidate.
 struct Learned {
-    plan_digest: Digest,
+    /// Its name towards the strategy: its place among the candidates of the search.
+    name: u64,
     in_space: bool,
     is_baseline: bool,
     figures: Figures,
@@ -92,6 +99,8 @@ pub(super) enum ReplayError {
     SpaceChanged(#[from] SpaceChanged),
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
+    #[error("candidate {candidate} was stored where another one was proposed")]
+    Unexpected { candidate: i64 },
     #[error("measurement {measurement} belongs to the unknown candidate {candidate}")]
     UnknownCandidate { measurement: i64, candidate: i64 },
 }
@@ -116,9 +125,12 @@ impl Replay {
             binding: binding.clone(),
             space,
             learned: BTreeMap::new(),
+            plans: HashSet::new(),
+            given: VecDeque::new(),
             own: BTreeSet::new(),
             heard: Vec::new(),
             order: Vec::new(),
+            stored_baselines: Vec::new(),
             growth: None,
             grown: 0,
             last_measurement: 0,
@@ -155,29 +167,58 @@ impl Replay {
         for candidate in candidates {
             if let Some(genome) = &candidate.genome {
                 self.space.check(&candidate, genome)?;
-                lock(&self.strategy).tell(&Event::Asked {
-                    candidate: name(candidate.id),
-                    genome: genome.clone(),
-                })?;
-                self.own.insert(genome.clone());
             }
-            if let Some(ask_number) = candidate.ask_number {
-                self.asks = self.asks.max(ask_number + 1);
+            match self.given.pop_front() {
+                None => self.expect(
+                    candidate.plan_digest,
+                    candidate.genome.as_ref(),
+                    candidate.ask_number,
+                )?,
+                Some(given) if given == candidate.plan_digest => {}
+                Some(_) => {
+                    return Err(ReplayError::Unexpected {
+                        candidate: candidate.id,
+                    });
+                }
             }
             let learned = Learned {
-                plan_digest: candidate.plan_digest,
+                name: self.learned.len() as u64,
                 in_space: candidate.genome.is_some(),
                 is_baseline: candidate.baseline.is_some(),
                 figures: Figures::of(&candidate),
                 first: None,
                 told: false,
             };
+            if learned.is_baseline {
+                self.stored_baselines.push(candidate.id);
+            }
             self.learned.insert(candidate.id, learned);
         }
         for score in scores {
             self.learn_score(score)?;
         }
         self.grow();
+        Ok(())
+    }
+
+    /// A candidate joins those that are learned or given.
+    fn expect(
+        &mut self,
+        plan: Digest,
+        genome: Option<&Genome>,
+        ask_number: Option<u64>,
+    ) -> Result<(), ReplayError> {
+        if let Some(genome) = genome {
+            lock(&self.strategy).tell(&Event::Asked {
+                candidate: (self.learned.len() + self.given.len()) as u64,
+                genome: genome.clone(),
+            })?;
+            self.own.insert(genome.clone());
+        }
+        if let Some(ask_number) = ask_number {
+            self.asks = self.asks.max(ask_number + 1);
+        }
+        self.plans.insert(plan);
         Ok(())
     }
 
@@ -207,8 +248,8 @@ impl Replay {
             && let Some(reference) = self.reference_point()
         {
             let reference = scaled_point(objectives, &reference);
-            let baselines = self.learned.values().filter(|learned| learned.is_baseline);
-            let points: Vec<_> = baselines
+            let points: Vec<_> = self
+                .known_baselines()
                 .filter_map(|learned| learned.first().scaled_point(objectives))
                 .collect();
             self.growth = Growth::new(reference, &points).ok();
@@ -278,7 +319,7 @@ impl Replay {
             self.order.push(score.candidate);
             if learned.in_space {
                 lock(&self.strategy).tell(&Event::Told {
-                    candidate: name(score.candidate),
+                    candidate: learned.name,
                     evaluation,
                 })?;
             }
@@ -298,7 +339,7 @@ impl Replay {
             .evaluation(&self.request.objectives, &self.request.limits);
         if let Some(evaluation) = evaluation.filter(|_| learned.in_space) {
             lock(&self.strategy).tell(&Event::Retold {
-                candidate: name(score.candidate),
+                candidate: learned.name,
                 evaluation,
             })?;
         }
@@ -308,14 +349,13 @@ impl Replay {
     /// What to measure next: the first baseline that is not stored yet, after them the plans that
     /// the search begins with, and then what the strategy proposes. None when the space is
     /// exhausted.
-    pub(super) async fn next(&self) -> Result<Option<NewCandidate>, ReplayError> {
+    ///
+    /// It may be asked for the one after that before this one is stored. All are to be stored in
+    /// their order, and learned; where that fails this replay is ahead of the store, and is to be
+    /// made anew ([`Self::is_ahead`]).
+    pub(super) async fn next(&mut self) -> Result<Option<NewCandidate>, ReplayError> {
         let spec = &self.request.spec;
-        let is_missing = |plan: &Plan| {
-            let digest = plan.digest();
-            self.learned
-                .values()
-                .all(|learned| learned.plan_digest != digest)
-        };
+        let is_missing = |plan: &Plan| !self.plans.contains(&plan.digest());
         let baselines = self.baselines.iter();
         let baselines = baselines.map(|(name, plan)| (plan, Some(name.clone())));
         let starts = self.starts.iter().map(|plan| (plan, None));
@@ -337,10 +377,13 @@ impl Replay {
                 (Some(self.asks), Some(genome), plan, None)
             }
         };
+        let size_bytes = plan.size_bytes(spec);
+        self.expect(plan.digest(), genome.as_ref(), ask_number)?;
+        self.given.push_back(plan.digest());
         Ok(Some(NewCandidate {
             ask_number,
             genome,
-            size_bytes: plan.size_bytes(spec),
+            size_bytes,
             plan,
             baseline,
             tasks: vec![
@@ -348,6 +391,11 @@ impl Replay {
                 (TaskKind::Latency, self.binding.hardware_profile.to_string()),
             ],
         }))
+    }
+
+    /// Something was given and is not learned.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.given.is_empty()
     }
 
     /// What the predictions of the strategy were worth so far, and what it learned from siblings.
@@ -364,12 +412,20 @@ impl Replay {
     /// The candidates of which the strategy doubts a time. May cost a fit of its model.
     pub(super) async fn doubtful(&self, among: Among) -> Result<Vec<Doubt>, ReplayError> {
         let strategy = self.strategy.clone();
-        Ok(tokio::task::spawn_blocking(move || lock(&strategy).doubtful(among)).await?)
+        let doubtful = tokio::task::spawn_blocking(move || lock(&strategy).doubtful(among));
+        let doubtful = doubtful.await?.into_iter();
+        let candidates: Vec<_> = self.learned.keys().collect();
+        let stored = |doubt: Doubt| {
+            let place = usize::try_from(doubt.candidate).ok()?;
+            let candidate = candidates.get(place)?.unsigned_abs();
+            Some(Doubt { candidate, ..doubt })
+        };
+        Ok(doubtful.filter_map(stored).collect())
     }
 
     /// Candidates whose evaluation is complete.
     pub(super) fn evaluated(&self) -> u64 {
-        self.learned.values().filter(|learned| learned.told).count() as u64
+        self.order.len() as u64
     }
 
     /// How many things were heard of siblings.
@@ -379,16 +435,18 @@ impl Replay {
 
     /// Candidates whose evaluation is not complete.
     pub(super) fn pending(&self) -> usize {
-        self.learned
-            .values()
-            .filter(|learned| !learned.told)
-            .count()
+        self.learned.len() - self.order.len()
+    }
+
+    /// What is known of the baselines that are stored.
+    fn known_baselines(&self) -> impl Iterator<Item = &Learned> {
+        let stored = self.stored_baselines.iter();
+        stored.filter_map(|candidate| self.learned.get(candidate))
     }
 
     /// How many of how many baselines are not evaluated.
     pub(super) fn baselines_left(&self) -> (usize, usize) {
-        let evaluated = self.learned.values();
-        let evaluated = evaluated.filter(|learned| learned.is_baseline && learned.told);
+        let evaluated = self.known_baselines().filter(|learned| learned.told);
         let all = self.baselines.len();
         (all.saturating_sub(evaluated.count()), all)
     }
@@ -396,11 +454,7 @@ impl Replay {
     /// A point a margin beyond the worst baseline in every objective, once all baselines are
     /// evaluated; none where no baseline could be measured.
     pub(super) fn reference_point(&self) -> Option<Vec<f64>> {
-        let stored: Vec<_> = self
-            .learned
-            .values()
-            .filter(|learned| learned.is_baseline)
-            .collect();
+        let stored: Vec<_> = self.known_baselines().collect();
         if stored.len() < self.baselines.len() || stored.iter().any(|learned| !learned.told) {
             return None;
         }
@@ -460,11 +514,6 @@ impl Replay {
 /// A strategy that panicked ends its search; what it left behind is not asked again.
 fn lock(strategy: &Mutex<Box<dyn Strategy>>) -> MutexGuard<'_, Box<dyn Strategy>> {
     strategy.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The name of a candidate towards the strategy; the store's numbers are positive.
-fn name(candidate: i64) -> u64 {
-    candidate.unsigned_abs()
 }
 
 /// The baselines over the request's precisions that the bound device executes. A plan of several

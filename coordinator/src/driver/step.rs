@@ -43,13 +43,13 @@ pub(super) struct Driver {
 }
 
 /// What a driver works with, apart from what it has learned.
-struct Hands {
-    world: Arc<World>,
-    search: i64,
+pub(super) struct Hands {
+    pub(super) world: Arc<World>,
+    pub(super) search: i64,
 }
 
-struct Running {
-    replay: Replay,
+pub(super) struct Running {
+    pub(super) replay: Replay,
     /// None of a search that learns from none.
     siblings: Option<Siblings>,
     meter: Meter,
@@ -91,7 +91,12 @@ impl Driver {
                     Ok(running) => {
                         let running = self.running.insert(running);
                         match hands.advance(&stored, binding, running).await {
-                            Ok(next) => return Ok(next),
+                            Ok(next) => {
+                                if running.replay.is_ahead() {
+                                    self.running = None;
+                                }
+                                return Ok(next);
+                            }
                             Err(Trouble::Store(error)) => return Err(error),
                             Err(Trouble::Replay(error)) => error.to_string(),
                         }
@@ -434,7 +439,7 @@ impl Hands {
         Ok(retime(&self.world, stored, binding, &doubts, evaluated).await?)
     }
 
-    async fn learn(&self, running: &mut Running) -> Result<(), Trouble> {
+    pub(super) async fn learn(&self, running: &mut Running) -> Result<(), Trouble> {
         let replay = &mut running.replay;
         let (candidate, measurement) = replay.position();
         // Measurements first: a candidate is stored before its first measurement, so every one
@@ -446,38 +451,6 @@ impl Hands {
             replay.hear(siblings.listen(&*self.world.store).await?)?;
         }
         Ok(())
-    }
-
-    /// Adds candidates until enough are pending; true where nothing is left to propose.
-    async fn propose(
-        &self,
-        stored: &StoredSearch,
-        running: &mut Running,
-        devices: usize,
-    ) -> Result<bool, Trouble> {
-        let world = &self.world;
-        let most_pending = devices * world.config.pending_per_device;
-        let budget = stored.request.budget.evaluations.unwrap_or(u64::MAX);
-        while running.replay.pending() < most_pending
-            && running.replay.evaluated() + (running.replay.pending() as u64) < budget
-        {
-            let Some(candidate) = running.replay.next().await? else {
-                return Ok(true);
-            };
-            let now = world.clock.now_ms();
-            let added = world
-                .store
-                .add_candidate(self.search, &candidate, now)
-                .await?;
-            if added.is_none() {
-                // The search ended meanwhile; the next step finds out how.
-                break;
-            }
-            self.learn(running).await?;
-            world.wakeups.work();
-            world.wakeups.search(self.search);
-        }
-        Ok(false)
     }
 
     async fn end(
@@ -557,14 +530,9 @@ impl From<ReplayError> for Trouble {
 /// The devices that can measure for a bound search. Both halves must be served, since a candidate
 /// needs both of its measurements.
 fn serving(world: &World, binding: &Binding) -> usize {
-    let serving = world.presence.serving(world.clock.elapsed());
-    let measures_quality =
-        |device: &&Arc<KnownDevice>| device.registration.numerics_class == binding.numerics_class;
-    let times = |device: &&Arc<KnownDevice>| {
-        device.registration.hardware_profile.digest() == binding.hardware_profile
-    };
-    let qualities = serving.iter().filter(measures_quality).count();
-    let latencies = serving.iter().filter(times).count();
+    let (class, profile) = (&binding.numerics_class, binding.hardware_profile);
+    let now = world.clock.elapsed();
+    let (qualities, latencies) = world.presence.count(now, class, profile);
     qualities.min(latencies)
 }
 
@@ -605,7 +573,7 @@ fn choose(
             }
             Ok(_) => {
                 let binding = Binding {
-                    hardware_profile: registration.hardware_profile.digest(),
+                    hardware_profile: device.profile,
                     numerics_class: registration.numerics_class.clone(),
                     precisions: registration.precisions.clone(),
                     probe: None,

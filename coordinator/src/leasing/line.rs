@@ -19,7 +19,7 @@ use crate::wakeups::Listener;
 
 /// Most tasks that are claimed together. The disk's share of a transaction is small then, and
 /// other writes need not wait long for it.
-const MOST_TOGETHER: usize = 32;
+const MOST_TOGETHER: usize = 128;
 
 /// What a device in line is told in the end.
 pub(super) type Answer = Result<Handed, ServiceError>;
@@ -57,7 +57,7 @@ impl Lines {
         let registration = &device.registration;
         let kind = Kind {
             numerics_class: registration.numerics_class.clone(),
-            hardware_profile: registration.hardware_profile.digest(),
+            hardware_profile: device.profile,
             can_probe: registration.can_probe,
             can_score_swaps: registration.can_score_swaps,
         };

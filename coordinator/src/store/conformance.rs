@@ -6,6 +6,7 @@
 mod confirmations;
 mod coordinators;
 mod questions;
+mod recording;
 mod retimings;
 mod searches;
 mod siblings;
@@ -38,6 +39,7 @@ const CASES: &[(&str, Case)] = cases![
     searches::a_search_is_bound_once,
     searches::what_was_used_only_grows_and_the_first_reference_stays,
     searches::candidates_join_running_searches_only,
+    searches::candidates_that_join_together_are_numbered_in_their_order,
     searches::one_plan_is_one_candidate,
     tasks::a_claim_goes_by_target_candidate_and_kind,
     tasks::every_hand_out_has_an_epoch_of_its_own,
@@ -86,6 +88,9 @@ const CASES: &[(&str, Case)] = cases![
     coordinators::a_lease_is_taken_over_with_its_device,
     coordinators::a_device_is_served_where_its_agent_speaks,
     tasks::several_claims_at_once_are_claims_in_turn,
+    recording::reports_that_come_together_are_reports_in_turn,
+    recording::many_reports_come_together,
+    recording::when_a_device_was_heard_from_only_grows,
     siblings::siblings_are_told_what_each_measured_and_the_others_nothing,
     siblings::it_is_said_since_when_a_sibling_knows_something,
     siblings::only_sound_figures_of_a_plan_are_shared,

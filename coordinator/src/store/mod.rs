@@ -42,7 +42,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn identity(&self) -> Result<String, StoreError>;
     /// Makes a coordinator known that serves from now on over this store, and says its number, its
     /// *term*. From then on the methods that a driver calls about a search (`wait`, `bind`, `spend`,
-    /// `fix_reference`, `end`, `add_candidate`, `confirm`, `retime`) are refused where the search is
+    /// `fix_reference`, `end`, `add_candidates`, `confirm`, `retime`) are refused where the search is
     /// not driven by that coordinator ([`StoreError::NotDriven`]), and searches and leases that come
     /// into being are in its charge. Before, as in tests of single parts, there is nobody to be told
     /// apart from.
@@ -79,6 +79,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn device(&self, device: i64) -> Result<Option<StoredDevice>, StoreError>;
     /// Every device, by number.
     async fn devices(&self) -> Result<Vec<StoredDevice>, StoreError>;
+    /// Notes when devices were heard from (by number, in milliseconds since 1970), where that is later
+    /// than what is known.
+    async fn seen(&self, devices: &[(i64, i64)]) -> Result<(), StoreError>;
     /// A hardware profile by its digest.
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
 
@@ -115,15 +118,27 @@ pub(crate) trait Store: Send + Sync + 'static {
         evaluated: u64,
     ) -> Result<bool, StoreError>;
 
-    /// Adds a candidate with its tasks to a running search. None where the search does not run.
-    /// The quality task of a plan that another search over the same subject has scored on all
-    /// windows, in the same numerics class, is done at once with that measurement.
+    /// Adds candidates with their tasks to a running search and gives their numbers, in the same
+    /// order. None where the search does not run. The quality task of a plan that another search
+    /// over the same subject has scored on all windows, in the same numerics class, is done at once
+    /// with that measurement.
+    async fn add_candidates(
+        &self,
+        search: i64,
+        candidates: &[NewCandidate],
+        now_ms: i64,
+    ) -> Result<Option<Vec<i64>>, StoreError>;
+    /// Adds one candidate as [`Self::add_candidates`] does.
+    #[cfg(test)]
     async fn add_candidate(
         &self,
         search: i64,
         candidate: &NewCandidate,
         now_ms: i64,
-    ) -> Result<Option<i64>, StoreError>;
+    ) -> Result<Option<i64>, StoreError> {
+        let added = self.add_candidates(search, std::slice::from_ref(candidate), now_ms);
+        Ok(added.await?.and_then(|added| added.first().copied()))
+    }
     /// The search that a candidate belongs to.
     async fn search_of(&self, candidate: i64) -> Result<Option<i64>, StoreError>;
     /// The candidates of a search with a number above `after`, in order.
@@ -197,7 +212,23 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// holds it, or where nobody does and it is queued; otherwise it is kept as a repeat. An
     /// infeasible one that ends its task also cancels the candidate's queued tasks of the same
     /// purpose. The report must have been checked against [`Self::task`].
-    async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError>;
+    async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError> {
+        let receipts = self.record_each(std::slice::from_ref(report), now_ms);
+        let receipt = receipts.await?.pop();
+        receipt.unwrap_or_else(|| {
+            Err(StoreError::Corrupt {
+                what: format!("the report about task {}", report.token.task),
+                reason: "it was given no receipt".to_owned(),
+            })
+        })
+    }
+    /// Takes reports in as [`Self::record`] does, one after the other, in one transaction. A report
+    /// whose key belongs to another task's is refused alone; whatever else fails, fails for all.
+    async fn record_each(
+        &self,
+        reports: &[Report],
+        now_ms: i64,
+    ) -> Result<Vec<Result<Receipt, StoreError>>, StoreError>;
 
     /// A question to the devices of a target: the digest of a hardware profile for a probe, a
     /// numerics class for a sensitivity. One that was never asked is queued; a failed one stays as

@@ -111,6 +111,7 @@ passed_on! {
     register(device: &Registration, now_ms: i64) -> i64;
     device(device: i64) -> Option<StoredDevice>;
     devices() -> Vec<StoredDevice>;
+    seen(devices: &[(i64, i64)]) -> ();
     profile(digest: Digest) -> Option<HardwareProfile>;
     submit(search: &NewSearch, now_ms: i64) -> i64;
     search(search: i64) -> Option<StoredSearch>;
@@ -122,7 +123,7 @@ passed_on! {
     end(search: i64, ending: &Ending, now_ms: i64) -> bool;
     cancel(search: i64, now_ms: i64) -> Option<Vec<LeaseToken>>;
     resume(search: i64, budget: &Budget, evaluated: u64) -> bool;
-    add_candidate(search: i64, candidate: &NewCandidate, now_ms: i64) -> Option<i64>;
+    add_candidates(search: i64, candidates: &[NewCandidate], now_ms: i64) -> Option<Vec<i64>>;
     search_of(candidate: i64) -> Option<i64>;
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
     confirm(search: i64, wanted: &[NewConfirmation]) -> bool;
@@ -138,7 +139,7 @@ passed_on! {
     leased() -> Vec<HeldLease>;
     requeue(token: LeaseToken, ending: &LeaseEnding, now_ms: i64) -> Requeued;
     task(task: i64) -> Option<TaskFacts>;
-    record(report: &Report, now_ms: i64) -> Receipt;
+    record_each(reports: &[Report], now_ms: i64) -> Vec<Result<Receipt, StoreError>>;
     ask(target: &str, question: &Question, now_ms: i64) -> StoredQuestion;
     question(question: i64) -> Option<StoredQuestion>;
     questions(target: &str) -> Vec<StoredQuestion>;

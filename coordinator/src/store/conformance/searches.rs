@@ -116,6 +116,55 @@ pub(super) async fn candidates_join_running_searches_only(store: Arc<dyn Store>)
     assert!(store.claim(&claimant(device), NOW).await.unwrap().is_none());
 }
 
+pub(super) async fn candidates_that_join_together_are_numbered_in_their_order(
+    store: Arc<dyn Store>,
+) {
+    // Another search knows the quality of one of them.
+    let (device, _) = running(&store, &[Precision::Q6K]).await;
+    while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
+        report(&store, &claimed, &format!("{:?}", claimed.kind)).await;
+    }
+    let (_, search) = running(&store, &[]).await;
+    let precisions = [Precision::Q8_0, Precision::Q4K, Precision::Q6K];
+    let mut proposed: Vec<_> = (0..)
+        .zip(precisions)
+        .map(|(ask, it)| candidate(ask, it))
+        .collect();
+    proposed[1].baseline = Some("uniform q4_k".to_owned());
+    let added = store.add_candidates(search, &proposed, NOW).await.unwrap();
+    let stored = store.candidates(search, 0).await.unwrap();
+    let numbers: Vec<_> = stored.iter().map(|one| one.id).collect();
+    assert_eq!(added, Some(numbers.clone()));
+    for (stored, proposed) in stored.iter().zip(&proposed) {
+        assert_eq!(stored.ask_number, proposed.ask_number);
+        assert_eq!(stored.genome, proposed.genome);
+        assert_eq!(stored.plan_digest, proposed.plan.digest());
+        assert_eq!(stored.baseline, proposed.baseline);
+    }
+    let scores = store.scores(search, 0).await.unwrap();
+    let known: Vec<_> = scores.iter().map(|score| score.candidate).collect();
+    assert_eq!(known, numbers[2..]);
+    let mut queued = Vec::new();
+    while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
+        queued.push((claimed.candidate, claimed.kind));
+    }
+    use TaskKind::{Latency, Quality};
+    assert_eq!(
+        queued,
+        [
+            (numbers[0], Latency),
+            (numbers[0], Quality),
+            (numbers[1], Latency),
+            (numbers[1], Quality),
+            (numbers[2], Latency),
+        ]
+    );
+    // One that cannot join keeps the others out.
+    let others = [candidate(3, Precision::Q5K), candidate(4, Precision::Q8_0)];
+    assert!(store.add_candidates(search, &others, NOW).await.is_err());
+    assert_eq!(store.candidates(search, 0).await.unwrap().len(), 3);
+}
+
 pub(super) async fn one_plan_is_one_candidate(store: Arc<dyn Store>) {
     let (_, search) = running(&store, &[Precision::Q4K]).await;
     let same_plan = candidate(1, Precision::Q4K);

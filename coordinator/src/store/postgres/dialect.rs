@@ -30,21 +30,37 @@ macro_rules! join_in_order {
     };
 }
 
-/// The queued task for a numerics class ($1) and a hardware profile ($2) that comes first.
-///
-/// One walk over the index of queued tasks, since rows of a union cannot be locked; latency sorts
-/// first. Quality that confirms targets a profile.
-macro_rules! first_queued {
-    () => {
-        "SELECT first.id FROM tasks AS first
-         WHERE first.state = 'queued'
-           AND ((first.kind = 'quality' AND first.target IN ($1, $2))
-                OR (first.kind = 'latency' AND first.target = $2))
-         ORDER BY first.candidate, first.kind LIMIT 1"
+/// The rows of a parameter, each a list in a list (`[[1, 2], [3, 4]]`), as `value`.
+macro_rules! rows {
+    ($parameter:literal) => {
+        concat!("json_array_elements(", $parameter, "::json)")
     };
 }
 
-/// Comes before a measurement of a task is added, and before any row is locked.
+/// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
+/// wanted ($3).
+///
+/// Each part of the choice walks the index of queued tasks no farther than it must, however many
+/// are queued; latency sorts first. Rows of a union cannot be locked, so some more are looked at than
+/// wanted: other coordinators may be taking the first ones at this moment, 128 each at the most.
+/// Quality that confirms targets a profile.
+macro_rules! first_queued {
+    () => {
+        "SELECT first.id, first.kind, first.purpose FROM tasks AS first
+         WHERE first.state = 'queued' AND first.id IN (
+             (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $1
+              ORDER BY candidate LIMIT $3 + 512)
+             UNION ALL
+             (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $2
+              ORDER BY candidate LIMIT $3 + 512)
+             UNION ALL
+             (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'latency' AND target = $2
+              ORDER BY candidate LIMIT $3 + 512))
+         ORDER BY first.candidate, first.kind LIMIT $3"
+    };
+}
+
+/// Comes before measurements of tasks are added, which lead the rows, and before any row is locked.
 ///
 /// A transaction draws the number of a measurement some time before others see it, so numbers do
 /// not come to be seen in their order. Readers go on after the highest that they saw, and would
@@ -53,14 +69,32 @@ macro_rules! first_queued {
 /// [`settled`] waits for them. The locks of a transaction are released after what it wrote is seen.
 ///
 /// The lock is on the subject, since siblings read each other's measurements. Two subjects with the
-/// same hash wait for each other without need, which does no harm.
-pub(super) async fn measuring(connection: &mut Connection, task: i64) -> Result<(), Failure> {
-    sqlx::query(
-        "SELECT pg_advisory_xact_lock_shared(1650881140, hashtext(s.subject_digest))
-         FROM tasks t JOIN candidates c ON c.id = t.candidate JOIN searches s ON s.id = c.search
-         WHERE t.id = $1",
-    )
-    .bind(task)
+/// same hash wait for each other without need, which does no harm. Several are locked in one order.
+pub(super) async fn measuring(connection: &mut Connection, tasks: &str) -> Result<(), Failure> {
+    sqlx::query(concat!(
+        "SELECT pg_advisory_xact_lock_shared(1650881140, subjects.hash)
+         FROM (SELECT DISTINCT hashtext(s.subject_digest) AS hash
+               FROM ",
+        rows!("$1"),
+        " it JOIN tasks t ON t.id = CAST(it.value ->> 0 AS BIGINT)
+             JOIN candidates c ON c.id = t.candidate JOIN searches s ON s.id = c.search
+               ORDER BY hash) AS subjects",
+    ))
+    .bind(tasks)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Comes before a statement that changes tasks, which lead the rows, in an order of its own: here
+/// they are locked by number, so that nobody waits in a circle.
+pub(super) async fn hold_tasks(connection: &mut Connection, tasks: &str) -> Result<(), Failure> {
+    sqlx::query(concat!(
+        "SELECT id FROM tasks WHERE id IN (SELECT CAST(value ->> 0 AS BIGINT) FROM ",
+        rows!("$1"),
+        ") ORDER BY id FOR UPDATE",
+    ))
+    .bind(tasks)
     .execute(connection)
     .await?;
     Ok(())

@@ -50,6 +50,7 @@ use crate::database::PostgresUrl;
 use crate::wakeups::Wakeups;
 use transaction::Tries;
 
+type Driver = Postgres;
 type Connection = sqlx::PgConnection;
 type Row = sqlx::postgres::PgRow;
 type ThisStore = PostgresStore;

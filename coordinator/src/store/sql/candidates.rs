@@ -1,87 +1,133 @@
 //! Candidates and their tasks.
 
-use bitfront_model::TaskKind;
 use bitfront_search::space::Genome;
-use sqlx::Row as _;
+use sqlx::{QueryBuilder, Row as _};
 
-use super::decode::{joined, optional_unsigned, signed, split, unsigned, word};
-use super::{Connection, Failure, NewCandidate, StoredCandidate, coordinators, dialect, searches};
+use super::decode::{joined, json, optional_unsigned, rows_at_once, signed, split, unsigned, word};
+use super::{
+    Connection, Driver, Failure, NewCandidate, StoredCandidate, coordinators, dialect, searches,
+};
 
-pub(super) async fn add(
+/// Most rows that one statement inserts.
+const MOST_ROWS: usize = 32;
+
+pub(super) async fn add_each(
     connection: &mut Connection,
     (search, me): (i64, Option<i64>),
-    candidate: &NewCandidate,
+    candidates: &[NewCandidate],
     now_ms: i64,
-) -> Result<Option<i64>, Failure> {
+) -> Result<Option<Vec<i64>>, Failure> {
     // The quality may be known already, and is then a measurement.
     dialect::measuring_in(connection, search).await?;
     coordinators::check_driver(connection, search, me).await?;
     if !searches::hold_running(connection, search).await? {
         return Ok(None);
     }
-    let id: i64 = sqlx::query_scalar(
-        "INSERT INTO candidates (search, ask_number, genome, plan, plan_digest, size_bytes,
-                                 baseline, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
-    )
-    .bind(search)
-    .bind(candidate.ask_number.map(signed))
-    .bind(candidate.genome.as_ref().map(|genome| genome.0.as_slice()))
-    .bind(joined(candidate.plan.precisions()))
-    .bind(candidate.plan.digest().to_string())
-    .bind(signed(candidate.size_bytes))
-    .bind(&candidate.baseline)
-    .bind(now_ms)
-    .fetch_one(&mut *connection)
-    .await?;
-    for (kind, target) in &candidate.tasks {
-        let task: i64 = sqlx::query_scalar(
-            "INSERT INTO tasks (candidate, kind, purpose, target, state)
-             VALUES ($1, $2, 'search', $3, 'queued') RETURNING id",
-        )
-        .bind(id)
-        .bind(kind.name())
-        .bind(target)
-        .fetch_one(&mut *connection)
-        .await?;
-        if *kind == TaskKind::Quality {
-            reuse_quality(connection, search, task).await?;
+    let mut all = Vec::new();
+    let mut left = candidates;
+    while !left.is_empty() {
+        let (now, later) = left.split_at(rows_at_once(left.len(), MOST_ROWS));
+        all.extend(insert(connection, search, now, now_ms).await?);
+        left = later;
+    }
+    let mut tasks = Vec::new();
+    for (id, candidate) in all.iter().zip(candidates) {
+        for (kind, target) in &candidate.tasks {
+            tasks.push((id, kind.name(), target));
         }
     }
-    Ok(Some(id))
-}
-
-/// Ends a new quality task at once where another search knows its outcome: the quality of one plan
-/// of one subject is the same wherever the numerics class is, if all windows were scored. A time
-/// never is: it is measured anew beside the times that it is compared with. Confirmations neither
-/// give nor take: they are there to be measured afresh.
-async fn reuse_quality(connection: &mut Connection, search: i64, task: i64) -> Result<(), Failure> {
-    let reused = sqlx::query(
-        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, mismatch,
-                                   executed_as_planned, payload, device, received_at, reused_from)
-         SELECT new.id, 0, 'reused:' || new.id, m.outcome, 1, m.kld, m.mismatch,
-                m.executed_as_planned, m.payload, m.device, m.received_at, m.id
-         FROM tasks new JOIN candidates plan ON plan.id = new.candidate
-              JOIN candidates c ON c.plan_digest = plan.plan_digest AND c.id <> plan.id
-              JOIN searches s ON s.id = c.search
-              JOIN tasks t ON t.candidate = c.id AND t.kind = new.kind AND t.target = new.target
-                          AND t.purpose = new.purpose
-              JOIN measurements m ON m.task = t.id
-         WHERE new.id = $1 AND m.accepted = 1 AND m.outcome = 'quality'
-           AND m.executed_as_planned = 1 AND m.stopped = 0 AND m.reused_from IS NULL
-           AND s.subject_digest = (SELECT subject_digest FROM searches WHERE id = $2)
-         ORDER BY m.id LIMIT 1",
-    )
-    .bind(task)
-    .bind(search)
+    sqlx::query(concat!(
+        "INSERT INTO tasks (candidate, kind, purpose, target, state)
+         SELECT CAST(value ->> 0 AS BIGINT), value ->> 1, 'search', value ->> 2, 'queued' FROM ",
+        rows!("$1"),
+    ))
+    .bind(json("tasks", &tasks)?)
     .execute(&mut *connection)
     .await?;
-    if reused.rows_affected() == 1 {
-        sqlx::query("UPDATE tasks SET state = 'done' WHERE id = $1")
-            .bind(task)
-            .execute(connection)
-            .await?;
+    reuse_qualities(connection, search, &all).await?;
+    Ok(Some(all))
+}
+
+/// Inserts candidates and gives their numbers, in the same order.
+async fn insert(
+    connection: &mut Connection,
+    search: i64,
+    candidates: &[NewCandidate],
+    now_ms: i64,
+) -> Result<Vec<i64>, Failure> {
+    let mut insert = QueryBuilder::<Driver>::new(
+        "INSERT INTO candidates (search, ask_number, genome, plan, plan_digest, size_bytes,
+                                 baseline, created_at) ",
+    );
+    insert.push_values(candidates, |mut row, candidate| {
+        row.push_bind(search)
+            .push_bind(candidate.ask_number.map(signed))
+            .push_bind(candidate.genome.as_ref().map(|genome| genome.0.clone()))
+            .push_bind(joined(candidate.plan.precisions()))
+            .push_bind(candidate.plan.digest().to_string())
+            .push_bind(signed(candidate.size_bytes))
+            .push_bind(candidate.baseline.clone())
+            .push_bind(now_ms);
+    });
+    insert.push(" RETURNING id");
+    // Numbers are drawn in the order of the rows; in which order they are given is not promised.
+    let mut numbers: Vec<i64> = insert.build_query_scalar().fetch_all(connection).await?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Ends the quality tasks of new candidates at once where another search knows their outcome: the
+/// quality of one plan of one subject is the same wherever the numerics class is, if all windows
+/// were scored. A time never is: it is measured anew beside the times that it is compared with.
+/// Confirmations neither give nor take: they are there to be measured afresh.
+async fn reuse_qualities(
+    connection: &mut Connection,
+    search: i64,
+    candidates: &[i64],
+) -> Result<(), Failure> {
+    let candidates: Vec<_> = candidates.iter().map(|candidate| [candidate]).collect();
+    let candidates = json("new candidates", &candidates)?;
+    let reused: Vec<i64> = sqlx::query_scalar(concat!(
+        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, mismatch,
+                                   executed_as_planned, payload, device, received_at, reused_from,
+                                   search)
+         SELECT new.id, 0, 'reused:' || new.id, m.outcome, 1, m.kld, m.mismatch,
+                m.executed_as_planned, m.payload, m.device, m.received_at, m.id, $2
+         FROM ",
+        rows!("$1"),
+        " it JOIN tasks new ON new.candidate = CAST(it.value ->> 0 AS BIGINT)
+                           AND new.kind = 'quality'
+             JOIN measurements m ON m.id = (
+                 SELECT min(known.id)
+                 FROM candidates plan
+                      JOIN candidates c ON c.plan_digest = plan.plan_digest AND c.id <> plan.id
+                      JOIN searches s ON s.id = c.search
+                      JOIN tasks t ON t.candidate = c.id AND t.kind = new.kind
+                                  AND t.target = new.target AND t.purpose = new.purpose
+                      JOIN measurements known ON known.task = t.id
+                 WHERE plan.id = new.candidate AND known.accepted = 1
+                       AND known.outcome = 'quality' AND known.executed_as_planned = 1
+                       AND known.stopped = 0 AND known.reused_from IS NULL
+                       AND s.subject_digest = (SELECT subject_digest FROM searches WHERE id = $2))
+         WHERE true
+         RETURNING task",
+    ))
+    .bind(candidates)
+    .bind(search)
+    .fetch_all(&mut *connection)
+    .await?;
+    if reused.is_empty() {
+        return Ok(());
     }
+    let reused: Vec<_> = reused.iter().map(|task| [task]).collect();
+    sqlx::query(concat!(
+        "UPDATE tasks SET state = 'done' WHERE id IN (SELECT CAST(value ->> 0 AS BIGINT) FROM ",
+        rows!("$1"),
+        ")",
+    ))
+    .bind(json("tasks", &reused)?)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -116,6 +116,13 @@ impl Store for ThisStore {
         read!(self, "list the devices", devices::all)
     }
 
+    async fn seen(&self, devices: &[(i64, i64)]) -> Result<(), StoreError> {
+        let devices = devices.to_vec();
+        write!(self, "note when devices were heard from", |connection| {
+            devices::seen(connection, &devices)
+        })
+    }
+
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {
         read!(self, "find a hardware profile", devices::profile, digest)
     }
@@ -201,20 +208,17 @@ impl Store for ThisStore {
         ))
     }
 
-    async fn add_candidate(
+    async fn add_candidates(
         &self,
         search: i64,
-        candidate: &NewCandidate,
+        candidates: &[NewCandidate],
         now_ms: i64,
-    ) -> Result<Option<i64>, StoreError> {
+    ) -> Result<Option<Vec<i64>>, StoreError> {
         let me = self.term.get();
-        let candidate = candidate.clone();
-        write!(self, "store a candidate", |connection| candidates::add(
-            connection,
-            (search, me),
-            &candidate,
-            now_ms
-        ))
+        let candidates = candidates.to_vec();
+        write!(self, "store candidates", |connection| {
+            candidates::add_each(connection, (search, me), &candidates, now_ms)
+        })
     }
 
     async fn search_of(&self, candidate: i64) -> Result<Option<i64>, StoreError> {
@@ -297,7 +301,7 @@ impl Store for ThisStore {
 
     async fn claim(&self, claimant: &Claimant, now_ms: i64) -> Result<Option<Claimed>, StoreError> {
         let (claimant, me) = (claimant.clone(), self.term.get());
-        write!(self, "lease a task", |connection| tasks::claim(
+        write!(self, "lease a task", |connection| claims::claim(
             connection, &claimant, me, now_ms
         ))
     }
@@ -308,7 +312,7 @@ impl Store for ThisStore {
         now_ms: i64,
     ) -> Result<Vec<Claimed>, StoreError> {
         let (claimants, me) = (claimants.to_vec(), self.term.get());
-        write!(self, "lease tasks", |connection| tasks::claim_each(
+        write!(self, "lease tasks", |connection| claims::claim_each(
             connection, &claimants, me, now_ms
         ))
     }
@@ -338,10 +342,14 @@ impl Store for ThisStore {
         read!(self, "find a task", tasks::facts, task)
     }
 
-    async fn record(&self, report: &Report, now_ms: i64) -> Result<Receipt, StoreError> {
-        let report = report.clone();
-        write!(self, "record a measurement", |connection| {
-            measurements::record(connection, &report, now_ms)
+    async fn record_each(
+        &self,
+        reports: &[Report],
+        now_ms: i64,
+    ) -> Result<Vec<Result<Receipt, StoreError>>, StoreError> {
+        let reports = reports.to_vec();
+        write!(self, "record measurements", |connection| {
+            recording::record_each(connection, &reports, now_ms)
         })
     }
 
@@ -370,6 +378,11 @@ impl Store for ThisStore {
         claimant: &Claimant,
         now_ms: i64,
     ) -> Result<Option<ClaimedQuestion>, StoreError> {
+        // Mostly there is none, and a look does not take its turn among the writes.
+        let waits = read!(self, "look for a question", questions::waits, claimant)?;
+        if !waits {
+            return Ok(None);
+        }
         let (claimant, me) = (claimant.clone(), self.term.get());
         write!(self, "lease a question", |connection| questions::claim(
             connection, &claimant, me, now_ms

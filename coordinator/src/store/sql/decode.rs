@@ -96,6 +96,12 @@ pub(super) fn json<T: serde::Serialize>(what: &str, value: &T) -> Result<String,
     serde_json::to_string(value).map_err(|error| corrupt(what, error))
 }
 
+/// How many of the rows that are left are inserted by the next statement: a power of two, so that
+/// there are few statements to prepare and to keep. There is at least one left.
+pub(super) fn rows_at_once(left: usize, most: usize) -> usize {
+    1 << left.min(most).ilog2()
+}
+
 /// A value that was stored by [`json`].
 pub(super) fn parsed<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(|error| corrupt(what, error))

@@ -130,17 +130,20 @@ pub(super) async fn profile(
         .transpose()
 }
 
-/// Notes that a device was heard from.
 pub(super) async fn seen(
     connection: &mut Connection,
-    device: i64,
-    now_ms: i64,
+    devices: &[(i64, i64)],
 ) -> Result<(), Failure> {
-    // Later reports may be stored earlier.
-    sqlx::query("UPDATE devices SET last_seen_at = $1 WHERE id = $2 AND last_seen_at < $1")
-        .bind(now_ms)
-        .bind(device)
-        .execute(connection)
-        .await?;
+    sqlx::query(concat!(
+        "UPDATE devices SET last_seen_at = it.moment
+         FROM (SELECT CAST(value ->> 0 AS BIGINT) AS device, CAST(value ->> 1 AS BIGINT) AS moment
+               FROM ",
+        rows!("$1"),
+        ") AS it
+         WHERE id = it.device AND last_seen_at < it.moment",
+    ))
+    .bind(json("when devices were heard from", &devices)?)
+    .execute(connection)
+    .await?;
     Ok(())
 }

@@ -18,6 +18,7 @@
 //!   device. SQLite's only writer needs none, and the words for them are empty there.
 
 mod candidates;
+mod claims;
 mod confirmations;
 mod contract;
 mod coordinators;
@@ -25,6 +26,7 @@ mod decode;
 pub(super) mod devices;
 mod measurements;
 mod questions;
+mod recording;
 mod retimings;
 mod searches;
 mod siblings;
@@ -32,4 +34,4 @@ mod tasks;
 
 use super::super::failure::Failure;
 use super::super::*;
-use super::{Connection, Row, ThisStore, dialect};
+use super::{Connection, Driver, Row, ThisStore, dialect};

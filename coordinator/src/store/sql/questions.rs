@@ -8,8 +8,7 @@ use sqlx::Row as _;
 
 use super::decode::{corrupt, json, milliseconds, parsed, word};
 use super::{
-    Claimant, ClaimedQuestion, Connection, Failure, QuestionFacts, Row, StoredQuestion, devices,
-    tasks,
+    Claimant, ClaimedQuestion, Connection, Failure, QuestionFacts, Row, StoredQuestion, tasks,
 };
 
 /// A statement that reads the columns of [`stored`].
@@ -156,6 +155,26 @@ fn read(kind: QuestionKind, what: &str, text: &str) -> Result<Question, Failure>
     })
 }
 
+/// Whether a question is queued that a claimant is asked and can answer.
+pub(super) async fn waits(
+    connection: &mut Connection,
+    claimant: &Claimant,
+) -> Result<bool, Failure> {
+    let profile = claimant.hardware_profile.to_string();
+    let class = claimant.numerics_class.0.as_str();
+    let waits: Option<i32> = sqlx::query_scalar(
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM tasks WHERE state = 'queued' AND kind = 'probe'
+                                                      AND target = $1)
+                     OR EXISTS (SELECT 1 FROM tasks WHERE state = 'queued' AND kind = 'sensitivity'
+                                                      AND target = $2)",
+    )
+    .bind(claimant.can_probe.then_some(profile))
+    .bind(claimant.can_score_swaps.then_some(class))
+    .fetch_optional(connection)
+    .await?;
+    Ok(waits.is_some())
+}
+
 pub(super) async fn claim(
     connection: &mut Connection,
     claimant: &Claimant,
@@ -268,6 +287,5 @@ pub(super) async fn record(
     if inserted.rows_affected() == 0 {
         return Err(Failure::Overtaken);
     }
-    devices::seen(connection, device, now_ms).await?;
     Ok(tasks::receipt(accepted))
 }

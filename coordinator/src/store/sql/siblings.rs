@@ -5,51 +5,6 @@ use sqlx::Row as _;
 use super::decode::split;
 use super::{Connection, Failure, Row, SharedScore, SharedScores, dialect, measurements};
 
-/// A statement that reads what siblings measured, from these tables on.
-macro_rules! shared_from {
-    ($($tables:expr),+) => {
-        concat!(
-            "SELECT c.search, c.plan, m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch,
-                    m.decode_ns, m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped,
-                    CASE WHEN m.received_at < c.created_at THEN c.created_at ELSE m.received_at
-                    END AS since
-             FROM ",
-            $($tables),+,
-            " WHERE m.id > $2 AND m.id <= $3 AND m.accepted = 1 AND m.executed_as_planned = 1
-               AND ((t.purpose = 'search' AND m.outcome = 'quality' AND m.stopped = 0)
-                    OR (t.purpose IN ('search', 'retime') AND m.outcome = 'latency'))
-               AND s.id <> $1 AND s.shares = 1
-               AND s.subject_digest = (SELECT subject_digest FROM searches
-                                       WHERE id = $1 AND shares = 1)
-             ORDER BY m.id"
-        )
-    };
-}
-
-/// From the siblings on, for everything that they measured: searches over other subjects cost
-/// nothing.
-const ALL: &str = shared_from!(
-    "searches s ",
-    join_in_order!(),
-    " candidates c ON c.search = s.id ",
-    join_in_order!(),
-    " tasks t ON t.candidate = c.id ",
-    join_in_order!(),
-    " measurements m ON m.task = t.id"
-);
-
-/// From the new measurements on, of which each is looked at once, whoever's it is: a driver asks
-/// after every candidate that it adds.
-const NEW: &str = shared_from!(
-    "measurements m ",
-    join_in_order!(),
-    " tasks t ON t.id = m.task ",
-    join_in_order!(),
-    " candidates c ON c.id = t.candidate ",
-    join_in_order!(),
-    " searches s ON s.id = c.search"
-);
-
 pub(super) async fn shared(
     connection: &mut Connection,
     search: i64,
@@ -57,12 +12,28 @@ pub(super) async fn shared(
 ) -> Result<SharedScores, Failure> {
     // A measurement that is added after this is left to the next read.
     let last = dialect::settled(connection, search).await?;
-    let rows = sqlx::query(if after == 0 { ALL } else { NEW })
-        .bind(search)
-        .bind(after)
-        .bind(last)
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(concat!(
+        "SELECT c.search, c.plan, m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch,
+                m.decode_ns, m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped,
+                CASE WHEN m.received_at < c.created_at THEN c.created_at ELSE m.received_at
+                END AS since
+         FROM searches s ",
+        join_in_order!(),
+        " measurements m ON m.search = s.id
+              JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
+         WHERE m.id > $2 AND m.id <= $3 AND m.accepted = 1 AND m.executed_as_planned = 1
+           AND ((t.purpose = 'search' AND m.outcome = 'quality' AND m.stopped = 0)
+                OR (t.purpose IN ('search', 'retime') AND m.outcome = 'latency'))
+           AND s.id <> $1 AND s.shares = 1
+           AND s.subject_digest = (SELECT subject_digest FROM searches
+                                   WHERE id = $1 AND shares = 1)
+         ORDER BY m.id",
+    ))
+    .bind(search)
+    .bind(after)
+    .bind(last)
+    .fetch_all(connection)
+    .await?;
     let score = |row: &Row| -> Result<SharedScore, Failure> {
         Ok(SharedScore {
             search: row.try_get("search")?,

@@ -1,120 +1,15 @@
 //! Tasks and leases.
 
+use std::collections::HashSet;
+
 use bitfront_model::{Evidence, LeaseToken, Measurement, Outcome, Receipt, Workload};
 use sqlx::Row as _;
 
-use super::decode::{corrupt, milliseconds, parsed, split, unsigned, word};
+use super::decode::{parsed, split, word};
 use super::{
-    Claimant, Claimed, Connection, Failure, HeldLease, LeaseEnding, Requeued, StoreError,
-    TaskFacts, devices, dialect, measurements, searches,
+    Connection, Failure, HeldLease, LeaseEnding, Requeued, StoreError, TaskFacts, dialect,
+    recording, searches,
 };
-
-pub(super) async fn claim(
-    connection: &mut Connection,
-    claimant: &Claimant,
-    me: Option<i64>,
-    now_ms: i64,
-) -> Result<Option<Claimed>, Failure> {
-    let Some(task) = queued(connection, claimant).await? else {
-        return Ok(None);
-    };
-    let until = now_ms.saturating_add(milliseconds(claimant.lease_time));
-    let epoch: i64 = sqlx::query_scalar(
-        "UPDATE tasks
-         SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, lease_until = $1,
-             keeper = $2
-         WHERE id = $3 RETURNING epoch",
-    )
-    .bind(until)
-    .bind(me)
-    .bind(task)
-    .fetch_one(&mut *connection)
-    .await?;
-    let token = LeaseToken { task, epoch };
-    hand_out(connection, token, claimant.device, now_ms).await?;
-    let row = sqlx::query(
-        "SELECT c.search, c.id AS candidate, c.plan, t.kind, t.purpose, t.attempts
-         FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = $1",
-    )
-    .bind(task)
-    .fetch_one(connection)
-    .await?;
-    Ok(Some(Claimed {
-        token,
-        search: row.try_get("search")?,
-        candidate: row.try_get("candidate")?,
-        kind: word(&row, "kind")?,
-        purpose: word(&row, "purpose")?,
-        precisions: split("candidates.plan", row.try_get("plan")?)?,
-        attempts: u32::try_from(unsigned(&row, "attempts")?)
-            .map_err(|error| corrupt("tasks.attempts", error))?,
-    }))
-}
-
-pub(super) async fn claim_each(
-    connection: &mut Connection,
-    claimants: &[Claimant],
-    me: Option<i64>,
-    now_ms: i64,
-) -> Result<Vec<Claimed>, Failure> {
-    let mut all = Vec::new();
-    for claimant in claimants {
-        match claim(connection, claimant, me, now_ms).await? {
-            Some(claimed) => all.push(claimed),
-            // They may all measure the same, so nobody after this one gets anything.
-            None => break,
-        }
-    }
-    Ok(all)
-}
-
-/// The queued task that a claimant may measure and whose candidate was asked for first. Nobody else
-/// takes it before the end of the transaction, and nobody waits for it.
-async fn queued(connection: &mut Connection, claimant: &Claimant) -> Result<Option<i64>, Failure> {
-    let class = &claimant.numerics_class.0;
-    let profile = claimant.hardware_profile.to_string();
-    if let Some((search, purpose)) = claimant.companion_in {
-        let companion = sqlx::query_scalar(concat!(
-            "SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
-             WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = $1
-                   AND t.attempts = 0 AND c.search = $2
-                   AND (t.purpose = $3 OR ($3 = 'search' AND t.purpose = 'retime'))
-             ORDER BY t.candidate LIMIT 1",
-            taking!("t"),
-        ));
-        let companion = companion.bind(profile).bind(search);
-        let companion = companion.bind(purpose.to_string());
-        return Ok(companion.fetch_optional(connection).await?);
-    }
-    // In place of a quality that confirms, the one of its search that comes first by the precisions
-    // of the layers: neighbours in that order begin with the same layers, whose hidden states the
-    // device still has. All confirmations of a search are queued at once, so none of them waits for
-    // long.
-    let sharing_most: Option<i64> = sqlx::query_scalar(concat!(
-        "SELECT other.id
-         FROM tasks t JOIN candidates c ON c.id = t.candidate
-                      JOIN tasks other ON other.state = 'queued' AND other.kind = t.kind
-                           AND other.target = t.target AND other.purpose = t.purpose
-                      JOIN candidates o ON o.id = other.candidate AND o.search = c.search
-         WHERE t.kind = 'quality' AND t.purpose = 'confirm' AND t.id = (",
-        first_queued!(),
-        ") ORDER BY o.plan, o.id LIMIT 1",
-        taking!("other"),
-    ))
-    .bind(class)
-    .bind(&profile)
-    .fetch_optional(&mut *connection)
-    .await?;
-    if sharing_most.is_some() {
-        return Ok(sharing_most);
-    }
-    let first = sqlx::query_scalar(concat!(first_queued!(), taking!("first")));
-    Ok(first
-        .bind(class)
-        .bind(&profile)
-        .fetch_optional(connection)
-        .await?)
-}
 
 /// Writes down that a device holds a task.
 pub(super) async fn hand_out(
@@ -128,9 +23,9 @@ pub(super) async fn hand_out(
         .bind(token.epoch)
         .bind(device)
         .bind(now_ms)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
-    devices::seen(connection, device, now_ms).await
+    Ok(())
 }
 
 /// Whether a report was stored before, going by the task that its key was stored for.
@@ -156,15 +51,34 @@ pub(super) fn is_known(
 /// The holder ends the task; so does a late report while nobody holds it, since the work is paid
 /// for. Under a newer lease, or after the end, what it says is a repeat.
 pub(super) async fn end(connection: &mut Connection, token: LeaseToken) -> Result<bool, Failure> {
-    let ended = sqlx::query(
+    let ended = end_each(connection, &[token]).await?;
+    Ok(ended.contains(&token.task))
+}
+
+/// Ends tasks as [`end`] does, each under its token; gives those that ended.
+pub(super) async fn end_each(
+    connection: &mut Connection,
+    tokens: &[LeaseToken],
+) -> Result<HashSet<i64>, Failure> {
+    if tokens.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = recording::rows_of(tokens)?;
+    dialect::hold_tasks(connection, &rows).await?;
+    let ended: Vec<i64> = sqlx::query_scalar(concat!(
         "UPDATE tasks SET state = 'done'
-         WHERE id = $1 AND ((state = 'leased' AND epoch = $2) OR (state = 'queued' AND epoch >= $2))",
-    )
-    .bind(token.task)
-    .bind(token.epoch)
-    .execute(connection)
+         FROM (SELECT CAST(value ->> 0 AS BIGINT) AS task, CAST(value ->> 1 AS BIGINT) AS lease
+               FROM ",
+        rows!("$1"),
+        ") AS it
+         WHERE id = it.task AND ((state = 'leased' AND epoch = it.lease)
+                                 OR (state = 'queued' AND epoch >= it.lease))
+         RETURNING id",
+    ))
+    .bind(rows)
+    .fetch_all(connection)
     .await?;
-    Ok(ended.rows_affected() == 1)
+    Ok(ended.into_iter().collect())
 }
 
 /// What a report is answered that ended its task or came as a repeat.
@@ -222,7 +136,7 @@ pub(super) async fn requeue(
     now_ms: i64,
 ) -> Result<Requeued, Failure> {
     // What is given up is measured as abandoned.
-    dialect::measuring(connection, token.task).await?;
+    dialect::measuring(connection, &recording::rows_of(&[token])?).await?;
     let is_wanted = searches::hold_of_task(connection, token.task).await?;
     let attempts: Option<i64> = sqlx::query_scalar(
         "UPDATE tasks SET state = 'queued', attempts = attempts - $1
@@ -297,18 +211,14 @@ async fn abandon(
             duration_ns: 0,
         },
     };
-    measurements::append(
-        connection,
-        &measurements::Appended {
-            token,
-            idempotency_key: &format!("abandoned:{}:{}", token.task, token.epoch),
-            measurement: &measurement,
-            abandoned: true,
-            accepted: true,
-            now_ms,
-        },
-    )
-    .await
+    let row = recording::Appended {
+        token,
+        idempotency_key: &format!("abandoned:{}:{}", token.task, token.epoch),
+        measurement: &measurement,
+        abandoned: true,
+        accepted: true,
+    };
+    recording::append(connection, &[row], now_ms).await
 }
 
 pub(super) async fn facts(

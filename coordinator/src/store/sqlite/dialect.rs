@@ -25,27 +25,43 @@ macro_rules! join_in_order {
     };
 }
 
-/// The queued task for a numerics class ($1) and a hardware profile ($2) that comes first.
-///
-/// Each part of the choice walks the index of queued tasks; latency sorts first. Quality that
-/// confirms targets a profile; of earlier versions, a class.
-macro_rules! first_queued {
-    () => {
-        "SELECT id FROM (
-             SELECT id, candidate, kind FROM tasks
-             WHERE state = 'queued' AND kind = 'quality' AND target = $1
-             UNION ALL
-             SELECT id, candidate, kind FROM tasks
-             WHERE state = 'queued' AND kind = 'quality' AND target = $2
-             UNION ALL
-             SELECT id, candidate, kind FROM tasks
-             WHERE state = 'queued' AND kind = 'latency' AND target = $2)
-         ORDER BY candidate, kind LIMIT 1"
+/// The rows of a parameter, each a list in a list (`[[1, 2], [3, 4]]`), as `value`.
+macro_rules! rows {
+    ($parameter:literal) => {
+        concat!("json_each(", $parameter, ")")
     };
 }
 
-/// Comes before a measurement of a task is added.
-pub(super) async fn measuring(_: &mut Connection, _task: i64) -> Result<(), Failure> {
+/// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
+/// wanted ($3).
+///
+/// Each part of the choice walks the index of queued tasks no farther than it must, however many
+/// are queued; latency sorts first. Quality that confirms targets a profile; of earlier versions, a class.
+macro_rules! first_queued {
+    () => {
+        "SELECT id, kind, purpose FROM (
+             SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
+                 WHERE state = 'queued' AND kind = 'quality' AND target = $1
+                 ORDER BY candidate LIMIT $3)
+             UNION ALL
+             SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
+                 WHERE state = 'queued' AND kind = 'quality' AND target = $2
+                 ORDER BY candidate LIMIT $3)
+             UNION ALL
+             SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
+                 WHERE state = 'queued' AND kind = 'latency' AND target = $2
+                 ORDER BY candidate LIMIT $3))
+         ORDER BY candidate, kind LIMIT $3"
+    };
+}
+
+/// Comes before measurements of tasks are added, which lead the rows.
+pub(super) async fn measuring(_: &mut Connection, _tasks: &str) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Comes before a statement that changes tasks, which lead the rows, in an order of its own.
+pub(super) async fn hold_tasks(_: &mut Connection, _tasks: &str) -> Result<(), Failure> {
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::term::Term;
 use writer::Writer;
 
+type Driver = Sqlite;
 type Connection = sqlx::SqliteConnection;
 type Row = sqlx::sqlite::SqliteRow;
 type ThisStore = SqliteStore;

@@ -267,33 +267,28 @@ async fn who_reads_in_order_waits_for_a_measurement_with_a_lower_number() {
     }
     let added = candidate(0, Precision::Q8_0);
     one.add_candidate(searches[0], &added, NOW).await.unwrap();
-    // Claimed later, so that the report has another time than what its device was last seen at.
-    let later = NOW + 1;
     let slowly = one.claim(&claimant(slow), NOW).await.unwrap().unwrap();
     let quickly = one.claim(&claimant(fast), NOW).await.unwrap().unwrap();
     assert_eq!(slowly.kind, TaskKind::Latency);
 
-    // The report of the slow device has drawn its number when it comes to note that the device was
-    // heard from, which this keeps it from.
+    // The report of the slow device has drawn its number when the server looks whether the device that
+    // it names is there, which this keeps it from.
     let mut holder = database.connect().await;
     server::run(&mut holder, "BEGIN".to_owned()).await;
-    sqlx::query("SELECT id FROM devices WHERE id = $1 FOR NO KEY UPDATE")
+    sqlx::query("SELECT id FROM devices WHERE id = $1 FOR UPDATE")
         .bind(slow)
         .execute(&mut holder)
         .await
         .unwrap();
     let report = report_with(&slowly, "slow", None);
     let store = one.clone();
-    let first = tokio::spawn(async move { store.record(&report, later).await });
+    let first = tokio::spawn(async move { store.record(&report, NOW).await });
     let drawn = "SELECT last_value FROM measurements_id_seq WHERE is_called";
     while numbers(&database, drawn).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let report = report_with(&quickly, "fast", None);
-    assert_eq!(
-        other.record(&report, later).await.unwrap(),
-        Receipt::Recorded
-    );
+    assert_eq!(other.record(&report, NOW).await.unwrap(), Receipt::Recorded);
     let seen = "SELECT id FROM measurements";
     assert_eq!(numbers(&database, seen).await, [2]);
 

@@ -1,0 +1,104 @@
+//! Reports on their way into the store.
+//!
+//! What arrives while reports are being committed is committed together afterwards, in one
+//! transaction. One that cannot be stored harms none of the others.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use bitfront_model::{Receipt, Report};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::store::{Store, StoreError};
+
+/// Most reports that are committed together. The disk's share of a commit is small then, and the
+/// first one does not wait long for the others.
+const MOST_TOGETHER: usize = 128;
+
+/// A report and who waits for its receipt.
+struct Waiting {
+    report: Report,
+    receipt: oneshot::Sender<Result<Receipt, StoreError>>,
+}
+
+/// Takes reports to the store.
+pub(crate) struct Recorder {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    /// To the task that stores them, from the first report on.
+    queue: OnceLock<mpsc::Sender<Waiting>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store,
+            clock,
+            queue: OnceLock::new(),
+        }
+    }
+
+    /// Stores a report as [`Store::record`] does. It is stored even where the caller goes away.
+    pub(crate) async fn record(&self, report: Report) -> Result<Receipt, StoreError> {
+        let queue = self.queue.get_or_init(|| {
+            let (queue, waiting) = mpsc::channel(2 * MOST_TOGETHER);
+            // Whoever stores reports keeps no database open that everybody else has let go.
+            let store = Arc::downgrade(&self.store);
+            tokio::spawn(serve(store, self.clock.clone(), waiting));
+            queue
+        });
+        let ended = |may_have_happened| StoreError::Failed {
+            doing: "record a measurement",
+            reason: "the coordinator is shutting down".to_owned(),
+            may_have_happened,
+        };
+        let (receipt, told) = oneshot::channel();
+        let waiting = Waiting { report, receipt };
+        queue.send(waiting).await.map_err(|_| ended(false))?;
+        told.await.map_err(|_| ended(true))?
+    }
+}
+
+/// Stores reports until nobody can bring any more.
+async fn serve(store: Weak<dyn Store>, clock: Arc<dyn Clock>, mut queue: mpsc::Receiver<Waiting>) {
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, MOST_TOGETHER).await > 0 {
+        let (reports, told): (Vec<_>, Vec<_>) = waiting
+            .drain(..)
+            .map(|waiting| (waiting.report, waiting.receipt))
+            .unzip();
+        let Some(store) = store.upgrade() else {
+            return;
+        };
+        for (receipt, told) in record_each(&*store, &*clock, &reports).await.zip(told) {
+            // Whoever brought it may have gone away.
+            let _ = told.send(receipt);
+        }
+    }
+}
+
+async fn record_each(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    reports: &[Report],
+) -> impl Iterator<Item = Result<Receipt, StoreError>> + use<> {
+    let together = store.record_each(reports, clock.now_ms()).await;
+    let receipts = match (together, reports) {
+        (Ok(receipts), _) => receipts,
+        (Err(error), [_]) => vec![Err(error)],
+        (Err(error), _) => {
+            // One of them may be to blame, and storing one again that was stored does no harm.
+            tracing::warn!(%error, reports = reports.len(), "storing them one by one");
+            let mut receipts = Vec::new();
+            for report in reports {
+                receipts.push(store.record(report, clock.now_ms()).await);
+            }
+            receipts
+        }
+    };
+    receipts.into_iter()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
