@@ -118,6 +118,7 @@ impl Membership {
         }
         self.look_for_devices().await?;
         self.note_devices(false).await?;
+        store.tend().await?;
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_BETWEEN_WAKEUPS) {
             self.world.wakeups.hear_every_search();

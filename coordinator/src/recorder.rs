@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use bitfront_model::{Receipt, Report};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
@@ -14,6 +14,9 @@ use crate::store::{Store, StoreError};
 /// Most reports that are committed together. The disk's share of a commit is small then, and the
 /// first one does not wait long for the others.
 const MOST_TOGETHER: usize = 128;
+
+/// Transactions at once. While the database is busy with one, the next is being sent.
+const AT_ONCE: usize = 3;
 
 /// A report and who waits for its receipt.
 struct Waiting {
@@ -25,7 +28,7 @@ struct Waiting {
 pub(crate) struct Recorder {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    /// To the task that stores them, from the first report on.
+    /// To the tasks that store them, from the first report on.
     queue: OnceLock<mpsc::Sender<Waiting>>,
 }
 
@@ -41,10 +44,13 @@ impl Recorder {
     /// Stores a report as [`Store::record`] does. It is stored even where the caller goes away.
     pub(crate) async fn record(&self, report: Report) -> Result<Receipt, StoreError> {
         let queue = self.queue.get_or_init(|| {
-            let (queue, waiting) = mpsc::channel(2 * MOST_TOGETHER);
-            // Whoever stores reports keeps no database open that everybody else has let go.
-            let store = Arc::downgrade(&self.store);
-            tokio::spawn(serve(store, self.clock.clone(), waiting));
+            let (queue, waiting) = mpsc::channel((AT_ONCE + 1) * MOST_TOGETHER);
+            let waiting = Arc::new(Mutex::new(waiting));
+            for _ in 0..AT_ONCE {
+                // Whoever stores reports keeps no database open that everybody else has let go.
+                let store = Arc::downgrade(&self.store);
+                tokio::spawn(serve(store, self.clock.clone(), waiting.clone()));
+            }
             queue
         });
         let ended = |may_have_happened| StoreError::Failed {
@@ -60,9 +66,22 @@ impl Recorder {
 }
 
 /// Stores reports until nobody can bring any more.
-async fn serve(store: Weak<dyn Store>, clock: Arc<dyn Clock>, mut queue: mpsc::Receiver<Waiting>) {
+async fn serve(
+    store: Weak<dyn Store>,
+    clock: Arc<dyn Clock>,
+    queue: Arc<Mutex<mpsc::Receiver<Waiting>>>,
+) {
     let mut waiting = Vec::new();
-    while queue.recv_many(&mut waiting, MOST_TOGETHER).await > 0 {
+    loop {
+        // The one who waits for reports is the only one who does, so that they come together.
+        let taken = queue
+            .lock()
+            .await
+            .recv_many(&mut waiting, MOST_TOGETHER)
+            .await;
+        if taken == 0 {
+            return;
+        }
         let (reports, told): (Vec<_>, Vec<_>) = waiting
             .drain(..)
             .map(|waiting| (waiting.report, waiting.receipt))

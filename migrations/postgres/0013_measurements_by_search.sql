@@ -7,3 +7,10 @@ UPDATE measurements SET search = (
     SELECT c.search FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = measurements.task
 );
 CREATE INDEX measurements_by_search ON measurements (search, id) WHERE accepted = 1;
+
+-- Claims walk the queued tasks of a kind and a target by candidate. What they order by is worded so that
+-- only this index has it in its order: of the others the server believes that the first queued tasks are
+-- found at their beginning, where in truth all that is done lies.
+DROP INDEX tasks_in_order;
+DROP INDEX tasks_queued;
+CREATE INDEX tasks_queued ON tasks (kind, target, (candidate + 0)) WHERE state = 'queued';

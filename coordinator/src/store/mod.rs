@@ -40,6 +40,8 @@ pub(crate) use rows::{
 pub(crate) trait Store: Send + Sync + 'static {
     /// Which database this is: drawn when it was made, and the same for as long as it lasts.
     async fn identity(&self) -> Result<String, StoreError>;
+    /// Does what the database needs done now and then; mostly nothing.
+    async fn tend(&self) -> Result<(), StoreError>;
     /// Makes a coordinator known that serves from now on over this store, and says its number, its
     /// *term*. From then on the methods that a driver calls about a search (`wait`, `bind`, `spend`,
     /// `fix_reference`, `end`, `add_candidates`, `confirm`, `retime`) are refused where the search is

@@ -96,6 +96,7 @@ macro_rules! passed_on {
 
 passed_on! {
     identity() -> String;
+    tend() -> ();
     join(address: &str, now_ms: i64) -> i64;
     beat(coordinator: i64) -> bool;
     coordinators() -> Vec<StoredCoordinator>;

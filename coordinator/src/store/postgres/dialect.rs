@@ -1,7 +1,7 @@
 //! What Postgres says in its own way. Several coordinators write at the same time, so rows that a
 //! decision rests on are locked, and measurements end in another order than they draw numbers in.
 
-use sqlx::Connection as _;
+use std::time::Duration;
 
 use super::super::failure::Failure;
 use super::Connection;
@@ -37,6 +37,21 @@ macro_rules! rows {
     };
 }
 
+/// The candidate of a queued task, to order by: worded as the index of queued tasks is, see there.
+macro_rules! in_turn {
+    ($table:literal) => {
+        concat!("(", $table, ".candidate + 0)")
+    };
+}
+
+/// The highest number of a measurement that was drawn, as `drawn`.
+macro_rules! drawn {
+    () => {
+        "(SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS drawn FROM measurements_id_seq)
+         AS numbers"
+    };
+}
+
 /// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
 /// wanted ($3).
 ///
@@ -49,38 +64,34 @@ macro_rules! first_queued {
         "SELECT first.id, first.kind, first.purpose FROM tasks AS first
          WHERE first.state = 'queued' AND first.id IN (
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $1
-              ORDER BY candidate LIMIT $3 + 512)
+              ORDER BY (candidate + 0) LIMIT $3 + 256)
              UNION ALL
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $2
-              ORDER BY candidate LIMIT $3 + 512)
+              ORDER BY (candidate + 0) LIMIT $3 + 256)
              UNION ALL
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'latency' AND target = $2
-              ORDER BY candidate LIMIT $3 + 512))
+              ORDER BY (candidate + 0) LIMIT $3 + 256))
          ORDER BY first.candidate, first.kind LIMIT $3"
     };
 }
 
-/// Comes before measurements of tasks are added, which lead the rows, and before any row is locked.
+/// Looks after the database.
+pub(super) async fn tend(connection: &mut Connection) -> Result<(), Failure> {
+    super::statistics::look_again(connection).await
+}
+
+/// Comes before measurements are added.
 ///
 /// A transaction draws the number of a measurement some time before others see it, so numbers do
 /// not come to be seen in their order. Readers go on after the highest that they saw, and would
-/// never see a lower one that comes later. Whoever adds a measurement therefore holds a lock on the
-/// subject, shared with all others who add, from before the number is drawn until the row is seen;
-/// [`settled`] waits for them. The locks of a transaction are released after what it wrote is seen.
-///
-/// The lock is on the subject, since siblings read each other's measurements. Two subjects with the
-/// same hash wait for each other without need, which does no harm. Several are locked in one order.
-pub(super) async fn measuring(connection: &mut Connection, tasks: &str) -> Result<(), Failure> {
+/// never see a lower one that comes later. Whoever adds measurements therefore shows the highest
+/// number that was drawn before: as the key of a lock that nobody ever waits for, and that is
+/// released after what was written is seen. [`settled`] looks at these.
+pub(super) async fn measuring(connection: &mut Connection) -> Result<(), Failure> {
     sqlx::query(concat!(
-        "SELECT pg_advisory_xact_lock_shared(1650881140, subjects.hash)
-         FROM (SELECT DISTINCT hashtext(s.subject_digest) AS hash
-               FROM ",
-        rows!("$1"),
-        " it JOIN tasks t ON t.id = CAST(it.value ->> 0 AS BIGINT)
-             JOIN candidates c ON c.id = t.candidate JOIN searches s ON s.id = c.search
-               ORDER BY hash) AS subjects",
+        "SELECT pg_advisory_xact_lock_shared(drawn) FROM ",
+        drawn!()
     ))
-    .bind(tasks)
     .execute(connection)
     .await?;
     Ok(())
@@ -100,37 +111,35 @@ pub(super) async fn hold_tasks(connection: &mut Connection, tasks: &str) -> Resu
     Ok(())
 }
 
-/// Comes before a measurement of a search is added, as [`measuring`] does.
-pub(super) async fn measuring_in(connection: &mut Connection, search: i64) -> Result<(), Failure> {
-    sqlx::query(
-        "SELECT pg_advisory_xact_lock_shared(1650881140, hashtext(subject_digest))
-         FROM searches WHERE id = $1",
-    )
-    .bind(search)
-    .execute(connection)
-    .await?;
-    Ok(())
+/// How long a reader waits at most for those who are adding measurements as it comes; about as long
+/// as a commit takes. What they add is read by the next one otherwise.
+const WAITS: [Duration; 3] = [Duration::from_millis(3); 3];
+
+/// The number up to which measurements are all there: none that is added later has a lower one.
+///
+/// Of those who have one of the numbers that are drawn by now and have not ended, each shows a lower
+/// number than its own. Nobody who begins later draws one of them.
+pub(super) async fn settled(connection: &mut Connection) -> Result<i64, Failure> {
+    let drawn: i64 = sqlx::query_scalar(concat!("SELECT drawn FROM ", drawn!()))
+        .fetch_one(&mut *connection)
+        .await?;
+    let mut waits = WAITS.iter();
+    loop {
+        // A statement of its own: it looks after the number was read, not before.
+        let lowest = lowest_shown(connection).await?;
+        match (lowest, waits.next()) {
+            (Some(lowest), Some(wait)) if lowest < drawn => tokio::time::sleep(*wait).await,
+            (lowest, _) => return Ok(lowest.map_or(drawn, |lowest| lowest.min(drawn))),
+        }
+    }
 }
 
-/// The number up to which measurements of a search and its siblings are all there: none that is
-/// added later has a lower one.
-///
-/// Waits for those who are adding one now, about as long as a commit takes, and lets nobody begin
-/// to meanwhile. Who begins afterwards draws a higher number than any that is seen here. Adding is
-/// never made to wait for adding, so commits still share their way to the disk.
-pub(super) async fn settled(connection: &mut Connection, search: i64) -> Result<i64, Failure> {
-    let mut alone = connection.begin().await?;
-    sqlx::query(
-        "SELECT pg_advisory_xact_lock(1650881140, hashtext(subject_digest))
-         FROM searches WHERE id = $1",
-    )
-    .bind(search)
-    .execute(&mut *alone)
-    .await?;
-    // A statement of its own: it sees what was committed before it began, not before the wait.
-    let last = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM measurements")
-        .fetch_one(&mut *alone)
-        .await?;
-    alone.commit().await?;
-    Ok(last)
+/// The lowest number that somebody shows who is adding measurements.
+async fn lowest_shown(connection: &mut Connection) -> Result<Option<i64>, Failure> {
+    let lowest = sqlx::query_scalar(
+        "SELECT min((classid::bigint << 32) | objid::bigint) FROM pg_locks
+         WHERE locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = 1
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    );
+    Ok(lowest.fetch_one(connection).await?)
 }

@@ -26,13 +26,14 @@
 //! - A measurement is read in order while others are being added: `dialect::settled`.
 //! - Bind, end, reference point, used time: each is one statement that compares what it replaces.
 //!
-//! Rows are locked in one order (subject, search, tasks by number, device), so writers seldom wait in
+//! Rows are locked in one order (search, tasks by number, device), so writers seldom wait in
 //! a circle; where they do, the server ends one of them, and it is tried again (`transaction`).
 
 #[macro_use]
 mod dialect;
 mod open;
 mod relay;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod transaction;

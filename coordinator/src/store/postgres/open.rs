@@ -31,12 +31,14 @@ const OLDEST_VERSION: i32 = 140_000;
 /// - A commit that was answered survives a power loss; a stricter setting stays as it is.
 /// - A coordinator that was stopped in the middle of a transaction holds up others for ten seconds
 ///   and no longer, and one whose machine is gone is noticed within a minute.
+/// - No statement is worth compiling.
 const SETTINGS: &str = "
     SELECT set_config('default_transaction_isolation', 'read committed', false),
            set_config('synchronous_commit',
                CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                ELSE current_setting('synchronous_commit') END, false),
            set_config('idle_in_transaction_session_timeout', '10s', false),
+           set_config('jit', 'off', false),
            set_config('tcp_keepalives_idle', '30', false),
            set_config('tcp_keepalives_interval', '10', false),
            set_config('tcp_keepalives_count', '3', false)";

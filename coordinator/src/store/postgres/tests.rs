@@ -7,6 +7,7 @@ mod coordinators;
 mod errors;
 mod opening;
 mod server;
+mod statistics;
 
 use std::sync::{Arc, Mutex};
 

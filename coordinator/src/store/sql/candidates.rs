@@ -18,7 +18,7 @@ pub(super) async fn add_each(
     now_ms: i64,
 ) -> Result<Option<Vec<i64>>, Failure> {
     // The quality may be known already, and is then a measurement.
-    dialect::measuring_in(connection, search).await?;
+    dialect::measuring(connection).await?;
     coordinators::check_driver(connection, search, me).await?;
     if !searches::hold_running(connection, search).await? {
         return Ok(None);

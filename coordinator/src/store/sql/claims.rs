@@ -55,7 +55,9 @@ async fn choose(
              WHERE t.state = 'queued' AND t.kind = 'latency' AND t.target = $1
                    AND t.attempts = 0 AND c.search = $2
                    AND (t.purpose = $3 OR ($3 = 'search' AND t.purpose = 'retime'))
-             ORDER BY t.candidate LIMIT 1",
+             ORDER BY ",
+            in_turn!("t"),
+            " LIMIT 1",
             taking!("t"),
         ));
         let companion = companion.bind(profile).bind(search);

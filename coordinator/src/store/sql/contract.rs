@@ -97,6 +97,10 @@ impl Store for ThisStore {
         )
     }
 
+    async fn tend(&self) -> Result<(), StoreError> {
+        read!(self, "look after the database", dialect::tend)
+    }
+
     async fn identity(&self) -> Result<String, StoreError> {
         read!(self, "tell which database it is", devices::identity)
     }

@@ -11,7 +11,7 @@ pub(super) async fn scores(
     search: i64,
     after: i64,
 ) -> Result<Vec<Score>, Failure> {
-    let settled = dialect::settled(connection, search).await?;
+    let settled = dialect::settled(connection).await?;
     let rows = sqlx::query(
         "SELECT m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch, m.decode_ns,
                 m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped
@@ -89,7 +89,7 @@ pub(super) async fn first_timing(
     connection: &mut Connection,
     search: i64,
 ) -> Result<Option<StoredMeasurement>, Failure> {
-    let settled = dialect::settled(connection, search).await?;
+    let settled = dialect::settled(connection).await?;
     let row = sqlx::query(
         "SELECT m.id, t.candidate, t.purpose, m.payload, m.executed_as_planned, d.name AS device,
                 m.received_at

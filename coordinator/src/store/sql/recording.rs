@@ -43,8 +43,7 @@ async fn record_together(
     reports: &[&Report],
     now_ms: i64,
 ) -> Result<Vec<Result<Receipt, StoreError>>, Failure> {
-    let tokens: Vec<_> = reports.iter().map(|report| report.token).collect();
-    dialect::measuring(connection, &rows_of(&tokens)?).await?;
+    dialect::measuring(connection).await?;
     let infeasible = reports
         .iter()
         .filter(|report| matches!(report.measurement.outcome, Outcome::Infeasible { .. }))

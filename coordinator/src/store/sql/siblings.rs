@@ -11,7 +11,7 @@ pub(super) async fn shared(
     after: i64,
 ) -> Result<SharedScores, Failure> {
     // A measurement that is added after this is left to the next read.
-    let last = dialect::settled(connection, search).await?;
+    let last = dialect::settled(connection).await?;
     let rows = sqlx::query(concat!(
         "SELECT c.search, c.plan, m.id, t.candidate, t.purpose, m.outcome, m.kld, m.mismatch,
                 m.decode_ns, m.prefill_ns, m.infeasible, m.executed_as_planned, m.stopped,

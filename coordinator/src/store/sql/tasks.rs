@@ -136,7 +136,7 @@ pub(super) async fn requeue(
     now_ms: i64,
 ) -> Result<Requeued, Failure> {
     // What is given up is measured as abandoned.
-    dialect::measuring(connection, &recording::rows_of(&[token])?).await?;
+    dialect::measuring(connection).await?;
     let is_wanted = searches::hold_of_task(connection, token.task).await?;
     let attempts: Option<i64> = sqlx::query_scalar(
         "UPDATE tasks SET state = 'queued', attempts = attempts - $1

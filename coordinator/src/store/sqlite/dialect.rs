@@ -32,6 +32,13 @@ macro_rules! rows {
     };
 }
 
+/// The candidate of a queued task, to order by.
+macro_rules! in_turn {
+    ($table:literal) => {
+        concat!($table, ".candidate")
+    };
+}
+
 /// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
 /// wanted ($3).
 ///
@@ -55,8 +62,13 @@ macro_rules! first_queued {
     };
 }
 
-/// Comes before measurements of tasks are added, which lead the rows.
-pub(super) async fn measuring(_: &mut Connection, _tasks: &str) -> Result<(), Failure> {
+/// Looks after the database: SQLite chooses its plans by the statements and the indices alone.
+pub(super) async fn tend(_: &mut Connection) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Comes before measurements are added.
+pub(super) async fn measuring(_: &mut Connection) -> Result<(), Failure> {
     Ok(())
 }
 
@@ -65,14 +77,8 @@ pub(super) async fn hold_tasks(_: &mut Connection, _tasks: &str) -> Result<(), F
     Ok(())
 }
 
-/// Comes before a measurement of a search is added.
-pub(super) async fn measuring_in(_: &mut Connection, _search: i64) -> Result<(), Failure> {
-    Ok(())
-}
-
-/// The number up to which measurements of a search and its siblings are all there: none that is
-/// added later has a lower one.
-pub(super) async fn settled(connection: &mut Connection, _search: i64) -> Result<i64, Failure> {
+/// The number up to which measurements are all there: none that is added later has a lower one.
+pub(super) async fn settled(connection: &mut Connection) -> Result<i64, Failure> {
     let last = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM measurements");
     Ok(last.fetch_one(connection).await?)
 }
