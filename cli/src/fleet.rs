@@ -63,7 +63,7 @@ pub(crate) fn named(typed: &[String], known: &[Device]) -> Result<Vec<String>, P
     check(&names, known)?;
     for selector in selectors {
         let mut fitting: Vec<_> = known.iter().filter(|it| selector.fits(it)).collect();
-        fitting.sort_by_key(|device| (!device.serving, -device.last_seen_ms));
+        fitting.sort_by_key(|device| (!device.serves(), -device.last_seen_ms));
         for device in fitting {
             if !has_profile_of(&names, device, known) {
                 names.push(device.registration.device.clone());
@@ -116,6 +116,8 @@ fn check(devices: &[String], known: &[Device]) -> Result<(), Problem> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bitfront_model::DeviceState;
+
     use super::*;
     use crate::problem::hint_of;
     use crate::testing::{self, device};
@@ -178,7 +180,7 @@ mod tests {
         let mut known = [device("one", 2), device("two", 4), device("three", 2)];
         let all = format!("arch={}", testing::hardware().cpu_architecture);
         // The first two are as good as each other; the one that serves is taken.
-        known[0].serving = false;
+        known[0].state = DeviceState::Silent;
         assert_eq!(named(&names(&[&all]), &known).unwrap(), ["two", "three"]);
         let beside = named(&names(&["one", &all]), &known).unwrap();
         assert_eq!(

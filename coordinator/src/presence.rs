@@ -53,6 +53,12 @@ impl Presence {
         Some((device.clone(), came_back))
     }
 
+    /// When a device was heard from last, on the clock of [`Self::heard`]; none where this
+    /// coordinator never heard from it.
+    pub(crate) fn last_heard(&self, id: i64) -> Option<Duration> {
+        self.lock().get(&id).map(|(at, _)| *at)
+    }
+
     /// The devices that serve, by number.
     pub(crate) fn serving(&self, now: Duration) -> Vec<Arc<KnownDevice>> {
         let mut serving = self.elsewhere().clone();

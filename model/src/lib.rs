@@ -20,6 +20,7 @@
 //! - [`question`]: both, as they are asked and answered ([`Question`], [`Answer`]),
 //! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
+//! - [`device`]: a device as the coordinator knows it ([`Device`]),
 //! - [`belief`]: what a model of the figures says of plans, measured or not ([`Prediction`]),
 //! - [`fleet`]: one plan for several hardware profiles ([`FleetPick`], [`Regret`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
@@ -30,6 +31,7 @@ pub mod answer;
 pub mod belief;
 pub mod comparison;
 pub mod condition;
+pub mod device;
 pub mod digest;
 pub mod early_stop;
 pub mod fleet;
@@ -51,12 +53,13 @@ pub mod task;
 pub mod workload;
 
 pub use answer::{
-    Best, Confirmation, Device, Expected, Figure, Front, FrontPoint, Outlook, Receipt,
-    Registration, Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,
+    Best, Confirmation, Expected, Figure, Front, FrontPoint, Outlook, Receipt, Registration,
+    Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,
 };
 pub use belief::{Believed, Check, Prediction, Rank};
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};
+pub use device::{Device, DeviceState, HeldTask, TimingNoise, Work};
 pub use digest::Digest;
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};
 pub use fleet::{FleetPick, Regret};

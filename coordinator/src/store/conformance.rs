@@ -86,6 +86,7 @@ const CASES: &[(&str, Case)] = cases![
     coordinators::a_lease_is_taken_over_with_its_device,
     coordinators::a_device_is_served_where_its_agent_speaks,
     tasks::several_claims_at_once_are_claims_in_turn,
+    tasks::what_devices_hold_and_measured_last_is_told,
     siblings::siblings_are_told_what_each_measured_and_the_others_nothing,
     siblings::it_is_said_since_when_a_sibling_knows_something,
     siblings::only_sound_figures_of_a_plan_are_shared,

@@ -23,16 +23,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
-    Report,
+    AnswerReport, Budget, Digest, HardwareProfile, HeldTask, LeaseToken, Question, Receipt,
+    Registration, Report,
 };
 
 pub(crate) use opened::Opened;
 pub(crate) use rows::{
-    Binding, Claimant, Claimed, ClaimedQuestion, Ending, HeldLease, LeaseEnding, NewCandidate,
-    NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score, ScoreOutcome,
-    SharedScore, SharedScores, StoredCandidate, StoredConfirmation, StoredCoordinator,
-    StoredDevice, StoredMeasurement, StoredQuestion, StoredRetiming, StoredSearch, TaskFacts,
+    Binding, Claimant, Claimed, ClaimedQuestion, DeviceMeasurement, Ending, HeldLease, LeaseEnding,
+    NewCandidate, NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score,
+    ScoreOutcome, SharedScore, SharedScores, StoredCandidate, StoredConfirmation,
+    StoredCoordinator, StoredDevice, StoredMeasurement, StoredQuestion, StoredRetiming,
+    StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -79,6 +80,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn device(&self, device: i64) -> Result<Option<StoredDevice>, StoreError>;
     /// Every device, by number.
     async fn devices(&self) -> Result<Vec<StoredDevice>, StoreError>;
+    /// What devices hold, each with the device, by task.
+    async fn held(&self) -> Result<Vec<(i64, HeldTask)>, StoreError>;
+    /// The latest measurements that a device handed in, the newest first, repeats among them.
+    async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError>;
     /// A hardware profile by its digest.
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
 

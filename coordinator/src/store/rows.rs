@@ -28,9 +28,18 @@ pub(crate) struct StoredDevice {
     pub(crate) registration: Registration,
     /// Which agent spoke for it last, where that is known.
     pub(crate) instance: Option<String>,
+    /// Where the coordinator listens that its agent spoke to last, where that one serves.
+    pub(crate) coordinator: Option<String>,
     pub(crate) first_seen_ms: i64,
     pub(crate) last_seen_ms: i64,
     pub(crate) measurements: u64,
+}
+
+/// What a device measured for a search.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeviceMeasurement {
+    pub(crate) search: i64,
+    pub(crate) measurement: Measurement,
 }
 
 /// A search to be stored.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
-    Report,
+    AnswerReport, Budget, Digest, HardwareProfile, HeldTask, LeaseToken, Question, Receipt,
+    Registration, Report,
 };
 
 use super::*;
@@ -111,6 +111,8 @@ passed_on! {
     register(device: &Registration, now_ms: i64) -> i64;
     device(device: i64) -> Option<StoredDevice>;
     devices() -> Vec<StoredDevice>;
+    held() -> Vec<(i64, HeldTask)>;
+    latest(device: i64, most: u32) -> Vec<DeviceMeasurement>;
     profile(digest: Digest) -> Option<HardwareProfile>;
     submit(search: &NewSearch, now_ms: i64) -> i64;
     search(search: i64) -> Option<StoredSearch>;

@@ -116,6 +116,20 @@ impl Store for ThisStore {
         read!(self, "list the devices", devices::all)
     }
 
+    async fn held(&self) -> Result<Vec<(i64, HeldTask)>, StoreError> {
+        read!(self, "list what devices hold", devices::held)
+    }
+
+    async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError> {
+        read!(
+            self,
+            "list what a device measured",
+            devices::latest,
+            device,
+            most
+        )
+    }
+
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {
         read!(self, "find a hardware profile", devices::profile, digest)
     }
