@@ -1,3 +1,4 @@
+mod away;
 mod bad_input;
 mod confirming;
 mod probing;
