@@ -40,7 +40,7 @@ pub(crate) async fn report(
         });
     }
     let receipt = world.store.record(report, world.clock.now_ms()).await?;
-    leasing.forget(token);
+    leasing.reported(token, &report.measurement);
     tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "report");
     world.wakeups.search(facts.search);
     Ok(receipt)

@@ -59,6 +59,11 @@ impl Presence {
         self.lock().get(&id).map(|(at, _)| *at)
     }
 
+    /// A device that this coordinator has heard from, whether or not it still serves.
+    pub(crate) fn known(&self, id: i64) -> Option<Arc<KnownDevice>> {
+        self.lock().get(&id).map(|(_, device)| device.clone())
+    }
+
     /// The devices that serve, by number.
     pub(crate) fn serving(&self, now: Duration) -> Vec<Arc<KnownDevice>> {
         let mut serving = self.elsewhere().clone();

@@ -40,6 +40,7 @@ const CASES: &[(&str, Case)] = cases![
     searches::candidates_join_running_searches_only,
     searches::one_plan_is_one_candidate,
     tasks::a_claim_goes_by_target_candidate_and_kind,
+    tasks::qualities_are_left_to_faster_devices_and_timings_are_not,
     tasks::every_hand_out_has_an_epoch_of_its_own,
     tasks::companions_are_untried_timings_of_one_search,
     tasks::the_first_timing_of_a_search_is_found,
@@ -156,6 +157,7 @@ pub(crate) fn claimant(device: i64) -> Claimant {
         can_probe: true,
         can_score_swaps: true,
         lease_time: Duration::from_secs(30),
+        left_to_faster: 0,
         companion_in: None,
     }
 }

@@ -34,6 +34,46 @@ pub(super) async fn a_claim_goes_by_target_candidate_and_kind(store: Arc<dyn Sto
     );
 }
 
+pub(super) async fn qualities_are_left_to_faster_devices_and_timings_are_not(
+    store: Arc<dyn Store>,
+) {
+    let precisions = [Precision::Q4K, Precision::Q8_0, Precision::Q6K];
+    let (device, search) = running(&store, &precisions).await;
+    let candidates = store.candidates(search, 0).await.unwrap();
+    let leaving = |left_to_faster| Claimant {
+        left_to_faster,
+        ..claimant(device)
+    };
+    let mut order = Vec::new();
+    let mut next = async |left| {
+        let claimed = store.claim(&leaving(left), NOW).await.unwrap();
+        claimed.map(|claimed| {
+            order.push(claimed.kind);
+            candidates.iter().position(|it| it.id == claimed.candidate)
+        })
+    };
+    // However many are left out, timings come in the order of their candidates.
+    assert_eq!(next(3).await, Some(Some(0)));
+    assert_eq!(
+        next(1).await,
+        Some(Some(1)),
+        "its timing comes before its quality"
+    );
+    assert_eq!(
+        next(1).await,
+        Some(Some(1)),
+        "the second quality that is queued"
+    );
+    assert_eq!(next(2).await, Some(Some(2)));
+    assert_eq!(next(2).await, None, "no third one is queued any more");
+    assert_eq!(next(1).await, Some(Some(2)));
+    assert_eq!(next(1).await, None);
+    assert_eq!(next(0).await, Some(Some(0)), "alone, it takes what is left");
+    assert_eq!(next(0).await, None);
+    let (timing, quality) = (TaskKind::Latency, TaskKind::Quality);
+    assert_eq!(order, [timing, timing, quality, timing, quality, quality]);
+}
+
 pub(super) async fn companions_are_untried_timings_of_one_search(store: Arc<dyn Store>) {
     let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
     let other = store.submit(&new_search(), NOW).await.unwrap();

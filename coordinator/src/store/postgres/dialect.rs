@@ -30,7 +30,8 @@ macro_rules! join_in_order {
     };
 }
 
-/// The queued task for a numerics class ($1) and a hardware profile ($2) that comes first.
+/// The queued task for a numerics class ($1) and a hardware profile ($2) that comes first, the first
+/// few ($3) of the class left out.
 ///
 /// One walk over the index of queued tasks, since rows of a union cannot be locked; latency sorts
 /// first. Quality that confirms targets a profile.
@@ -38,8 +39,12 @@ macro_rules! first_queued {
     () => {
         "SELECT first.id FROM tasks AS first
          WHERE first.state = 'queued'
-           AND ((first.kind = 'quality' AND first.target IN ($1, $2))
-                OR (first.kind = 'latency' AND first.target = $2))
+           AND ((first.kind = 'quality' AND first.target = $1
+                 AND ($3 = 0 OR first.candidate >= (
+                          SELECT candidate FROM tasks
+                          WHERE state = 'queued' AND kind = 'quality' AND target = $1
+                          ORDER BY candidate LIMIT 1 OFFSET $3)))
+                OR (first.kind IN ('latency', 'quality') AND first.target = $2))
          ORDER BY first.candidate, first.kind LIMIT 1"
     };
 }

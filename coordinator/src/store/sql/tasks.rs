@@ -73,6 +73,7 @@ pub(super) async fn claim_each(
 async fn queued(connection: &mut Connection, claimant: &Claimant) -> Result<Option<i64>, Failure> {
     let class = &claimant.numerics_class.0;
     let profile = claimant.hardware_profile.to_string();
+    let left = i64::from(claimant.left_to_faster);
     if let Some((search, purpose)) = claimant.companion_in {
         let companion = sqlx::query_scalar(concat!(
             "SELECT t.id FROM tasks t JOIN candidates c ON c.id = t.candidate
@@ -103,6 +104,7 @@ async fn queued(connection: &mut Connection, claimant: &Claimant) -> Result<Opti
     ))
     .bind(class)
     .bind(&profile)
+    .bind(left)
     .fetch_optional(&mut *connection)
     .await?;
     if sharing_most.is_some() {
@@ -112,6 +114,7 @@ async fn queued(connection: &mut Connection, claimant: &Claimant) -> Result<Opti
     Ok(first
         .bind(class)
         .bind(&profile)
+        .bind(left)
         .fetch_optional(connection)
         .await?)
 }

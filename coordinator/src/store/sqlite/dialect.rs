@@ -25,15 +25,18 @@ macro_rules! join_in_order {
     };
 }
 
-/// The queued task for a numerics class ($1) and a hardware profile ($2) that comes first.
+/// The queued task for a numerics class ($1) and a hardware profile ($2) that comes first, the first
+/// few ($3) of the class left out.
 ///
 /// Each part of the choice walks the index of queued tasks; latency sorts first. Quality that
 /// confirms targets a profile; of earlier versions, a class.
 macro_rules! first_queued {
     () => {
         "SELECT id FROM (
-             SELECT id, candidate, kind FROM tasks
-             WHERE state = 'queued' AND kind = 'quality' AND target = $1
+             SELECT id, candidate, kind FROM (
+                 SELECT id, candidate, kind FROM tasks
+                 WHERE state = 'queued' AND kind = 'quality' AND target = $1
+                 ORDER BY candidate LIMIT 1 OFFSET $3)
              UNION ALL
              SELECT id, candidate, kind FROM tasks
              WHERE state = 'queued' AND kind = 'quality' AND target = $2
