@@ -117,6 +117,7 @@ pub(crate) fn request() -> SearchRequest {
         start_from: None,
         prior: Prior::Swaps,
         shares: true,
+        joint: None,
         spec,
     }
 }

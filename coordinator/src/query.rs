@@ -38,7 +38,7 @@ pub(crate) use fleet::{FleetQuestion, fleet};
 pub(crate) use predict::predict;
 pub(crate) use sensitivity::sensitivity;
 use standing::Standing;
-pub(crate) use starts::starts;
+pub(crate) use starts::{found, starts};
 
 /// Where one search stands.
 pub(crate) async fn status(world: &World, search: i64) -> Result<SearchStatus, ServiceError> {

@@ -22,6 +22,7 @@
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
 //! - [`device`]: a device as the coordinator knows it ([`Device`]),
 //! - [`belief`]: what a model of the figures says of plans, measured or not ([`Prediction`]),
+//! - [`selector`]: devices by what they are, and the searches for them ([`Selector`], [`Joint`]),
 //! - [`fleet`]: one plan for several hardware profiles ([`FleetPick`], [`Regret`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
@@ -45,6 +46,7 @@ mod preset_rules;
 pub mod probe;
 pub mod question;
 pub mod request;
+pub mod selector;
 pub mod sensitivity;
 pub mod shortfall;
 pub mod spec;
@@ -83,6 +85,7 @@ pub use request::{
     Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective, Prior,
     SearchRequest, StrategyName, Subject, UnknownName,
 };
+pub use selector::{Joint, Selector, SelectorError};
 pub use sensitivity::{SearchSensitivity, Sensitivity, SensitivityQuestion, Swap, SwapResult};
 pub use shortfall::Shortfall;
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};

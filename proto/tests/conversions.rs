@@ -106,6 +106,11 @@ fn request() -> SearchRequest {
         start_from: Some(7),
         prior: Prior::Swaps,
         shares: true,
+        joint: Some(Joint {
+            key: "key".to_owned(),
+            selectors: vec!["arch=x86_64,cores=4".parse().unwrap()],
+            max_decode: Some(Duration::from_millis(8)),
+        }),
     }
 }
 

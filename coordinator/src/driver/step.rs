@@ -11,6 +11,7 @@ use bitfront_search::Among;
 use bitfront_search::stop::{Progress, Stall, StopRules, stop};
 
 use super::confirm::confirm;
+use super::join::Joined;
 use super::meter::Meter;
 use super::replay::{Replay, ReplayError};
 use super::retime::retime;
@@ -64,6 +65,8 @@ struct Running {
     doubted: Option<i64>,
     /// What is said while no device serves the search; none while one does.
     away: Option<String>,
+    /// The hardware profiles that it is joint with.
+    joined: Joined,
 }
 
 impl Driver {
@@ -136,6 +139,7 @@ impl Running {
             checked: None,
             doubted: None,
             away: None,
+            joined: Joined::default(),
         })
     }
 
@@ -319,6 +323,7 @@ impl Hands {
     ) -> Result<Next, Trouble> {
         let world = &self.world;
         self.learn(running).await?;
+        running.joined.look(world, stored).await?;
         if stored.reference_point.is_none()
             && let Some(point) = running.replay.reference_point()
         {

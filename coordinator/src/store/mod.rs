@@ -94,6 +94,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn search(&self, search: i64) -> Result<Option<StoredSearch>, StoreError>;
     /// Every search, by number.
     async fn searches(&self) -> Result<Vec<StoredSearch>, StoreError>;
+    /// The searches that measure a subject, by number.
+    async fn searches_over(&self, subject: Digest) -> Result<Vec<StoredSearch>, StoreError>;
     /// Says what a queued or running search waits for; nothing where it does not wait.
     async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError>;
     /// Queued → running. False where the search is not queued; a binding is never replaced.

@@ -117,6 +117,7 @@ passed_on! {
     submit(search: &NewSearch, now_ms: i64) -> i64;
     search(search: i64) -> Option<StoredSearch>;
     searches() -> Vec<StoredSearch>;
+    searches_over(subject: Digest) -> Vec<StoredSearch>;
     wait(search: i64, reason: &str) -> ();
     bind(search: i64, binding: &Binding) -> bool;
     spend(search: i64, active: Duration) -> ();

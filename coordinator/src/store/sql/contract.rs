@@ -149,6 +149,15 @@ impl Store for ThisStore {
         read!(self, "list the searches", searches::all)
     }
 
+    async fn searches_over(&self, subject: Digest) -> Result<Vec<StoredSearch>, StoreError> {
+        read!(
+            self,
+            "list the searches over a subject",
+            searches::over,
+            subject
+        )
+    }
+
     async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError> {
         let me = self.term.get();
         let reason = reason.to_owned();
