@@ -237,7 +237,8 @@ pub(crate) struct SearchArguments {
     /// The device to search for; the first one that serves when not given. Given several times, a
     /// search is started for each, and each learns from what the others measure. In place of a name
     /// what a device is, such as arch=x86_64,isa=avx512_vnni (also cpu, gpu, cores, threads, class,
-    /// profile): one device of each hardware of which that is true
+    /// profile): one device of each hardware of which that is true, and hardware that comes later
+    /// joins while the search runs
     #[arg(long = "device", value_name = "DEVICE")]
     pub(crate) devices: Vec<String>,
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitfront_model::{Device, SearchRequest};
+use bitfront_model::{Device, Joint, SearchRequest, Selector};
 
 use crate::problem::Problem;
-use crate::selector::Selector;
+use crate::selector::Chosen;
 
 /// The requests of the searches to start: one for every device that was named, or the only one.
 /// Devices with a limit of their own on the time of a decode step have it in place of the common
@@ -42,9 +42,8 @@ pub(crate) fn requests(
 /// selector: one that serves where there is one, and of those the one that was heard from last.
 /// Looked at before the first search is started, so that none of them is started alone.
 pub(crate) fn named(typed: &[String], known: &[Device]) -> Result<Vec<String>, Problem> {
-    let selectors = typed.iter().map(|text| Selector::parse(text, known));
-    let selectors = selectors.collect::<Result<Vec<_>, _>>()?;
-    let none_fits = |selector: &&Selector| !known.iter().any(|device| selector.fits(device));
+    let selectors = chosen(typed, known)?;
+    let none_fits = |selector: &&Chosen| !known.iter().any(|device| selector.fits(device));
     let missing: Vec<_> = selectors.iter().filter(none_fits).collect();
     if !missing.is_empty() {
         let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
@@ -56,14 +55,14 @@ pub(crate) fn named(typed: &[String], known: &[Device]) -> Result<Vec<String>, P
     }
     let mut names: Vec<String> = Vec::new();
     for selector in &selectors {
-        if let Selector::Name(name) = selector {
+        if let Chosen::Name(name) = selector {
             names.push(name.clone());
         }
     }
     check(&names, known)?;
     for selector in selectors {
         let mut fitting: Vec<_> = known.iter().filter(|it| selector.fits(it)).collect();
-        fitting.sort_by_key(|device| (!device.serving, -device.last_seen_ms));
+        fitting.sort_by_key(|device| (!device.serves(), -device.last_seen_ms));
         for device in fitting {
             if !has_profile_of(&names, device, known) {
                 names.push(device.registration.device.clone());
@@ -71,6 +70,30 @@ pub(crate) fn named(typed: &[String], known: &[Device]) -> Result<Vec<String>, P
         }
     }
     Ok(names)
+}
+
+fn chosen(typed: &[String], known: &[Device]) -> Result<Vec<Chosen>, Problem> {
+    let chosen = typed.iter().map(|text| Chosen::parse(text, known));
+    chosen.collect()
+}
+
+/// What later devices join, under a key that is minted for it; none where all devices have names.
+pub(crate) fn joint(
+    typed: &[String],
+    known: &[Device],
+    request: &SearchRequest,
+) -> Result<Option<Joint>, Problem> {
+    let kinds = chosen(typed, known)?.into_iter();
+    let kinds = kinds.filter_map(|chosen| match chosen {
+        Chosen::Kind(selector) => Some(selector),
+        Chosen::Name(_) => None,
+    });
+    let selectors: Vec<Selector> = kinds.collect();
+    Ok((!selectors.is_empty()).then(|| Joint {
+        key: uuid::Uuid::new_v4().to_string(),
+        selectors,
+        max_decode: request.limits.max_decode,
+    }))
 }
 
 fn known_names(known: &[Device]) -> String {
@@ -116,6 +139,8 @@ fn check(devices: &[String], known: &[Device]) -> Result<(), Problem> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bitfront_model::DeviceState;
+
     use super::*;
     use crate::problem::hint_of;
     use crate::testing::{self, device};
@@ -174,11 +199,29 @@ mod tests {
     }
 
     #[test]
+    fn later_devices_join_what_was_started_for_kinds_of_devices() {
+        let known = [device("one", 2), device("two", 4)];
+        let mut request = testing::request();
+        request.limits.max_decode = Some(Duration::from_millis(8));
+        let limited = request.clone();
+        let joint = |typed: &[&str]| joint(&names(typed), &known, &limited).unwrap();
+        assert_eq!(joint(&["one", "two"]), None);
+        let kinds = joint(&["one", "cores=4", "cores=8"]).unwrap();
+        let selectors: Vec<_> = kinds.selectors.iter().map(Selector::to_string).collect();
+        assert_eq!(selectors, ["cores=4", "cores=8"]);
+        assert_eq!(kinds.max_decode, Some(Duration::from_millis(8)));
+        assert_ne!(joint(&["cores=4"]).unwrap().key, kinds.key);
+        request.joint = Some(kinds);
+        let all = requests(&request, &names(&["one", "two"]), &BTreeMap::new()).unwrap();
+        assert!(all.iter().all(|it| it.joint == request.joint));
+    }
+
+    #[test]
     fn a_kind_of_device_is_one_device_a_hardware_profile() {
         let mut known = [device("one", 2), device("two", 4), device("three", 2)];
         let all = format!("arch={}", testing::hardware().cpu_architecture);
         // The first two are as good as each other; the one that serves is taken.
-        known[0].serving = false;
+        known[0].state = DeviceState::Silent;
         assert_eq!(named(&names(&[&all]), &known).unwrap(), ["two", "three"]);
         let beside = named(&names(&["one", &all]), &known).unwrap();
         assert_eq!(

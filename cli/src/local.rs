@@ -175,14 +175,14 @@ impl Local {
             return Ok(false);
         }
         let devices = self.client().await?.devices().await?;
-        Ok(devices.iter().any(|device| device.serving))
+        Ok(devices.iter().any(|device| device.serves()))
     }
 
     /// Waits until the agent has registered, so that a request may name its device.
     async fn wait_until_served(&mut self) -> anyhow::Result<()> {
         let mut client = self.client().await?;
         let registered = async {
-            while !client.devices().await?.iter().any(|device| device.serving) {
+            while !client.devices().await?.iter().any(|device| device.serves()) {
                 tokio::time::sleep(BETWEEN_LOOKS).await;
             }
             anyhow::Ok(())

@@ -99,6 +99,7 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         start_from: settings.start_from,
         prior: settings.prior,
         shares: settings.shares,
+        joint: None,
     })
 }
 

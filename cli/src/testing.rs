@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Architecture, Baseline, Budget, Confirmation, DataSpec, Device, Digest, EarlyStop, Environment,
-    Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack, ImatrixSource,
-    Interval, Latency, Layer, LayerKind, Limits, ModelSource, ModelSpec, NumericsClass, Objective,
-    Placing, Plan, Precision, Prior, Quality, Registration, Rescoring, SearchRequest, SearchState,
-    SearchStatus, SharedPlans, StrategyName, Subject, Workload,
+    Architecture, Baseline, Budget, Confirmation, DataSpec, Device, DeviceState, Digest, EarlyStop,
+    Environment, Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack,
+    ImatrixSource, Interval, Latency, Layer, LayerKind, Limits, ModelSource, ModelSpec,
+    NumericsClass, Objective, Placing, Plan, Precision, Prior, Quality, Registration, Rescoring,
+    SearchRequest, SearchState, SearchStatus, SharedPlans, StrategyName, Subject, Workload,
 };
 
 use crate::request::usual_precisions;
@@ -117,6 +117,7 @@ pub(crate) fn request() -> SearchRequest {
         start_from: None,
         prior: Prior::Swaps,
         shares: true,
+        joint: None,
         spec,
     }
 }
@@ -157,7 +158,11 @@ pub(crate) fn device(name: &str, cores: u32) -> Device {
         first_seen_ms: 0,
         last_seen_ms: 0,
         measurements: 0,
-        serving: true,
+        state: DeviceState::Present,
+        agent: None,
+        coordinator: None,
+        held: Vec::new(),
+        noise: None,
     }
 }
 

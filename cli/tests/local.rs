@@ -28,7 +28,7 @@ fn text(path: impl AsRef<Path>) -> String {
 #[test]
 fn a_fresh_machine_has_no_searches_and_no_devices() {
     let data = tempfile::tempdir().unwrap();
-    for (verb, columns) in [("searches", "search,model"), ("devices", "device,serving")] {
+    for (verb, columns) in [("searches", "search,model"), ("devices", "device,state")] {
         let run = bitfront([verb, "--format", "csv"])
             .in_data_dir(data.path())
             .finish();

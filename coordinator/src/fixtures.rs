@@ -121,6 +121,7 @@ pub fn request() -> SearchRequest {
         start_from: None,
         prior: Prior::Swaps,
         shares: false,
+        joint: None,
     }
 }
 

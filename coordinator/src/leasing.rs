@@ -6,6 +6,7 @@
 
 mod fixed;
 mod line;
+mod pace;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, Requeued, StoreErr
 use crate::world::World;
 use fixed::FixedSearches;
 use line::{Answer, Lines};
+use pace::{About, Paces};
 
 /// A task, ready to be handed to an agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +76,7 @@ pub(crate) struct Leasing {
     /// Devices that wait for work.
     lines: Lines,
     fixed: FixedSearches,
+    paces: Paces,
 }
 
 #[derive(Debug)]
@@ -83,8 +86,11 @@ struct Held {
     facts: Option<Arc<TaskFacts>>,
     /// It was found in the store, and no agent was told of it or has spoken of it.
     unheard: bool,
-    /// On the clock's [`elapsed`](crate::Clock::elapsed).
+    /// On the clock's [`elapsed`](crate::Clock::elapsed), as is `until`.
+    since: Duration,
     until: Duration,
+    /// What is measured; none where that was not handed out here, and of a question.
+    about: Option<About>,
 }
 
 impl Leasing {
@@ -95,6 +101,7 @@ impl Leasing {
             crashes: Mutex::default(),
             lines: Lines::default(),
             fixed: FixedSearches::default(),
+            paces: Paces::default(),
         }
     }
 
@@ -134,6 +141,7 @@ impl Leasing {
             self.give_back(token, reason, !again).await?;
         }
         let device = KnownDevice::new(id, device, Some(instance.to_owned()));
+        self.recall(&device).await;
         if world.presence.introduce(device, world.clock.elapsed()) {
             world.wakeups.devices();
         }
@@ -153,6 +161,7 @@ impl Leasing {
         // A wait is shorter than the grace of presence, so a waiting agent counts as serving.
         let wait = wait.min(self.world.config.lease_time * 2 / 3);
         let over = self.world.clock.sleep(wait);
+        let _waits = self.paces.wait(caller.hardware_profile);
         let mut told = self.lines.stand(self, known);
         tokio::select! {
             answer = &mut told => return answered(answer.ok()),
@@ -254,16 +263,21 @@ impl Leasing {
         beside: (i64, TaskPurpose),
     ) -> Result<Option<Handed>, ServiceError> {
         let world = &self.world;
-        let claimant = self.claimant(device, Some(beside));
+        let claimant = Claimant {
+            companion_in: Some(beside),
+            ..self.claimant(device, 0)
+        };
         let claimed = world.store.claim(&claimant, world.clock.now_ms()).await?;
         let Some(claimed) = claimed else {
             return Ok(None);
         };
         self.hold_for(claimed.token, device.id);
-        self.made_ready(&claimed).await.map(Some)
+        self.made_ready(&claimed, claimant.hardware_profile)
+            .await
+            .map(Some)
     }
 
-    fn claimant(&self, device: &KnownDevice, beside: Option<(i64, TaskPurpose)>) -> Claimant {
+    fn claimant(&self, device: &KnownDevice, left_to_faster: u32) -> Claimant {
         let registration = &device.registration;
         Claimant {
             device: device.id,
@@ -272,14 +286,15 @@ impl Leasing {
             can_probe: registration.can_probe,
             can_score_swaps: registration.can_score_swaps,
             lease_time: self.world.config.lease_time,
-            companion_in: beside,
+            left_to_faster,
+            companion_in: None,
         }
     }
 
     /// Leases a question to a device that can answer one.
     async fn claim_question(&self, device: &KnownDevice) -> Result<Option<Handed>, StoreError> {
         let world = &self.world;
-        let claimant = self.claimant(device, None);
+        let claimant = self.claimant(device, 0);
         if !claimant.can_probe && !claimant.can_score_swaps {
             return Ok(None);
         }
@@ -296,8 +311,12 @@ impl Leasing {
 
     /// What an agent needs for a task that was claimed for it. Where that cannot be had, the task is
     /// given back.
-    async fn made_ready(&self, claimed: &Claimed) -> Result<Handed, ServiceError> {
-        match self.hand_out(claimed).await {
+    async fn made_ready(
+        &self,
+        claimed: &Claimed,
+        hardware_profile: Digest,
+    ) -> Result<Handed, ServiceError> {
+        match self.hand_out(claimed, hardware_profile).await {
             Ok(hand_out) => {
                 self.keep_facts(facts(claimed, &hand_out));
                 self.world.wakeups.search(claimed.search);
@@ -335,7 +354,11 @@ impl Leasing {
         }
     }
 
-    async fn hand_out(&self, claimed: &Claimed) -> Result<HandOut, StoreError> {
+    async fn hand_out(
+        &self,
+        claimed: &Claimed,
+        hardware_profile: Digest,
+    ) -> Result<HandOut, StoreError> {
         let corrupt = |reason: String| StoreError::Corrupt {
             what: format!("candidate {}", claimed.candidate),
             reason,
@@ -352,6 +375,12 @@ impl Leasing {
             TaskKind::Latency => None,
         };
         let request = &fixed.search.request;
+        let about = About::new(hardware_profile, request, claimed.kind);
+        if let Some(held) = self.lock().get_mut(&claimed.token.task)
+            && held.lease.token == claimed.token
+        {
+            held.about = Some(about);
+        }
         let plan = bitfront_model::Plan::new(&request.spec, claimed.precisions.clone())
             .map_err(|error| corrupt(error.to_string()))?;
         let assignment = Assignment {
@@ -593,6 +622,7 @@ impl Leasing {
                 if let Some(instance) = &known.instance {
                     world.store.serve(device, instance).await?;
                 }
+                self.recall(&known).await;
                 world.presence.introduce(known.clone(), now);
                 (Arc::new(known), true)
             }
@@ -616,7 +646,9 @@ impl Leasing {
             lease,
             facts: None,
             unheard,
+            since: self.world.clock.elapsed(),
             until: self.end_of_a_lease(),
+            about: None,
         };
         self.lock().insert(lease.token.task, held);
     }

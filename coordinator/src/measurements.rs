@@ -42,7 +42,7 @@ pub(crate) async fn report(
         });
     }
     let receipt = world.recorder.record(report.clone()).await?;
-    leasing.forget(token);
+    leasing.reported(token, &report.measurement);
     tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "report");
     world.wakeups.search(facts.search);
     Ok(receipt)

@@ -86,11 +86,6 @@ impl Presence {
         Some((heard.device.clone(), came_back))
     }
 
-    /// When a device was heard from last.
-    pub(crate) fn last_heard(&self, id: i64) -> Option<Duration> {
-        self.lock().get(&id).map(|heard| heard.at)
-    }
-
     /// When devices were heard from, of those of which the store is to be told now, by number: those
     /// that it knows old times of, and those that went silent. With `all`, whatever it does not know.
     /// Each time is given once.
@@ -107,6 +102,17 @@ impl Presence {
             (heard.device.id, heard.at)
         };
         due.take(most).map(note).collect()
+    }
+
+    /// When a device was heard from last, on the clock of [`Self::heard`]; none where this
+    /// coordinator never heard from it.
+    pub(crate) fn last_heard(&self, id: i64) -> Option<Duration> {
+        self.lock().get(&id).map(|heard| heard.at)
+    }
+
+    /// A device that this coordinator has heard from, whether or not it still serves.
+    pub(crate) fn known(&self, id: i64) -> Option<Arc<KnownDevice>> {
+        self.lock().get(&id).map(|heard| heard.device.clone())
     }
 
     /// The devices that serve, by number.

@@ -5,7 +5,9 @@ mod belief;
 mod best;
 mod compare;
 mod confirmation;
+mod devices;
 mod fleet;
+mod noise;
 mod outlook;
 mod paired;
 mod predict;
@@ -19,27 +21,24 @@ mod starts;
 use std::collections::HashMap;
 
 use bitfront_model::{
-    Answer, Device, DeviceProbe, Figure, Front, FrontPoint, Outcome, Placing, ProbedDevice,
-    Question, QuestionStanding, SearchStatus, SharedPlans, TaskPurpose,
+    Figure, Front, FrontPoint, Outcome, Placing, SearchStatus, SharedPlans, TaskPurpose,
 };
 
 use crate::checks::Learning;
 use crate::driver;
 use crate::error::{ServiceError, unknown_device};
-use crate::exclusion::exclusions;
-use crate::store::{
-    StoredCandidate, StoredDevice, StoredMeasurement, StoredQuestion, StoredSearch,
-};
+use crate::store::{StoredCandidate, StoredMeasurement, StoredSearch};
 use crate::world::World;
 
 pub(crate) use best::best;
 pub(crate) use compare::compare;
 use confirmation::Measured;
+pub(crate) use devices::{device, devices};
 pub(crate) use fleet::{FleetQuestion, fleet};
 pub(crate) use predict::predict;
 pub(crate) use sensitivity::sensitivity;
 use standing::Standing;
-pub(crate) use starts::starts;
+pub(crate) use starts::{found, starts};
 
 /// Where one search stands.
 pub(crate) async fn status(world: &World, search: i64) -> Result<SearchStatus, ServiceError> {
@@ -113,73 +112,6 @@ async fn front_with(
         },
         points,
         hardware_profile,
-    })
-}
-
-/// Every device that ever registered. Whether it serves is the one thing here that is not in the
-/// database.
-pub(crate) async fn devices(world: &World) -> Result<Vec<Device>, ServiceError> {
-    let serving = world.presence.serving(world.clock.elapsed());
-    let stored = world.store.devices().await?;
-    // What the store knows may be a minute old.
-    let last_seen = |device: &StoredDevice| {
-        let heard = world.presence.last_heard(device.id);
-        let heard = heard.map(|at| world.moment_ms(at));
-        heard.map_or(device.last_seen_ms, |heard| heard.max(device.last_seen_ms))
-    };
-    Ok(stored
-        .into_iter()
-        .map(|device| (last_seen(&device), device))
-        .map(|(last_seen_ms, device)| Device {
-            device_id: device.id,
-            serving: serving.iter().any(|serving| serving.id == device.id),
-            registration: device.registration,
-            first_seen_ms: device.first_seen_ms,
-            last_seen_ms,
-            measurements: device.measurements,
-        })
-        .collect())
-}
-
-/// One device with the probes of its hardware profile.
-pub(crate) async fn device(world: &World, name: &str) -> Result<ProbedDevice, ServiceError> {
-    let known = devices(world).await?;
-    let Some(device) = known.iter().find(|it| it.registration.device == name) else {
-        return Err(ServiceError::UnknownDevice {
-            name: name.to_owned(),
-            known: known.into_iter().map(|it| it.registration.device).collect(),
-        });
-    };
-    let profile = device.registration.hardware_profile.digest().to_string();
-    let asked = world.store.questions(&profile).await?.into_iter();
-    Ok(ProbedDevice {
-        device: device.clone(),
-        probes: asked.filter_map(probe).collect(),
-    })
-}
-
-/// A question that is a probe, with what follows from its answer.
-fn probe(stored: StoredQuestion) -> Option<DeviceProbe> {
-    let Question::Probe(question) = stored.question else {
-        return None;
-    };
-    let standing = match stored.standing {
-        QuestionStanding::Pending => QuestionStanding::Pending,
-        QuestionStanding::Failed { reason } => QuestionStanding::Failed { reason },
-        QuestionStanding::Done(answer) => match *answer {
-            Answer::Probe(probe) => QuestionStanding::Done(Box::new(probe)),
-            Answer::Sensitivity(_) => return None,
-        },
-    };
-    let excluded = match &standing {
-        QuestionStanding::Done(probe) => exclusions(probe, &question.precisions),
-        _ => Vec::new(),
-    };
-    Some(DeviceProbe {
-        probe: stored.id,
-        question,
-        standing,
-        excluded,
     })
 }
 

@@ -282,7 +282,7 @@ async fn a_whole_search_from_the_request_to_the_best_plan() {
     let devices = devices.into_inner().devices;
     let known = Device::try_from(devices[0].clone()).unwrap();
     assert_eq!(known.measurements, reports as u64);
-    assert!(known.serving);
+    assert!(known.serves());
     let listed = searches.list(v1::ListRequest {}).await.unwrap();
     assert_eq!(listed.into_inner().searches.len(), 1);
 

@@ -61,6 +61,15 @@ impl Agent {
         runtime.shutdown_background();
     }
 
+    /// Waits until it ends by itself, and says why.
+    pub async fn failure(mut self) -> String {
+        let (runtime, running) = self.running.take().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+        let failure = ended.expect("the agent does not end").unwrap().unwrap_err();
+        runtime.shutdown_background();
+        failure.to_string()
+    }
+
     /// Ends it as a power cut would: no lease is given back and no report goes out any more.
     pub fn kill(self) {
         drop(self);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bitfront_coordinator::{Config, RunError, SystemClock};
+use bitfront_coordinator::{Clock, Config, RunError, SystemClock};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -28,12 +28,21 @@ impl Coordinator {
         Self::start_at(config, "127.0.0.1:0".parse().unwrap()).await
     }
 
+    /// Starts on a free port, by another clock than the machine's.
+    pub async fn start_by(config: Config, clock: Arc<dyn Clock>) -> Self {
+        let coordinator = Self::spawn(config, "127.0.0.1:0".parse().unwrap(), clock);
+        let searches = Searches::connect(&coordinator.url()).await;
+        searches.list().await.unwrap();
+        coordinator
+    }
+
     /// Starts at an address. One that was killed just before may not have let go of its database
     /// yet, so a database in use is tried again.
     pub async fn start_at(config: Config, address: SocketAddr) -> Self {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let mut coordinator = Self::spawn(config.clone(), address);
+            let mut coordinator =
+                Self::spawn(config.clone(), address, Arc::new(SystemClock::new()));
             let searches = Searches::connect(&coordinator.url()).await;
             if searches.list().await.is_ok() {
                 return coordinator;
@@ -47,7 +56,7 @@ impl Coordinator {
         }
     }
 
-    fn spawn(config: Config, address: SocketAddr) -> Self {
+    fn spawn(config: Config, address: SocketAddr, clock: Arc<dyn Clock>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -60,7 +69,6 @@ impl Coordinator {
         let ends = shutdown.clone();
         let running = runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            let clock = Arc::new(SystemClock::new());
             bitfront_coordinator::run(config, listener, clock, ends).await
         });
         Self {

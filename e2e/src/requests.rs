@@ -119,5 +119,6 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
         start_from: None,
         prior: Prior::Swaps,
         shares: false,
+        joint: None,
     }
 }

@@ -335,23 +335,6 @@ pub struct Registration {
     pub can_score_swaps: bool,
 }
 
-/// A device that the coordinator knows. Times are milliseconds since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Its number.
-    pub device_id: i64,
-    /// What its agent said at its last start.
-    pub registration: Registration,
-    /// When it registered first.
-    pub first_seen_ms: i64,
-    /// When it was heard from last.
-    pub last_seen_ms: i64,
-    /// Measurements that it handed in.
-    pub measurements: u64,
-    /// An agent has been heard from within the time of a lease.
-    pub serving: bool,
-}
-
 /// What became of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Receipt {

@@ -20,7 +20,9 @@
 //! - [`question`]: both, as they are asked and answered ([`Question`], [`Answer`]),
 //! - [`stages`]: in which order a text is scored, and where a plan that cannot win may stop,
 //! - [`answer`]: what the coordinator says of it all ([`SearchStatus`], [`FrontPoint`]),
+//! - [`device`]: a device as the coordinator knows it ([`Device`]),
 //! - [`belief`]: what a model of the figures says of plans, measured or not ([`Prediction`]),
+//! - [`selector`]: devices by what they are, and the searches for them ([`Selector`], [`Joint`]),
 //! - [`fleet`]: one plan for several hardware profiles ([`FleetPick`], [`Regret`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
@@ -30,6 +32,7 @@ pub mod answer;
 pub mod belief;
 pub mod comparison;
 pub mod condition;
+pub mod device;
 pub mod digest;
 pub mod early_stop;
 pub mod fleet;
@@ -43,6 +46,7 @@ mod preset_rules;
 pub mod probe;
 pub mod question;
 pub mod request;
+pub mod selector;
 pub mod sensitivity;
 pub mod shortfall;
 pub mod spec;
@@ -51,12 +55,13 @@ pub mod task;
 pub mod workload;
 
 pub use answer::{
-    Best, Confirmation, Device, Expected, Figure, Front, FrontPoint, Outlook, Receipt,
-    Registration, Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,
+    Best, Confirmation, Expected, Figure, Front, FrontPoint, Outlook, Receipt, Registration,
+    Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,
 };
 pub use belief::{Believed, Check, Prediction, Rank};
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};
+pub use device::{Device, DeviceState, HeldTask, TimingNoise, Work};
 pub use digest::Digest;
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};
 pub use fleet::{FleetPick, Regret};
@@ -80,6 +85,7 @@ pub use request::{
     Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective, Prior,
     SearchRequest, StrategyName, Subject, UnknownName,
 };
+pub use selector::{Joint, Selector, SelectorError};
 pub use sensitivity::{SearchSensitivity, Sensitivity, SensitivityQuestion, Swap, SwapResult};
 pub use shortfall::Shortfall;
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};

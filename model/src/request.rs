@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, EarlyStop, ModelSpec, Precision, Workload};
+use crate::{Digest, EarlyStop, Joint, ModelSpec, Precision, Workload};
 
 /// Where the weights are, and which weights they must be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -342,6 +342,10 @@ pub struct SearchRequest {
     /// requests from before there was a choice.
     #[serde(default)]
     pub shares: bool,
+    /// The searches that it was started with, for devices by what they are, and which later ones join.
+    /// None where its device has a name or it has none.
+    #[serde(default)]
+    pub joint: Option<Joint>,
 }
 
 impl SearchRequest {

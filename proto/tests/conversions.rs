@@ -106,6 +106,11 @@ fn request() -> SearchRequest {
         start_from: Some(7),
         prior: Prior::Swaps,
         shares: true,
+        joint: Some(Joint {
+            key: "key".to_owned(),
+            selectors: vec!["arch=x86_64,cores=4".parse().unwrap()],
+            max_decode: Some(Duration::from_millis(8)),
+        }),
     }
 }
 
@@ -639,7 +644,33 @@ fn answers_arrive_as_they_were_sent() {
         first_seen_ms: 1,
         last_seen_ms: 2,
         measurements: 3,
-        serving: true,
+        state: DeviceState::Silent,
+        agent: Some("agent".to_owned()),
+        coordinator: Some("127.0.0.1:7311".to_owned()),
+        held: vec![
+            HeldTask {
+                work: Work::Candidate {
+                    search: 5,
+                    candidate: 6,
+                    kind: TaskKind::Latency,
+                    purpose: TaskPurpose::Retime,
+                },
+                since_ms: 7,
+            },
+            HeldTask {
+                work: Work::Question {
+                    question: 8,
+                    kind: QuestionKind::Sensitivity,
+                },
+                since_ms: 9,
+            },
+        ],
+        noise: Some(TimingNoise {
+            deviation: 0.02,
+            timings: 32,
+            anchor: Digest::of("anchor"),
+            workload: "decode@64x16".parse().unwrap(),
+        }),
     };
     let wire = sent(v1::RegisterRequest::from(&device.registration));
     assert_eq!(
@@ -647,6 +678,15 @@ fn answers_arrive_as_they_were_sent() {
         Ok(device.registration.clone())
     );
     let wire = sent(v1::Device::from(&device));
+    for (serving, state) in [(true, DeviceState::Present), (false, DeviceState::Away)] {
+        // As a coordinator of an earlier version tells it.
+        let earlier = v1::Device {
+            state: String::new(),
+            serving,
+            ..wire.clone()
+        };
+        assert_eq!(Device::try_from(earlier).unwrap().state, state);
+    }
     assert_eq!(Device::try_from(wire), Ok(device));
 }
 

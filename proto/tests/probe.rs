@@ -108,7 +108,11 @@ fn device() -> ProbedDevice {
             first_seen_ms: 1,
             last_seen_ms: 2,
             measurements: 3,
-            serving: true,
+            state: DeviceState::Present,
+            agent: None,
+            coordinator: None,
+            held: Vec::new(),
+            noise: None,
         },
         probes: standings
             .into_iter()

@@ -175,8 +175,8 @@ fn ratio(time: Option<&ProductTime>) -> [Cell; 3] {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use bitfront_model::{
-        Device, Environment, Exclusion, NumericsClass, ProbeQuestion, Product, ProductResult,
-        Registration,
+        Device, DeviceState, Environment, Exclusion, NumericsClass, ProbeQuestion, Product,
+        ProductResult, Registration,
     };
 
     use super::*;
@@ -199,7 +199,11 @@ mod tests {
                 first_seen_ms: NOON_MS,
                 last_seen_ms: NOON_MS,
                 measurements: 0,
-                serving: true,
+                state: DeviceState::Present,
+                agent: None,
+                coordinator: None,
+                held: Vec::new(),
+                noise: None,
             },
             probes,
         }

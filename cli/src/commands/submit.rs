@@ -49,8 +49,12 @@ pub(super) async fn fleet_of(
     devices: &[String],
     max_decode: &BTreeMap<String, Duration>,
 ) -> anyhow::Result<Vec<SearchRequest>> {
+    let mut request = request.clone();
+    if devices.iter().any(|typed| typed.contains('=')) {
+        request.joint = fleet::joint(devices, &client.devices().await?, &request)?;
+    }
     let devices = named(client, devices).await?;
-    Ok(fleet::requests(request, &devices, max_decode)?)
+    Ok(fleet::requests(&request, &devices, max_decode)?)
 }
 
 /// The names of the devices that are meant.

@@ -1,6 +1,7 @@
 //! One task a search: it owns the search's strategy, keeps a few candidates pending and ends the
 //! search by its stop rules, once its front is confirmed. It speaks to the store alone.
 //!
+//! - [`join`]: hardware profiles that come to a joint search later get searches of their own;
 //! - [`replay`]: the strategy and what was learned, rebuilt from the store;
 //! - [`confirm`]: what was found is measured afresh before the search ends;
 //! - [`retime`]: times that the model contradicts are measured once more;
@@ -12,6 +13,7 @@
 
 mod checks;
 mod confirm;
+mod join;
 mod meter;
 mod propose;
 mod replay;

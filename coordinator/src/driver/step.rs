@@ -11,12 +11,14 @@ use bitfront_search::Among;
 use bitfront_search::stop::{Progress, Stall, StopRules, stop};
 
 use super::confirm::confirm;
+use super::join::Joined;
 use super::meter::Meter;
 use super::replay::{Replay, ReplayError};
 use super::retime::retime;
 use super::within::Within;
 use crate::exclusion::exclusions;
 use crate::guesses::Known;
+use crate::intake::listed;
 use crate::presence::KnownDevice;
 use crate::siblings::Siblings;
 use crate::space::SearchSpace;
@@ -61,6 +63,10 @@ pub(super) struct Running {
     checked: Option<(u64, usize)>,
     /// The latest measurement when doubts were looked at last; none before.
     doubted: Option<i64>,
+    /// What is said while no device serves the search; none while one does.
+    away: Option<String>,
+    /// The hardware profiles that it is joint with.
+    joined: Joined,
 }
 
 impl Driver {
@@ -137,6 +143,8 @@ impl Running {
             within: Within::default(),
             checked: None,
             doubted: None,
+            away: None,
+            joined: Joined::default(),
         })
     }
 
@@ -320,6 +328,7 @@ impl Hands {
     ) -> Result<Next, Trouble> {
         let world = &self.world;
         self.learn(running).await?;
+        running.joined.look(world, stored).await?;
         if stored.reference_point.is_none()
             && let Some(point) = running.replay.reference_point()
         {
@@ -327,6 +336,9 @@ impl Hands {
             world.wakeups.search(self.search);
         }
         let devices = serving(world, binding);
+        if devices > 0 {
+            running.away = None;
+        }
         let now = world.clock.elapsed();
         // Until the first measurement comes back the device prepares: it computes references and
         // an imatrix, which is done once however many candidates follow.
@@ -386,7 +398,7 @@ impl Hands {
             if devices > 0 {
                 self.say(stored, &progress).await?;
             } else {
-                self.say_away(stored, binding).await?;
+                self.say_away(stored, binding, running).await?;
             }
             return Ok(Next::Wait(Some(LOOK_EVERY)));
         }
@@ -400,7 +412,7 @@ impl Hands {
                 .map(|time| time.saturating_sub(active));
             Ok(Next::Wait(Some(LOOK_EVERY.min(left.unwrap_or(LOOK_EVERY)))))
         } else {
-            self.say_away(stored, binding).await?;
+            self.say_away(stored, binding, running).await?;
             Ok(Next::Wait(Some(LOOK_EVERY)))
         }
     }
@@ -480,12 +492,41 @@ impl Hands {
         Ok(Next::Again)
     }
 
-    /// Says that the search waits for the device that it is bound to.
-    async fn say_away(&self, stored: &StoredSearch, binding: &Binding) -> Result<(), StoreError> {
-        let profile = self.world.store.profile(binding.hardware_profile).await?;
+    /// Says that the search waits for a device that it is bound to, and which ones there were.
+    async fn say_away(
+        &self,
+        stored: &StoredSearch,
+        binding: &Binding,
+        running: &mut Running,
+    ) -> Result<(), StoreError> {
+        let away = match running.away.take() {
+            Some(away) => away,
+            None => self.away(binding).await?,
+        };
+        self.say(stored, &away).await?;
+        running.away = Some(away);
+        Ok(())
+    }
+
+    async fn away(&self, binding: &Binding) -> Result<String, StoreError> {
+        let store = &self.world.store;
+        let profile = store.profile(binding.hardware_profile).await?;
         let profile = profile.map_or_else(String::new, |profile| profile.summary());
-        self.say(stored, &format!("waiting for its device ({profile})"))
-            .await
+        let known = store.devices().await?.into_iter();
+        let known = known.map(|device| device.registration);
+        let known = known.filter(|it| it.hardware_profile.digest() == binding.hardware_profile);
+        let names: Vec<_> = known.map(|device| format!("`{}`", device.device)).collect();
+        Ok(match names.is_empty() {
+            // Its device has another profile since.
+            true => format!(
+                "waiting for its device ({profile}): there is none of this hardware \
+                             profile any more"
+            ),
+            false => format!(
+                "waiting for its device ({profile}): {}, or another one of this hardware profile",
+                listed(&names)
+            ),
+        })
     }
 
     /// Says what the search waits for or does, where that has changed.

@@ -1,5 +1,7 @@
+mod away;
 mod bad_input;
 mod confirming;
+mod joining;
 mod probing;
 mod retiming;
 mod sensitivity;

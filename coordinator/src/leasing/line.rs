@@ -134,9 +134,11 @@ async fn look(leasing: &Arc<Leasing>, line: &mut VecDeque<Waiting>) -> bool {
             return true;
         }
     }
+    // They are of one hardware profile, so the same ones are faster than each of them.
+    let left_to_faster = leasing.left_to_faster(&first.device);
     let devices = line.iter().take(MOST_TOGETHER);
     let claimants: Vec<_> = devices
-        .map(|waiting| leasing.claimant(&waiting.device, None))
+        .map(|waiting| leasing.claimant(&waiting.device, left_to_faster))
         .collect();
     let claimed = match claim(leasing, &claimants).await {
         Ok(claimed) => claimed,
@@ -147,14 +149,15 @@ async fn look(leasing: &Arc<Leasing>, line: &mut VecDeque<Waiting>) -> bool {
         }
     };
     let may_be_more = claimed.len() == claimants.len();
-    for claimed in claimed {
+    for (claimed, claimant) in claimed.into_iter().zip(claimants) {
         let Some(waiting) = line.pop_front() else {
             break;
         };
         let leasing = leasing.clone();
         // What goes with a task is read while the others are handed out.
         tokio::spawn(async move {
-            let answer = leasing.made_ready(&claimed).await;
+            let profile = claimant.hardware_profile;
+            let answer = leasing.made_ready(&claimed, profile).await;
             tell(&leasing, waiting, answer).await;
         });
     }

@@ -16,7 +16,7 @@ const LEAST: usize = 6;
 
 /// The median of the absolute value of a standard normal variable: from a median to a standard
 /// deviation.
-const MEDIAN_OF_NORMAL: f64 = 0.674_489_75;
+pub(super) const MEDIAN_OF_NORMAL: f64 = 0.674_489_75;
 
 /// Widens the intervals of the published times, and of those that they replaced, by what two
 /// timings of one plan are apart beyond their own intervals, and marks the points whose two times
@@ -111,7 +111,7 @@ fn deviation(changes: &[Change]) -> Option<f64> {
 }
 
 /// The upper median.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

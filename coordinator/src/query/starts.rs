@@ -6,6 +6,7 @@ use super::front;
 use crate::error::ServiceError;
 use crate::intake::{self, IntakeError};
 use crate::space::SearchSpace;
+use crate::store::StoredSearch;
 use crate::world::World;
 
 /// The front of a search without its baselines, which every search measures anyway, in the order of
@@ -53,4 +54,88 @@ pub(crate) async fn starts(
         .into());
     }
     Ok(starts)
+}
+
+/// What several searches over one space have found: the plans on their fronts, baselines left out,
+/// each once, by the precisions of their layers. As many of the first ones as one likes spread over
+/// all of them.
+pub(crate) async fn found(
+    world: &World,
+    searches: &[StoredSearch],
+) -> Result<Vec<Vec<Precision>>, ServiceError> {
+    let mut plans: Vec<Vec<Precision>> = Vec::new();
+    let mut places = Vec::new();
+    for search in searches {
+        let points = front(world, search.id, None).await?.points.into_iter();
+        for point in points.filter(|point| point.on_front && point.baseline.is_none()) {
+            let precisions = point.plan.precisions();
+            if let Some(kld) = point.kld()
+                && !plans.iter().any(|known| known == precisions)
+            {
+                plans.push(precisions.to_vec());
+                // What loses nothing is as far from the rest as anything.
+                places.push([
+                    kld.max(f64::MIN_POSITIVE).ln(),
+                    (point.size_bytes as f64).ln(),
+                ]);
+            }
+        }
+    }
+    let order = spread(places).into_iter();
+    Ok(order.map(|place| plans[place].clone()).collect())
+}
+
+/// An order of points in which each comes farthest from those before it, each axis being as long as
+/// the points are apart on it; the smallest on the second axis comes first. Quadratic in the points.
+fn spread(mut points: Vec<[f64; 2]>) -> Vec<usize> {
+    for axis in 0..2 {
+        let values = || points.iter().map(|point| point[axis]);
+        let (low, high) = (
+            values().fold(f64::INFINITY, f64::min),
+            values().fold(f64::NEG_INFINITY, f64::max),
+        );
+        let length = if high > low { high - low } else { 1.0 };
+        for point in &mut points {
+            point[axis] = (point[axis] - low) / length;
+        }
+    }
+    let mut left: Vec<_> = (0..points.len()).collect();
+    let mut order: Vec<usize> = Vec::new();
+    let mut nearest = vec![f64::INFINITY; points.len()];
+    while !left.is_empty() {
+        // Of equals the first one, so that the order is one of the points alone.
+        let better = |&one: &usize, &other: &usize| match order.is_empty() {
+            true => points[one][1] < points[other][1],
+            false => nearest[one] > nearest[other],
+        };
+        let mut best = 0;
+        for place in 1..left.len() {
+            if better(&left[place], &left[best]) {
+                best = place;
+            }
+        }
+        let chosen = left.remove(best);
+        for &other in &left {
+            let apart = points[chosen].iter().zip(points[other]);
+            let apart = apart.map(|(one, other)| (one - other).powi(2)).sum::<f64>();
+            nearest[other] = nearest[other].min(apart);
+        }
+        order.push(chosen);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn the_first_of_a_spread_order_lie_far_apart() {
+        let line: Vec<_> = (0..9)
+            .map(|at| [f64::from(8 - at), f64::from(at)])
+            .collect();
+        assert_eq!(spread(line)[..5], [0, 8, 4, 2, 6]);
+        assert_eq!(spread(vec![[1.0, 2.0]; 3]), [0, 1, 2]);
+        assert!(spread(Vec::new()).is_empty());
+    }
 }

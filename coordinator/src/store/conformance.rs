@@ -42,6 +42,7 @@ const CASES: &[(&str, Case)] = cases![
     searches::candidates_that_join_together_are_numbered_in_their_order,
     searches::one_plan_is_one_candidate,
     tasks::a_claim_goes_by_target_candidate_and_kind,
+    tasks::qualities_are_left_to_faster_devices_and_timings_are_not,
     tasks::every_hand_out_has_an_epoch_of_its_own,
     tasks::companions_are_untried_timings_of_one_search,
     tasks::the_first_timing_of_a_search_is_found,
@@ -91,6 +92,7 @@ const CASES: &[(&str, Case)] = cases![
     recording::reports_that_come_together_are_reports_in_turn,
     recording::many_reports_come_together,
     recording::when_a_device_was_heard_from_only_grows,
+    tasks::what_devices_hold_and_measured_last_is_told,
     siblings::siblings_are_told_what_each_measured_and_the_others_nothing,
     siblings::it_is_said_since_when_a_sibling_knows_something,
     siblings::only_sound_figures_of_a_plan_are_shared,
@@ -160,6 +162,7 @@ pub(crate) fn claimant(device: i64) -> Claimant {
         can_probe: true,
         can_score_swaps: true,
         lease_time: Duration::from_secs(30),
+        left_to_faster: 0,
         companion_in: None,
     }
 }

@@ -23,16 +23,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
-    Report,
+    AnswerReport, Budget, Digest, HardwareProfile, HeldTask, LeaseToken, Question, Receipt,
+    Registration, Report,
 };
 
 pub(crate) use opened::Opened;
 pub(crate) use rows::{
-    Binding, Claimant, Claimed, ClaimedQuestion, Ending, HeldLease, LeaseEnding, NewCandidate,
-    NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score, ScoreOutcome,
-    SharedScore, SharedScores, StoredCandidate, StoredConfirmation, StoredCoordinator,
-    StoredDevice, StoredMeasurement, StoredQuestion, StoredRetiming, StoredSearch, TaskFacts,
+    Binding, Claimant, Claimed, ClaimedQuestion, DeviceMeasurement, Ending, HeldLease, LeaseEnding,
+    NewCandidate, NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score,
+    ScoreOutcome, SharedScore, SharedScores, StoredCandidate, StoredConfirmation,
+    StoredCoordinator, StoredDevice, StoredMeasurement, StoredQuestion, StoredRetiming,
+    StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -84,6 +85,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Notes when devices were heard from (by number, in milliseconds since 1970), where that is later
     /// than what is known.
     async fn seen(&self, devices: &[(i64, i64)]) -> Result<(), StoreError>;
+    /// What devices hold, each with the device, by task.
+    async fn held(&self) -> Result<Vec<(i64, HeldTask)>, StoreError>;
+    /// The latest measurements that a device handed in, the newest first, repeats among them.
+    async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError>;
     /// A hardware profile by its digest.
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
 
@@ -94,6 +99,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn search(&self, search: i64) -> Result<Option<StoredSearch>, StoreError>;
     /// Every search, by number.
     async fn searches(&self) -> Result<Vec<StoredSearch>, StoreError>;
+    /// The searches that measure a subject, by number.
+    async fn searches_over(&self, subject: Digest) -> Result<Vec<StoredSearch>, StoreError>;
     /// Says what a queued or running search waits for; nothing where it does not wait.
     async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError>;
     /// Queued → running. False where the search is not queued; a binding is never replaced.

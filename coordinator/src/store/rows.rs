@@ -28,9 +28,18 @@ pub(crate) struct StoredDevice {
     pub(crate) registration: Registration,
     /// Which agent spoke for it last, where that is known.
     pub(crate) instance: Option<String>,
+    /// Where the coordinator listens that its agent spoke to last, where that one serves.
+    pub(crate) coordinator: Option<String>,
     pub(crate) first_seen_ms: i64,
     pub(crate) last_seen_ms: i64,
     pub(crate) measurements: u64,
+}
+
+/// What a device measured for a search.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeviceMeasurement {
+    pub(crate) search: i64,
+    pub(crate) measurement: Measurement,
 }
 
 /// A search to be stored.
@@ -236,6 +245,9 @@ pub(crate) struct Claimant {
     pub(crate) can_probe: bool,
     pub(crate) can_score_swaps: bool,
     pub(crate) lease_time: Duration,
+    /// So many of the queued qualities of its numerics class that searches steer by are not for it:
+    /// those whose candidates were asked for first.
+    pub(crate) left_to_faster: u32,
     /// Only a timing of this search and purpose that was never handed out before, to be taken in
     /// turns with one that the device holds: a task that failed is tried again alone, so that it
     /// cannot fail others with it. Retimings are measured as the search measures, and go with its

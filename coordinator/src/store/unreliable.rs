@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
-    Report,
+    AnswerReport, Budget, Digest, HardwareProfile, HeldTask, LeaseToken, Question, Receipt,
+    Registration, Report,
 };
 
 use super::*;
@@ -113,10 +113,13 @@ passed_on! {
     device(device: i64) -> Option<StoredDevice>;
     devices() -> Vec<StoredDevice>;
     seen(devices: &[(i64, i64)]) -> ();
+    held() -> Vec<(i64, HeldTask)>;
+    latest(device: i64, most: u32) -> Vec<DeviceMeasurement>;
     profile(digest: Digest) -> Option<HardwareProfile>;
     submit(search: &NewSearch, now_ms: i64) -> i64;
     search(search: i64) -> Option<StoredSearch>;
     searches() -> Vec<StoredSearch>;
+    searches_over(subject: Digest) -> Vec<StoredSearch>;
     wait(search: i64, reason: &str) -> ();
     bind(search: i64, binding: &Binding) -> bool;
     spend(search: i64, active: Duration) -> ();

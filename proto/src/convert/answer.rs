@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Confirmation, Device, Figure, Front, FrontPoint, Latency, ModelSpec, NumericsClass,
-    Registration, Repeatability, Rescoring, SearchRequest, SearchStatus, SharedPlans,
+    Best, Confirmation, Figure, Front, FrontPoint, Latency, ModelSpec, NumericsClass,
+    Repeatability, Rescoring, SearchRequest, SearchStatus, SharedPlans,
 };
 
 use super::{
-    ConvertError, finite, message, messages, milliseconds, names, optional, present, spec::plan,
-    word, words,
+    ConvertError, finite, message, messages, milliseconds, optional, present, spec::plan, word,
 };
 use crate::v1;
 
@@ -373,49 +372,6 @@ impl From<&Best> for v1::BestResponse {
             hardware_profile: Some((&best.hardware_profile).into()),
             spec: Some((&best.spec).into()),
             subject: Some((&best.subject).into()),
-        }
-    }
-}
-
-impl TryFrom<v1::Device> for Device {
-    type Error = ConvertError;
-
-    fn try_from(wire: v1::Device) -> Result<Self, Self::Error> {
-        Ok(Self {
-            device_id: wire.device_id,
-            registration: Registration {
-                device: wire.name,
-                hardware_profile: present("hardware_profile", wire.hardware_profile)?.into(),
-                numerics_class: NumericsClass(wire.numerics_class),
-                precisions: words("precisions", &wire.precisions)?,
-                agent_version: wire.agent_version,
-                can_probe: wire.can_probe,
-                can_score_swaps: wire.can_score_swaps,
-            },
-            first_seen_ms: wire.first_seen_ms,
-            last_seen_ms: wire.last_seen_ms,
-            measurements: wire.measurements,
-            serving: wire.serving,
-        })
-    }
-}
-
-impl From<&Device> for v1::Device {
-    fn from(device: &Device) -> Self {
-        let registration = &device.registration;
-        Self {
-            device_id: device.device_id,
-            name: registration.device.clone(),
-            hardware_profile: Some((&registration.hardware_profile).into()),
-            numerics_class: registration.numerics_class.0.clone(),
-            precisions: names(&registration.precisions),
-            agent_version: registration.agent_version.clone(),
-            can_probe: registration.can_probe,
-            can_score_swaps: registration.can_score_swaps,
-            first_seen_ms: device.first_seen_ms,
-            last_seen_ms: device.last_seen_ms,
-            measurements: device.measurements,
-            serving: device.serving,
         }
     }
 }

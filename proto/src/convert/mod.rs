@@ -12,6 +12,7 @@
 mod answer;
 mod belief;
 mod comparison;
+mod device;
 mod environment;
 mod fleet;
 mod measurement;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, DataSpec, HeldBack, ImatrixSource, Limits, ModelSource, Prior, SearchRequest, Subject,
+    Budget, DataSpec, HeldBack, ImatrixSource, Joint, Limits, ModelSource, Prior, SearchRequest,
+    Subject,
 };
 
 use super::{
@@ -202,6 +203,7 @@ impl TryFrom<v1::SearchRequest> for SearchRequest {
                 name => word("prior", name)?,
             },
             shares: wire.shares,
+            joint: optional("joint", wire.joint)?,
         })
     }
 }
@@ -226,6 +228,29 @@ impl From<&SearchRequest> for v1::SearchRequest {
             start_from: request.start_from,
             prior: request.prior.to_string(),
             shares: request.shares,
+            joint: request.joint.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::Joint> for Joint {
+    type Error = ConvertError;
+
+    fn try_from(wire: v1::Joint) -> Result<Self, Self::Error> {
+        Ok(Self {
+            key: wire.key,
+            selectors: words("selectors", &wire.selectors)?,
+            max_decode: wire.max_decode_ns.map(Duration::from_nanos),
+        })
+    }
+}
+
+impl From<&Joint> for v1::Joint {
+    fn from(joint: &Joint) -> Self {
+        Self {
+            key: joint.key.clone(),
+            selectors: names(&joint.selectors),
+            max_decode_ns: joint.max_decode.map(nanoseconds),
         }
     }
 }

@@ -37,6 +37,11 @@ pub(super) async fn a_request_reads_back_as_it_was_submitted(store: Arc<dyn Stor
     new.request.seed = u64::MAX;
     new.request.device = Some("one".to_owned());
     new.request.budget.time = Some(Duration::from_millis(1500));
+    new.request.joint = Some(Joint {
+        key: "key".to_owned(),
+        selectors: vec!["isa=avx2,cores=2".parse().unwrap()],
+        max_decode: Some(Duration::from_nanos(5)),
+    });
     let id = store.submit(&new, NOW).await.unwrap();
     let stored = store.search(id).await.unwrap().unwrap();
     assert_eq!(stored.request, new.request);
@@ -46,6 +51,13 @@ pub(super) async fn a_request_reads_back_as_it_was_submitted(store: Arc<dyn Stor
     assert_eq!((stored.binding, stored.reference_point), (None, None));
     assert_eq!(store.searches().await.unwrap().len(), 1);
     assert_eq!(store.search(id + 1).await.unwrap(), None);
+    let mut other = new_search();
+    other.request.subject.data.evaluation_digest = Digest::of("another text");
+    store.submit(&other, NOW).await.unwrap();
+    let again = store.submit(&new, NOW).await.unwrap();
+    let over = store.searches_over(new.request.subject.digest()).await;
+    let over: Vec<_> = over.unwrap().iter().map(|search| search.id).collect();
+    assert_eq!(over, [id, again]);
 }
 
 pub(super) async fn a_key_starts_one_search(store: Arc<dyn Store>) {

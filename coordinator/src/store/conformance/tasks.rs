@@ -34,6 +34,46 @@ pub(super) async fn a_claim_goes_by_target_candidate_and_kind(store: Arc<dyn Sto
     );
 }
 
+pub(super) async fn qualities_are_left_to_faster_devices_and_timings_are_not(
+    store: Arc<dyn Store>,
+) {
+    let precisions = [Precision::Q4K, Precision::Q8_0, Precision::Q6K];
+    let (device, search) = running(&store, &precisions).await;
+    let candidates = store.candidates(search, 0).await.unwrap();
+    let leaving = |left_to_faster| Claimant {
+        left_to_faster,
+        ..claimant(device)
+    };
+    let mut order = Vec::new();
+    let mut next = async |left| {
+        let claimed = store.claim(&leaving(left), NOW).await.unwrap();
+        claimed.map(|claimed| {
+            order.push(claimed.kind);
+            candidates.iter().position(|it| it.id == claimed.candidate)
+        })
+    };
+    // However many are left out, timings come in the order of their candidates.
+    assert_eq!(next(3).await, Some(Some(0)));
+    assert_eq!(
+        next(1).await,
+        Some(Some(1)),
+        "its timing comes before its quality"
+    );
+    assert_eq!(
+        next(1).await,
+        Some(Some(1)),
+        "the second quality that is queued"
+    );
+    assert_eq!(next(2).await, Some(Some(2)));
+    assert_eq!(next(2).await, None, "no third one is queued any more");
+    assert_eq!(next(1).await, Some(Some(2)));
+    assert_eq!(next(1).await, None);
+    assert_eq!(next(0).await, Some(Some(0)), "alone, it takes what is left");
+    assert_eq!(next(0).await, None);
+    let (timing, quality) = (TaskKind::Latency, TaskKind::Quality);
+    assert_eq!(order, [timing, timing, quality, timing, quality, quality]);
+}
+
 pub(super) async fn companions_are_untried_timings_of_one_search(store: Arc<dyn Store>) {
     let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
     let other = store.submit(&new_search(), NOW).await.unwrap();
@@ -446,4 +486,54 @@ pub(super) async fn several_claims_at_once_are_claims_in_turn(store: Arc<dyn Sto
     let rest = store.claim_each(&claimants, NOW).await.unwrap();
     assert_eq!(rest.len(), 1, "until there is none");
     assert_eq!(store.claim_each(&claimants, NOW).await.unwrap(), []);
+}
+
+pub(super) async fn what_devices_hold_and_measured_last_is_told(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
+    assert_eq!(store.held().await.unwrap(), []);
+    assert_eq!(store.latest(device, 10).await.unwrap(), []);
+    let question = Question::Probe(fixtures::probe_question());
+    let profile = binding().hardware_profile.to_string();
+    store.ask(&profile, &question, NOW).await.unwrap();
+    let timing = claim(&store, device).await;
+    let asked = store.claim_question(&claimant(device), NOW + 5).await;
+    assert!(asked.unwrap().is_some());
+    let held = store.held().await.unwrap();
+    assert_eq!(held.len(), 2);
+    assert!(held.iter().all(|(by, _)| *by == device));
+    assert_eq!(
+        held[0].1,
+        HeldTask {
+            work: Work::Candidate {
+                search,
+                candidate: timing.candidate,
+                kind: TaskKind::Latency,
+                purpose: TaskPurpose::Search,
+            },
+            since_ms: NOW,
+        }
+    );
+    let Work::Question { kind, .. } = held[1].1.work else {
+        panic!("{held:?}");
+    };
+    assert_eq!((kind, held[1].1.since_ms), (QuestionKind::Probe, NOW + 5));
+    report(&store, &timing, "first").await;
+    let quality = claim(&store, device).await;
+    report(&store, &quality, "second").await;
+    // A repeat was measured too.
+    report(&store, &quality, "third").await;
+    let all = store.latest(device, 10).await.unwrap();
+    let kinds = |all: &[DeviceMeasurement]| -> Vec<bool> {
+        let is_quality = |it: &DeviceMeasurement| {
+            assert_eq!(it.search, search);
+            matches!(it.measurement.outcome, Outcome::Quality(_))
+        };
+        all.iter().map(is_quality).collect()
+    };
+    assert_eq!(kinds(&all), [true, true, false], "the newest comes first");
+    assert_eq!(kinds(&store.latest(device, 2).await.unwrap()), [true, true]);
+    let stranger = fixtures::registration("two");
+    let stranger = store.register(&stranger, NOW).await.unwrap();
+    assert_eq!(store.latest(stranger, 10).await.unwrap(), []);
+    assert_eq!(store.held().await.unwrap().len(), 1, "the question is left");
 }

@@ -53,7 +53,7 @@ macro_rules! drawn {
 }
 
 /// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
-/// wanted ($3).
+/// wanted ($3), the first few ($4) of the class left out.
 ///
 /// Each part of the choice walks the index of queued tasks no farther than it must, however many
 /// are queued; latency sorts first. Rows of a union cannot be locked, so some more are looked at than
@@ -64,7 +64,7 @@ macro_rules! first_queued {
         "SELECT first.id, first.kind, first.purpose FROM tasks AS first
          WHERE first.state = 'queued' AND first.id IN (
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $1
-              ORDER BY (candidate + 0) LIMIT $3 + 256)
+              ORDER BY (candidate + 0) LIMIT $3 + 256 OFFSET $4)
              UNION ALL
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $2
               ORDER BY (candidate + 0) LIMIT $3 + 256)

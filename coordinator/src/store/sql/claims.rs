@@ -68,6 +68,7 @@ async fn choose(
         .bind(&claimant.numerics_class.0)
         .bind(&profile)
         .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .bind(i64::from(claimant.left_to_faster))
         .fetch_all(&mut *connection)
         .await?;
     let mut tasks = Vec::new();

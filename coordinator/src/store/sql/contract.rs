@@ -127,6 +127,20 @@ impl Store for ThisStore {
         })
     }
 
+    async fn held(&self) -> Result<Vec<(i64, HeldTask)>, StoreError> {
+        read!(self, "list what devices hold", devices::held)
+    }
+
+    async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError> {
+        read!(
+            self,
+            "list what a device measured",
+            devices::latest,
+            device,
+            most
+        )
+    }
+
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {
         read!(self, "find a hardware profile", devices::profile, digest)
     }
@@ -144,6 +158,15 @@ impl Store for ThisStore {
 
     async fn searches(&self) -> Result<Vec<StoredSearch>, StoreError> {
         read!(self, "list the searches", searches::all)
+    }
+
+    async fn searches_over(&self, subject: Digest) -> Result<Vec<StoredSearch>, StoreError> {
+        read!(
+            self,
+            "list the searches over a subject",
+            searches::over,
+            subject
+        )
     }
 
     async fn wait(&self, search: i64, reason: &str) -> Result<(), StoreError> {

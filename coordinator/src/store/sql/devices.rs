@@ -1,10 +1,25 @@
 //! Devices and hardware profiles.
 
-use bitfront_model::{Digest, HardwareProfile, NumericsClass, Registration};
+use bitfront_model::{Digest, HardwareProfile, HeldTask, NumericsClass, Registration, Work};
 use sqlx::Row as _;
 
-use super::decode::{flag, joined, json, parsed, split, unsigned};
-use super::{Connection, Failure, Row, StoredDevice};
+use super::decode::{flag, joined, json, parsed, split, unsigned, word};
+use super::{Connection, DeviceMeasurement, Failure, Row, StoredDevice};
+
+/// Devices with their profiles, how much they measured, and which of them.
+macro_rules! stored {
+    ($measurements:literal, $which:literal) => {
+        concat!(
+            "SELECT d.*, p.profile AS profile_json, k.address AS coordinator_address, ",
+            $measurements,
+            " AS measurements
+             FROM devices d
+             JOIN hardware_profiles p ON p.digest = d.profile
+             LEFT JOIN coordinators k ON k.id = d.coordinator AND k.state = 'serving' ",
+            $which
+        )
+    };
+}
 
 /// What devices know this database by.
 pub(super) async fn identity(connection: &mut Connection) -> Result<String, Failure> {
@@ -53,14 +68,11 @@ pub(in super::super) async fn register(
 }
 
 pub(super) async fn all(connection: &mut Connection) -> Result<Vec<StoredDevice>, Failure> {
-    let rows = sqlx::query(
-        "SELECT d.*, p.profile AS profile_json,
-                (SELECT count(*) FROM measurements m
-                 WHERE m.device = d.id AND m.outcome <> 'abandoned'
-                   AND m.reused_from IS NULL) AS measurements
-         FROM devices d JOIN hardware_profiles p ON p.digest = d.profile
-         ORDER BY d.id",
-    )
+    let rows = sqlx::query(stored!(
+        "(SELECT count(*) FROM measurements m
+          WHERE m.device = d.id AND m.outcome <> 'abandoned' AND m.reused_from IS NULL)",
+        "ORDER BY d.id"
+    ))
     .fetch_all(connection)
     .await?;
     rows.iter().map(stored).collect()
@@ -70,13 +82,10 @@ pub(super) async fn one(
     connection: &mut Connection,
     device: i64,
 ) -> Result<Option<StoredDevice>, Failure> {
-    let row = sqlx::query(
-        "SELECT d.*, p.profile AS profile_json, d.id - d.id AS measurements
-         FROM devices d JOIN hardware_profiles p ON p.digest = d.profile WHERE d.id = $1",
-    )
-    .bind(device)
-    .fetch_optional(connection)
-    .await?;
+    let row = sqlx::query(stored!("d.id - d.id", "WHERE d.id = $1"))
+        .bind(device)
+        .fetch_optional(connection)
+        .await?;
     row.as_ref().map(stored).transpose()
 }
 
@@ -85,13 +94,12 @@ pub(super) async fn served_elsewhere(
     connection: &mut Connection,
     me: Option<i64>,
 ) -> Result<Vec<StoredDevice>, Failure> {
-    let rows = sqlx::query(
-        "SELECT d.*, p.profile AS profile_json, d.id - d.id AS measurements
-         FROM devices d JOIN hardware_profiles p ON p.digest = d.profile
-         WHERE d.coordinator <> $1
+    let rows = sqlx::query(stored!(
+        "d.id - d.id",
+        "WHERE d.coordinator <> $1
            AND d.coordinator IN (SELECT id FROM coordinators WHERE state = 'serving')
-         ORDER BY d.id",
-    )
+         ORDER BY d.id"
+    ))
     .bind(me)
     .fetch_all(connection)
     .await?;
@@ -111,6 +119,7 @@ fn stored(row: &Row) -> Result<StoredDevice, Failure> {
             can_score_swaps: flag(row, "can_score_swaps")?,
         },
         instance: row.try_get("instance")?,
+        coordinator: row.try_get("coordinator_address")?,
         first_seen_ms: row.try_get("first_seen_at")?,
         last_seen_ms: row.try_get("last_seen_at")?,
         measurements: unsigned(row, "measurements")?,
@@ -128,6 +137,63 @@ pub(super) async fn profile(
             .await?;
     text.map(|text| parsed("a hardware profile", &text))
         .transpose()
+}
+
+/// What devices hold, each with the device, in the order of the tasks.
+pub(super) async fn held(connection: &mut Connection) -> Result<Vec<(i64, HeldTask)>, Failure> {
+    let rows = sqlx::query(
+        "SELECT l.device, l.leased_at, t.kind, t.purpose, t.candidate, t.question, c.search
+         FROM tasks t JOIN leases l ON l.task = t.id AND l.epoch = t.epoch
+                      LEFT JOIN candidates c ON c.id = t.candidate
+         WHERE t.state = 'leased' ORDER BY t.id",
+    )
+    .fetch_all(connection)
+    .await?;
+    let held = |row: &Row| {
+        let work = match row.try_get::<Option<i64>, _>("question")? {
+            Some(question) => Work::Question {
+                question,
+                kind: word(row, "kind")?,
+            },
+            None => Work::Candidate {
+                search: row.try_get("search")?,
+                candidate: row.try_get("candidate")?,
+                kind: word(row, "kind")?,
+                purpose: word(row, "purpose")?,
+            },
+        };
+        let since_ms = row.try_get("leased_at")?;
+        Ok((row.try_get("device")?, HeldTask { work, since_ms }))
+    };
+    rows.iter().map(held).collect()
+}
+
+/// The latest measurements that a device handed in, the newest first.
+pub(super) async fn latest(
+    connection: &mut Connection,
+    device: i64,
+    most: u32,
+) -> Result<Vec<DeviceMeasurement>, Failure> {
+    let rows = sqlx::query(
+        "SELECT m.id, m.payload, c.search
+         FROM (SELECT id, task, payload FROM measurements
+               WHERE device = $1 AND outcome <> 'abandoned' AND reused_from IS NULL
+               ORDER BY id DESC LIMIT $2) m
+              JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
+         ORDER BY m.id DESC",
+    )
+    .bind(device)
+    .bind(i64::from(most))
+    .fetch_all(connection)
+    .await?;
+    let measurement = |row: &Row| {
+        let id: i64 = row.try_get("id")?;
+        Ok(DeviceMeasurement {
+            search: row.try_get("search")?,
+            measurement: parsed(&format!("measurement {id}"), row.try_get("payload")?)?,
+        })
+    };
+    rows.iter().map(measurement).collect()
 }
 
 pub(super) async fn seen(

@@ -117,6 +117,22 @@ pub(super) async fn all(connection: &mut Connection) -> Result<Vec<StoredSearch>
         .collect()
 }
 
+pub(super) async fn over(
+    connection: &mut Connection,
+    subject: Digest,
+) -> Result<Vec<StoredSearch>, Failure> {
+    sqlx::query(
+        "SELECT s.*, m.spec FROM searches s JOIN models m ON m.id = s.model
+         WHERE s.subject_digest = $1 ORDER BY s.id",
+    )
+    .bind(subject.to_string())
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(stored)
+    .collect()
+}
+
 fn stored(row: &Row) -> Result<StoredSearch, Failure> {
     let id: i64 = row.try_get("id")?;
     let what = format!("search {id}");

@@ -40,7 +40,7 @@ macro_rules! in_turn {
 }
 
 /// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
-/// wanted ($3).
+/// wanted ($3), the first few ($4) of the class left out.
 ///
 /// Each part of the choice walks the index of queued tasks no farther than it must, however many
 /// are queued; latency sorts first. Quality that confirms targets a profile; of earlier versions, a class.
@@ -49,7 +49,7 @@ macro_rules! first_queued {
         "SELECT id, kind, purpose FROM (
              SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
                  WHERE state = 'queued' AND kind = 'quality' AND target = $1
-                 ORDER BY candidate LIMIT $3)
+                 ORDER BY candidate LIMIT $3 OFFSET $4)
              UNION ALL
              SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
                  WHERE state = 'queued' AND kind = 'quality' AND target = $2

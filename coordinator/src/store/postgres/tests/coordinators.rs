@@ -65,7 +65,7 @@ async fn another_one_takes_over_what_a_silent_one_was_in_charge_of() {
     assert!(drives(&first).await && !drives(&second).await);
     assert_eq!(second.bench.world.store.leased().await.unwrap(), []);
     let devices = query::devices(&second.bench.world).await.unwrap();
-    assert!(devices[0].serving, "its agent speaks to the other one");
+    assert!(devices[0].serves(), "its agent speaks to the other one");
 
     second.beats(4).await;
     assert!(!drives(&second).await, "it is not silent for long enough");
