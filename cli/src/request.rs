@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bitfront_model::{
-    Baseline, DataSpec, Digest, ImatrixSource, ModelSource, ModelSpec, Precision, SearchRequest,
-    Subject, Workload,
+    Baseline, DataSpec, Digest, ImatrixSource, Manifest, ManifestFile, ModelSource, ModelSpec,
+    Precision, SearchRequest, Subject, Workload,
 };
 use bitfront_runtime::{source, text, tokenizer};
+use bitfront_weights::contents;
 
 use crate::problem::Problem;
 use crate::quantized::read_imatrix;
@@ -61,25 +62,32 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         .clone()
         .unwrap_or_else(|| usual_precisions(&spec));
 
-    Ok(SearchRequest {
-        subject: Subject {
-            model: ModelSource {
-                path: text_of(&model_path)?,
-                tokenizer_path: tokenizer_path.as_deref().map(text_of).transpose()?,
-                digest: spec.digest,
-            },
-            data: DataSpec {
-                evaluation_path: text_of(&evaluation_path)?,
-                calibration_path: calibration_path.as_deref().map(text_of).transpose()?,
-                context,
-                evaluation_windows: settings.windows,
-                calibration_windows: settings.calibration_windows,
-                evaluation_digest: windows.evaluation_digest,
-                calibration_digest: windows.calibration_digest,
-                held_back: windows.held_back_spec(),
-            },
-            imatrix: imatrix_source(&settings.imatrix, &spec)?,
+    let mut subject = Subject {
+        model: ModelSource {
+            path: text_of(&model_path)?,
+            tokenizer_path: tokenizer_path.as_deref().map(text_of).transpose()?,
+            digest: spec.digest,
         },
+        data: DataSpec {
+            evaluation_path: text_of(&evaluation_path)?,
+            calibration_path: calibration_path.as_deref().map(text_of).transpose()?,
+            context,
+            evaluation_windows: settings.windows,
+            calibration_windows: settings.calibration_windows,
+            evaluation_digest: windows.evaluation_digest,
+            calibration_digest: windows.calibration_digest,
+            held_back: windows.held_back_spec(),
+        },
+        imatrix: imatrix_source(&settings.imatrix, &spec)?,
+        manifest: Manifest::default(),
+    };
+    let files = &mut subject.manifest.files;
+    files.extend(contents::of_model(&subject.model.path)?);
+    let rest = contents::of_the_rest(&subject)?;
+    subject.manifest.files.extend(rest);
+
+    Ok(SearchRequest {
+        subject,
         spec,
         device: None,
         objectives: settings.objectives.clone(),
@@ -100,6 +108,22 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         prior: settings.prior,
         shares: settings.shares,
     })
+}
+
+/// The files of a model that can be read.
+pub(crate) fn model_files(model: &Path) -> anyhow::Result<Vec<ManifestFile>> {
+    let model = absolute(model)?;
+    source::open(&model)?;
+    Ok(contents::of_model(&text_of(&model)?)?)
+}
+
+/// The files of a request that are not the model's, which are small.
+pub(crate) fn small_files(request: &SearchRequest) -> Vec<ManifestFile> {
+    let Subject {
+        model, manifest, ..
+    } = &request.subject;
+    let small = manifest.files.iter().filter(|file| file.path != model.path);
+    small.cloned().collect()
 }
 
 /// What a budget of evaluations leaves of the baselines, where it is too small for them: said

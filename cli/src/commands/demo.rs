@@ -103,6 +103,8 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
         database: folder.join("bitfront.sqlite").into(),
         cache: folder.join("cache"),
         spool: folder.join("spool"),
+        blobs: folder.join("blobs"),
+        weights: folder.join("weights"),
         measuring: session.config.measuring.clone(),
     };
     let here = prepare(&request.subject, &place, &session).await?;

@@ -7,7 +7,7 @@ use crate::{confirmation, figures, request};
 
 use super::front::{Which, conclusion, listing, listing_of_all};
 use super::session::{Agent, Connection, Session};
-use super::submit::fleet_of;
+use super::submit::{fleet_of, hand_in_small};
 use crate::progress::{self, Ending};
 
 /// Submits, follows, shows.
@@ -41,6 +41,7 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::Needed).await?;
+    hand_in_small(&mut connection.client, &request, &session).await?;
     let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
     let mut started = Vec::new();
     for request in &requests {

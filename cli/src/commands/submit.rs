@@ -12,6 +12,7 @@ use crate::problem::ExitStatus;
 use crate::settings::SearchSettings;
 use crate::{confirmation, fleet, request};
 
+use super::model::hand_in;
 use super::session::{Agent, Session};
 
 /// Reads model and texts here, so that what is wrong with them is said before anything is stored.
@@ -25,6 +26,7 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::NotNeeded).await?;
+    hand_in_small(&mut connection.client, &request, &session).await?;
     let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
     // Each is told at once, so that what was started is known where a later one is refused.
     for request in &requests {
@@ -39,6 +41,20 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
     }
     connection.close().await?;
     Ok(ExitStatus::Success)
+}
+
+/// Hands in the texts of a request, for devices that do not have them under their paths. A
+/// coordinator of this process is for this machine, which has them.
+pub(super) async fn hand_in_small(
+    client: &mut Client,
+    request: &SearchRequest,
+    session: &Session,
+) -> anyhow::Result<()> {
+    if !session.is_embedded() {
+        let files = request::small_files(request);
+        hand_in(client, &files, &session.printer).await?;
+    }
+    Ok(())
 }
 
 /// A request for every device that is meant. Where more than one name is given the coordinator is

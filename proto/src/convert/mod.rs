@@ -14,6 +14,7 @@ mod belief;
 mod comparison;
 mod environment;
 mod fleet;
+mod manifest;
 mod measurement;
 mod passes;
 mod probe;
