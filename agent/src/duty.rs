@@ -365,7 +365,7 @@ async fn measured(
         });
         let found = worker.measure(here.collect()).await;
         let failures = found.iter().flatten().filter_map(|one| one.as_ref().err());
-        if !looked_again(weights, &subject, failures) {
+        if !others_are_worth_a_try(weights, &subject, failures) {
             return found;
         }
     }
@@ -389,14 +389,14 @@ async fn answered(
         };
         let answered = worker.answer(Question::Sensitivity(here)).await;
         let failures = answered.iter().filter_map(|answer| answer.as_ref().err());
-        if !looked_again(weights, &subject, failures) {
+        if !others_are_worth_a_try(weights, &subject, failures) {
             return answered;
         }
     }
 }
 
 /// Whether it is worth trying again with other files; after any failure they are looked for anew.
-fn looked_again<'a>(
+fn others_are_worth_a_try<'a>(
     weights: &mut Weights,
     subject: &Subject,
     failures: impl Iterator<Item = &'a Failure>,

@@ -135,6 +135,37 @@ async fn what_is_not_here_is_fetched_once_and_a_fetch_that_breaks_goes_on_where_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn agents_that_share_a_cache_fetch_nothing_twice() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let subject = subject(&world);
+    offer(&coordinator, &[WEIGHTS, CONFIG, TEXT]);
+    let cache = tempfile::tempdir().unwrap();
+    let agents = ["one", "two"].map(|name| {
+        let config = Config {
+            name: Some(name.to_owned()),
+            ..fetching(&coordinator, &cache)
+        };
+        Agent::start_with(config, remembering().0)
+    });
+    coordinator
+        .wait("both agents", |state| state.registrations.len() == 2)
+        .await;
+    queue(&coordinator, &world, 1, &subject);
+    queue(&coordinator, &world, 2, &subject);
+    coordinator
+        .wait("two reports", |state| state.reports.len() == 2)
+        .await;
+    for agent in agents {
+        agent.stop().await.unwrap();
+    }
+    let mut fetched = coordinator.state().fetches.clone();
+    fetched.sort();
+    let mut expected = [CONFIG, WEIGHTS, TEXT].map(|text| (Digest::of(text), 0));
+    expected.sort();
+    assert_eq!(fetched, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_with_another_digest_give_the_task_back_and_are_thrown_away() {
     let (world, coordinator) = (World::new(), FakeCoordinator::start());
     let subject = subject(&world);

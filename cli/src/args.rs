@@ -132,7 +132,8 @@ pub(crate) struct DemoArguments {
 /// What to search, and how.
 #[derive(Debug, Args)]
 pub(crate) struct SearchArguments {
-    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a GGUF file
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file, or a model of
+    /// the Hugging Face Hub such as hf://organisation/name@revision
     pub(crate) model: PathBuf,
 
     /// Text that quality is measured on: UTF-8, or JSON lines with a `text` field (.jsonl)
@@ -524,7 +525,8 @@ pub(crate) struct ReportArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// A Hugging Face folder or a GGUF file
+    /// A Hugging Face folder, a GGUF file, or a model of the Hugging Face Hub such as
+    /// hf://organisation/name@revision
     pub(crate) model: PathBuf,
 
     /// What to list: layers, or the baselines with their sizes
@@ -550,7 +552,8 @@ pub(crate) enum ModelVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArguments {
-    /// A Hugging Face folder or a GGUF file
+    /// A Hugging Face folder, a GGUF file, or a model of the Hugging Face Hub such as
+    /// hf://organisation/name@revision
     pub(crate) model: PathBuf,
 
     #[command(flatten)]

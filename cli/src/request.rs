@@ -11,6 +11,7 @@ use bitfront_model::{
 use bitfront_runtime::{source, text, tokenizer};
 use bitfront_weights::contents;
 
+use crate::locate::Located;
 use crate::problem::Problem;
 use crate::quantized::read_imatrix;
 use crate::settings::{ImatrixChoice, SearchSettings};
@@ -37,10 +38,13 @@ const SHORT_ROWS: [Precision; 4] = [
 const USUAL_CONTEXT: u64 = 512;
 
 /// Reads the model and the texts and states the whole request, but for the device.
-pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> {
-    let model_path = absolute(&settings.model)?;
+pub(crate) fn build(settings: &SearchSettings, model: &Located) -> anyhow::Result<SearchRequest> {
+    let model_path = model.path.clone();
     let source = source::open(&model_path)?;
-    let spec = source.spec().clone();
+    let mut spec = source.spec().clone();
+    if let Some(name) = &model.name {
+        spec.name.clone_from(name);
+    }
 
     let tokenizer_path = settings.tokenizer.as_deref().map(absolute).transpose()?;
     let tokenizer = tokenizer::load(&model_path, tokenizer_path.as_deref(), spec.vocabulary_size)?;
@@ -111,10 +115,9 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
 }
 
 /// The files of a model that can be read.
-pub(crate) fn model_files(model: &Path) -> anyhow::Result<Vec<ManifestFile>> {
-    let model = absolute(model)?;
-    source::open(&model)?;
-    Ok(contents::of_model(&text_of(&model)?)?)
+pub(crate) fn model_files(model: &Located) -> anyhow::Result<Vec<ManifestFile>> {
+    source::open(&model.path)?;
+    Ok(contents::of_model(&text_of(&model.path)?)?)
 }
 
 /// The files of a request that are not the model's, which are small.

@@ -48,12 +48,14 @@ const EDGES: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that only some members may depend on.
-const CONFINED: [(&str, &[&str]); 9] = [
+const CONFINED: [(&str, &[&str]); 11] = [
     ("sqlx", &["coordinator"]),
     ("candle-core", &["runtime"]),
     ("candle-nn", &["runtime"]),
     ("ort", &["runtime"]),
     ("tokenizers", &["runtime"]),
+    ("hf-hub", &["weights"]),
+    ("ureq", &["weights"]),
     ("prost", &["proto"]),
     ("tonic-prost", &["proto"]),
     ("tonic", &["proto", "coordinator", "agent", "cli", "e2e"]),

@@ -17,7 +17,7 @@ use bitfront_model::{Blob, Digest, ManifestFile, Place, SearchState};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Passes connections on, and cuts the first one once so many bytes came back over it.
+/// Passes connections on, and cuts the first one once so many bytes went over it either way.
 struct Cutter {
     url: String,
     connections: Arc<AtomicUsize>,
@@ -39,11 +39,11 @@ impl Cutter {
                         let _ = copy_bidirectional(&mut from, &mut to).await;
                         return;
                     }
-                    let (mut from_read, mut from_write) = from.split();
+                    let (from_read, mut from_write) = from.split();
                     let (to_read, mut to_write) = to.split();
-                    let mut back = to_read.take(after);
+                    let (mut forth, mut back) = (from_read.take(after), to_read.take(after));
                     tokio::select! {
-                        _ = tokio::io::copy(&mut from_read, &mut to_write) => {}
+                        _ = tokio::io::copy(&mut forth, &mut to_write) => {}
                         _ = tokio::io::copy(&mut back, &mut from_write) => {}
                     }
                     let _ = from_write.shutdown().await;
@@ -119,8 +119,26 @@ async fn a_search_ends_on_a_device_that_never_saw_the_files() {
     let mut coordinator = Process::start(&binary, &data("coordinator"), arguments);
     let url = coordinator.line("listening on ");
 
+    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let cutter = Cutter::start(address, 5_000_000).await;
+    let listed = {
+        let (binary, data) = (binary.clone(), data("submitter"));
+        let (model, url) = (model.to_owned(), cutter.url.clone());
+        let add = move || {
+            let add = [
+                "model",
+                "add",
+                &model,
+                "--format=csv",
+                "--coordinator",
+                &url,
+            ];
+            process::output(&binary, &data, add)
+        };
+        tokio::task::spawn_blocking(add).await.unwrap()
+    };
+    assert!(cutter.connections.load(Ordering::Relaxed) > 1, "it was cut");
     let add = ["model", "add", model, "--format=csv", "--coordinator", &url];
-    let listed = process::output(&binary, &data("submitter"), add);
     let rows: Vec<_> = listed.lines().skip(1).collect();
     assert_eq!(rows.len(), 4, "{listed}");
     assert!(rows.iter().all(|row| row.ends_with(",true")), "{listed}");

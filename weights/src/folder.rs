@@ -134,7 +134,10 @@ impl BlobFolder {
             Err(error) => return Err(BlobError::io("open", &path)(error)),
         };
         // No system seeks to everywhere beyond the end.
-        let end = file.metadata().await.map_err(BlobError::io("read", &path))?;
+        let end = file
+            .metadata()
+            .await
+            .map_err(BlobError::io("read", &path))?;
         let sought = file.seek(SeekFrom::Start(offset.min(end.len()))).await;
         sought.map_err(BlobError::io("read", &path))?;
         Ok(Some(file))

@@ -4,7 +4,8 @@
 //! <folder>/blobs/<digest>          a blob, whole
 //! <folder>/blobs/<digest>.partial  one that is being fetched, or will be gone on with
 //! <folder>/sets/<digest>/<name>    links to the blobs of one path of a subject, under their names
-//! <folder>/sets/<digest>.json      which blobs those are; written anew at each use
+//! <folder>/sets/<digest>.json      which blobs those are
+//! <folder>/sets/<digest>.used      written anew at each use
 //! <folder>/lock                    held by whoever decides what stays
 //! ```
 //!
@@ -91,7 +92,7 @@ pub(crate) struct Set {
 struct Found {
     digest: String,
     files: Vec<Named>,
-    last_used: SystemTime,
+    last_used: Option<SystemTime>,
 }
 
 impl Cache {
@@ -111,6 +112,11 @@ impl Cache {
         self.sets().join(format!("{set}.json"))
     }
 
+    /// A file of its own, so that a disk that takes nothing spoils no list that others go by.
+    fn mark(&self, set: &str) -> PathBuf {
+        self.sets().join(format!("{set}.used"))
+    }
+
     /// Makes room for a set and keeps others from taking it away. Its blobs need not be there.
     pub(crate) fn reserve(&self, files: Vec<Named>) -> Result<Set, CacheError> {
         let sets = self.sets();
@@ -125,7 +131,11 @@ impl Cache {
             path: list.clone(),
             source: failure.into(),
         })?;
-        fs::write(&list, text).map_err(error("write", &list))?;
+        if fs::read(&list).ok().as_ref() != Some(&text) {
+            fs::write(&list, text).map_err(error("write", &list))?;
+        }
+        let mark = self.mark(&digest);
+        fs::write(&mark, "used").map_err(error("write", &mark))?;
         let lock = File::open(&list).map_err(error("open", &list))?;
         lock.lock_shared().map_err(error("lock", &list))?;
         Ok(Set {
@@ -167,16 +177,15 @@ impl Cache {
         self.remove_blobs_of_none(others.iter().map(|set| set.files.as_slice()), files)?;
         loop {
             let sets = others.iter().chain(&in_use).map(|set| set.files.as_slice());
-            let needed = sizes(sets.chain([files]));
-            if needed.values().sum::<u64>() <= self.most_bytes {
+            let needed = bytes(sets.chain([files]));
+            if needed <= self.most_bytes {
                 return Ok(());
             }
             let Some(oldest) = others.pop() else {
-                let used = sizes(in_use.iter().map(|set| set.files.as_slice()));
                 return Err(CacheError::Full {
                     folder: self.folder.clone(),
-                    needed_bytes: sizes([files]).values().sum(),
-                    used_bytes: used.values().sum(),
+                    needed_bytes: bytes([files]),
+                    used_bytes: bytes(in_use.iter().map(|set| set.files.as_slice())),
                     most_bytes: self.most_bytes,
                 });
             };
@@ -201,13 +210,15 @@ impl Cache {
                 continue;
             };
             let text = fs::read(&path).map_err(error("read", &path))?;
-            let metadata = fs::metadata(&path).map_err(error("read", &path))?;
+            let mark = self.mark(digest);
+            // Without one it was never used.
+            let used = fs::metadata(&mark).and_then(|metadata| metadata.modified());
             found.push(Found {
                 digest: digest.to_owned(),
                 // One whose writing was cut off lists nothing, and is the first to go or is written
                 // anew.
                 files: serde_json::from_slice(&text).unwrap_or_default(),
-                last_used: metadata.modified().map_err(error("read", &path))?,
+                last_used: used.ok(),
             });
         }
         Ok(found)
@@ -227,6 +238,12 @@ impl Cache {
             Ok(()) => {}
             Err(failure) if failure.kind() == io::ErrorKind::NotFound => {}
             Err(failure) => return Err(error("remove", &folder)(failure)),
+        }
+        match fs::remove_file(self.mark(&set.digest)) {
+            Err(failure) if failure.kind() != io::ErrorKind::NotFound => {
+                return Err(error("remove", &list)(failure));
+            }
+            _ => {}
         }
         fs::remove_file(&list).map_err(error("remove", &list))?;
         Ok(true)
@@ -271,6 +288,12 @@ fn sizes<'a>(sets: impl IntoIterator<Item = &'a [Named]>) -> HashMap<Digest, u64
     files
         .map(|file| (file.blob.digest, file.blob.size_bytes))
         .collect()
+}
+
+/// The bytes of several sets together.
+fn bytes<'a>(sets: impl IntoIterator<Item = &'a [Named]>) -> u64 {
+    // Sizes are what a search says, so they may be anything.
+    sizes(sets).into_values().fold(0, u64::saturating_add)
 }
 
 /// What a set is called.
@@ -364,6 +387,21 @@ mod tests {
         for part in ["9 bytes", "may have 5", "--weights-cache-size"] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_too_large() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = Cache::new(place.path().to_owned(), u64::MAX - 1);
+        let endless = |text: &str| Named {
+            blob: Blob {
+                digest: Digest::of(text),
+                size_bytes: u64::MAX,
+            },
+            ..named(text, text)
+        };
+        let refused = cache.reserve(vec![endless("one"), endless("two")]);
+        assert!(matches!(refused, Err(CacheError::Full { .. })));
     }
 
     #[tokio::test]

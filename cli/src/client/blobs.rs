@@ -11,9 +11,10 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Status};
 
-use super::{Client, RESUBMISSION_PAUSE, RESUBMISSIONS, problem};
+use super::{Client, RESUBMISSION_PAUSE, RESUBMISSIONS, problem, unreachable};
+use crate::problem::{ExitStatus, status_of};
 
 /// How much of a blob a coordinator holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,41 +43,45 @@ impl Client {
     pub(crate) async fn put(&mut self, blob: Blob, path: &Path) -> anyhow::Result<()> {
         let (mut furthest, mut in_vain) = (0, 0);
         loop {
-            let holding = self.find(&[blob]).await;
-            let offset = match holding.as_deref() {
-                Ok([holding]) if holding.whole => return Ok(()),
-                Ok([holding]) => holding.held_bytes,
-                // What went wrong is told where it goes wrong again.
-                _ if in_vain < RESUBMISSIONS && in_vain > 0 => furthest,
-                _ => return holding.map(|_| ()),
-            };
-            if offset > furthest {
-                (furthest, in_vain) = (offset, 0);
-            }
-            let (parts, stream) = mpsc::channel(2);
-            let (answer, read) = tokio::join!(
-                self.blobs.put(ReceiverStream::new(stream)),
-                read(blob, path, offset, parts)
-            );
-            read.with_context(|| format!("cannot read `{}`", path.display()))?;
-            match answer {
-                Ok(_) => return Ok(()),
-                Err(status)
-                    if matches!(
-                        status.code(),
-                        Code::Unavailable | Code::Unknown | Code::Cancelled
-                    ) && in_vain < RESUBMISSIONS =>
+            let before = furthest;
+            match self.go_on(blob, path, &mut furthest).await {
+                Err(error)
+                    if status_of(&error) == ExitStatus::Unreachable && in_vain < RESUBMISSIONS =>
                 {
-                    in_vain += 1;
+                    in_vain = if furthest > before { 0 } else { in_vain + 1 };
                     tokio::time::sleep(RESUBMISSION_PAUSE).await;
                 }
-                Err(status) => {
-                    let problem = problem(&self.url, &status);
-                    return Err(anyhow::Error::new(problem)
-                        .context(format!("cannot hand in `{}`", path.display())));
-                }
+                ended => return ended,
             }
         }
+    }
+
+    /// Hands in what is missing of a file; tells how far the coordinator had it before.
+    async fn go_on(&mut self, blob: Blob, path: &Path, furthest: &mut u64) -> anyhow::Result<()> {
+        let holding = self.find(&[blob]).await?;
+        let holding = holding
+            .first()
+            .context("the coordinator says nothing of the file")?;
+        if holding.whole {
+            return Ok(());
+        }
+        let offset = holding.held_bytes;
+        *furthest = offset.max(*furthest);
+        let (parts, stream) = mpsc::channel(2);
+        let (answer, read) = tokio::join!(
+            self.blobs.put(ReceiverStream::new(stream)),
+            read(blob, path, offset, parts)
+        );
+        read.with_context(|| format!("cannot read `{}`", path.display()))?;
+        let refused = |status: Status| match status.code() {
+            // A connection that breaks amid a stream is one of these.
+            Code::Unknown | Code::Cancelled => unreachable(&self.url, status.message()),
+            _ => problem(&self.url, &status),
+        };
+        answer
+            .map_err(refused)
+            .with_context(|| format!("cannot hand in `{}`", path.display()))?;
+        Ok(())
     }
 }
 
