@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "v1/question.proto",
         "v1/searches.proto",
         "v1/agents.proto",
+        "v1/blobs.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");

@@ -1,5 +1,7 @@
 //! The connection to the coordinator, in words of `bitfront_model`. Wire types stop here.
 
+mod blobs;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use bitfront_model::{
     AnswerReport, Assignment, LeaseToken, QuestionAssignment, Receipt, Registration, Report,
 };
 use bitfront_proto::v1::agents_client::AgentsClient;
+use bitfront_proto::v1::blobs_client::BlobsClient;
 use bitfront_proto::{DATABASE_HEADER, MAX_MESSAGE_BYTES, v1};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -143,6 +146,7 @@ pub(crate) struct Client {
 struct Address {
     url: Uri,
     agents: AgentsClient<Channel>,
+    blobs: BlobsClient<Channel>,
 }
 
 /// What a database is called in a header, where that can be.
@@ -185,6 +189,7 @@ impl Client {
             };
             addresses.push(Address {
                 url: url.clone(),
+                blobs: BlobsClient::new(channel.clone()),
                 agents: AgentsClient::new(channel)
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(MAX_MESSAGE_BYTES),

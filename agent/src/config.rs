@@ -23,6 +23,9 @@ pub struct Config {
     /// The folder for what was measured and is not acknowledged yet, of this agent alone; without one
     /// it is kept in memory, and lost with the agent. See [`spool_folder`](crate::spool_folder).
     pub spool: Option<PathBuf>,
+    /// The folder for files that are fetched by content, and the most bytes that it may have; without
+    /// one nothing is fetched. Several agents of a machine may share it.
+    pub weights_cache: Option<(PathBuf, u64)>,
     /// Where the files are found in which the platform tells of itself: `/` on a real device.
     pub root: PathBuf,
     /// How long things are waited for.
@@ -39,6 +42,7 @@ impl Config {
             cores: CoreChoice::default(),
             calm: Calm::default(),
             spool: None,
+            weights_cache: None,
             root: PathBuf::from("/"),
             patience: Patience::default(),
         }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    AnswerReport, Assignment, LeaseToken, QuestionAssignment, Registration, Report,
+    AnswerReport, Assignment, LeaseToken, Question, QuestionAssignment, Registration, Report,
+    Subject,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -16,7 +17,8 @@ use crate::client::{CallError, Leased, Registered, Release};
 use crate::delivery::{self, Delivered, Delivery};
 use crate::heartbeat::{self, Held};
 use crate::spool::{Finished, Unsent};
-use crate::worker::{Crash, Facts, Failure, Worker};
+use crate::weights::Weights;
+use crate::worker::{Answered, Crash, Facts, Failure, Found, Worker};
 
 /// All that the loop works with.
 pub(crate) struct Duty {
@@ -25,6 +27,7 @@ pub(crate) struct Duty {
     /// What is said of this device, again to a coordinator that forgot it.
     pub(crate) registration: Registration,
     pub(crate) worker: Worker,
+    pub(crate) weights: Weights,
     /// Tells the heartbeats what to keep alive.
     pub(crate) held: watch::Sender<Option<Held>>,
     pub(crate) shutdown: CancellationToken,
@@ -212,7 +215,7 @@ impl Duty {
         let tokens: Vec<_> = held.iter().map(|&(token, _)| token).collect();
         let found = tokio::select! {
             biased;
-            found = self.worker.measure(assignments) => found,
+            found = measured(&mut self.weights, &mut self.worker, assignments) => found,
             () = self.shutdown.cancelled() => return self.stop(&tokens).await,
         };
         let found = match found {
@@ -259,7 +262,7 @@ impl Duty {
         tracing::info!(task = token.task, epoch = token.epoch, "measuring a {kind}");
         let answered = tokio::select! {
             biased;
-            answered = self.worker.answer(question) => answered,
+            answered = answered(&mut self.weights, &mut self.worker, question) => answered,
             () = self.shutdown.cancelled() => return self.stop(&[token]).await,
         };
         match answered {
@@ -325,7 +328,7 @@ impl Duty {
                 tracing::warn!(task = token.task, "the task goes back: {reason}");
                 Release::Busy(reason)
             }
-            Failure::Failed(reason) => {
+            Failure::Failed(reason) | Failure::OtherFiles(reason) => {
                 tracing::error!(
                     task = token.task,
                     "this device cannot measure the task and gives it back: {reason}"
@@ -336,4 +339,76 @@ impl Duty {
         self.delivery.release(token, release).await;
         Done::GivenBack
     }
+}
+
+/// Measures with the files of this device; where they turn out to be others than were submitted, with
+/// fetched ones.
+async fn measured(
+    weights: &mut Weights,
+    worker: &mut Worker,
+    assignments: Vec<Assignment>,
+) -> Result<Vec<Found>, Crash> {
+    let Some(subject) = assignments.first().map(|first| first.subject.clone()) else {
+        return Ok(Vec::new());
+    };
+    loop {
+        let local = match weights.resolve(&subject).await {
+            Ok(local) => local,
+            Err(error) => {
+                let failure = Failure::Failed(error.to_string());
+                return Ok(vec![Err(failure); assignments.len()]);
+            }
+        };
+        let here = assignments.iter().map(|assignment| Assignment {
+            subject: local.clone(),
+            ..assignment.clone()
+        });
+        let found = worker.measure(here.collect()).await;
+        let failures = found.iter().flatten().filter_map(|one| one.as_ref().err());
+        if !others_are_worth_a_try(weights, &subject, failures) {
+            return found;
+        }
+    }
+}
+
+/// Answers a question, as [`measured`] measures.
+async fn answered(
+    weights: &mut Weights,
+    worker: &mut Worker,
+    question: Question,
+) -> Result<Answered, Crash> {
+    let Question::Sensitivity(about) = &question else {
+        return worker.answer(question).await;
+    };
+    let subject = about.subject.clone();
+    loop {
+        let mut here = about.clone();
+        here.subject = match weights.resolve(&subject).await {
+            Ok(local) => local,
+            Err(error) => return Ok(Err(Failure::Failed(error.to_string()))),
+        };
+        let answered = worker.answer(Question::Sensitivity(here)).await;
+        let failures = answered.iter().filter_map(|answer| answer.as_ref().err());
+        if !others_are_worth_a_try(weights, &subject, failures) {
+            return answered;
+        }
+    }
+}
+
+/// Whether it is worth trying again with other files; after any failure they are looked for anew.
+fn others_are_worth_a_try<'a>(
+    weights: &mut Weights,
+    subject: &Subject,
+    failures: impl Iterator<Item = &'a Failure>,
+) -> bool {
+    let mut others = false;
+    for failure in failures {
+        weights.forget();
+        others |= matches!(failure, Failure::OtherFiles(_));
+        if others {
+            tracing::warn!("passing over what lies under the paths of the search: {failure}");
+            break;
+        }
+    }
+    others && weights.distrust(subject)
 }

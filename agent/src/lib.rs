@@ -14,7 +14,7 @@
 //! - `spool`: keeps what was measured on the disk until the coordinator has it;
 //! - `delivery`: sends it until it does;
 //! - `duty`: the loop that leases, measures, reports;
-//! - [`weights`]: what must be on the device before a task can be measured;
+//! - `weights`: what must be on the device before a task can be measured, found or fetched;
 //! - `environment`: what the device was like meanwhile.
 //!
 //! What an agent promises: it measures one task at a time, a timing in turns with its companions; a
@@ -42,7 +42,7 @@ mod heartbeat;
 mod pinning;
 mod spool;
 mod start;
-pub mod weights;
+mod weights;
 mod worker;
 
 pub use calm::Calm;

@@ -14,6 +14,7 @@ use crate::delivery::{self, Delivery};
 use crate::duty::{Duty, registration};
 use crate::pinning::Pinning;
 use crate::spool::Spool;
+use crate::weights::Weights;
 use crate::worker::{Process, Settings, Thread, Worker, WorkerProgram};
 use crate::{AgentError, Config, hardware, heartbeat};
 
@@ -85,6 +86,7 @@ async fn serve(
         Pinning::Held(held) => tracing::info!("measuring on {}", list(&held.cores)),
         Pinning::Free(reason) => tracing::info!("measuring on any core: {reason}"),
     }
+    let weights = Weights::new(client.clone(), config.patience, config.weights_cache);
     let (held, seen) = watch::channel(None);
     let beats = tokio::spawn(heartbeat::beat(client.clone(), seen));
     let ended = Duty {
@@ -97,6 +99,7 @@ async fn serve(
         registered,
         registration,
         worker,
+        weights,
         held,
         shutdown,
     }

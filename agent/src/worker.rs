@@ -44,6 +44,9 @@ pub(crate) enum Failure {
     /// Others use the cores that measure.
     #[error("{0}")]
     Busy(String),
+    /// The files of the subject hold something else than was submitted.
+    #[error("{0}")]
+    OtherFiles(String),
     #[error("{0}")]
     Failed(String),
 }

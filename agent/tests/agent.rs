@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-// Shared with the whole-system tests, where these items are public.
-#[allow(unreachable_pub)]
+// Shared with the whole-system tests, where these items are public; not all are used here.
+#[allow(unreachable_pub, dead_code)]
 mod support;
 
 use std::sync::mpsc;

@@ -84,6 +84,9 @@ pub(crate) enum Verb {
     /// Show a model: layers, shapes, which precisions fit, sizes of presets and uniform plans
     #[command(after_help = EXIT_CODES)]
     Inspect(InspectArguments),
+    /// Hand models in to a coordinator, for devices that do not have them
+    #[command(after_help = EXIT_CODES)]
+    Model(ModelArguments),
     /// Run a coordinator
     #[cfg(feature = "local")]
     #[command(after_help = EXIT_CODES)]
@@ -129,7 +132,8 @@ pub(crate) struct DemoArguments {
 /// What to search, and how.
 #[derive(Debug, Args)]
 pub(crate) struct SearchArguments {
-    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a GGUF file
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file, or a model of
+    /// the Hugging Face Hub such as hf://organisation/name@revision
     pub(crate) model: PathBuf,
 
     /// Text that quality is measured on: UTF-8, or JSON lines with a `text` field (.jsonl)
@@ -522,12 +526,36 @@ pub(crate) struct ReportArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// A Hugging Face folder or a GGUF file
+    /// A Hugging Face folder, a GGUF file, or a model of the Hugging Face Hub such as
+    /// hf://organisation/name@revision
     pub(crate) model: PathBuf,
 
     /// What to list: layers, or the baselines with their sizes
     #[arg(long, value_name = "WHAT", default_value = "all")]
     pub(crate) show: Show,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelArguments {
+    #[command(subcommand)]
+    pub(crate) verb: ModelVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelVerb {
+    /// Hand a model in: what the coordinator lacks of its files, from where it has them
+    #[command(after_help = EXIT_CODES)]
+    Add(AddArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArguments {
+    /// A Hugging Face folder, a GGUF file, or a model of the Hugging Face Hub such as
+    /// hf://organisation/name@revision
+    pub(crate) model: PathBuf,
 
     #[command(flatten)]
     pub(crate) listing: ListingArguments,
@@ -556,6 +584,11 @@ pub(crate) struct ServeArguments {
     /// directory]
     #[arg(long, value_name = "FILE|URL")]
     pub(crate) database: Option<TypedDatabase>,
+
+    /// Where files are kept that devices fetch by content (`bitfront model add`) [default: blobs
+    /// beside an SQLite database, else blobs in the user's data directory]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) blobs: Option<PathBuf>,
 
     /// How long an agent may be silent before what it holds is given to another one
     #[arg(long, value_name = "DURATION", default_value = "30s")]
@@ -590,6 +623,15 @@ pub(crate) struct AgentArguments {
     /// user's data directory]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// Where files are kept that were fetched from the coordinator; agents of one machine may share
+    /// it [default: weights in the user's data directory]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) weights_cache: Option<PathBuf>,
+
+    /// How large these may be together; what was used longest ago then makes room
+    #[arg(long, value_name = "SIZE", default_value = "20GB")]
+    pub(crate) weights_cache_size: String,
 
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArguments,

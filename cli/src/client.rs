@@ -1,11 +1,14 @@
 //! The connection to a coordinator, in the words of the domain. Wire types stop here.
 
+mod blobs;
+
 use std::time::Duration;
 
 use bitfront_model::{
     Best, Budget, Comparison, Device, FleetPick, Front, Limits, Prediction, ProbedDevice,
     SearchRequest, SearchSensitivity, SearchStatus,
 };
+use bitfront_proto::v1::blobs_client::BlobsClient;
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio_stream::{Stream, StreamExt as _};
@@ -27,6 +30,7 @@ const RESUBMISSION_PAUSE: Duration = Duration::from_millis(300);
 pub(crate) struct Client {
     url: String,
     searches: SearchesClient<Channel>,
+    blobs: BlobsClient<Channel>,
 }
 
 impl Client {
@@ -41,12 +45,14 @@ impl Client {
                  embedded one",
             )
         })?;
+        let blobs = BlobsClient::new(channel.clone());
         let searches = SearchesClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self {
             url: url.to_owned(),
             searches,
+            blobs,
         })
     }
 

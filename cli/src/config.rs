@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use bitfront_weights::Hub;
 use etcetera::BaseStrategy as _;
 
 use crate::problem::Problem;
@@ -22,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How an agent of this machine measures.
     pub(crate) measuring: Measuring,
+    /// `HF_ENDPOINT`, `HF_TOKEN` and `HF_HOME`, as every program of the Hugging Face Hub has them.
+    pub(crate) hub: Hub,
 }
 
 /// How an agent of this machine measures, as it was written.
@@ -63,7 +66,13 @@ Environment:
   BITFRONT_CORES        cores to measure on here, as for `agent --cores`
   BITFRONT_DATABASE     database of a coordinator here, as for `serve --database`
   BITFRONT_DATA_DIR     where the embedded coordinator and agent keep their files
-  BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug";
+  BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug
+  HF_ENDPOINT           where hf:// models come from, in place of https://huggingface.co
+  HF_HOME               where they are kept, in `hub` [default: huggingface in the user's cache]
+  HF_TOKEN              proves who downloads them, for those that not everybody may have";
+
+/// What programs of the Hugging Face Hub are told, as far as it is told here too.
+const HUB: [&str; 3] = ["HF_ENDPOINT", "HF_HOME", "HF_TOKEN"];
 
 const PREFIX: &str = "BITFRONT_";
 const KNOWN: [&str; 7] = [
@@ -79,24 +88,27 @@ const KNOWN: [&str; 7] = [
 impl Config {
     /// Reads the environment of the process.
     pub(crate) fn from_environment() -> anyhow::Result<Self> {
-        let home = etcetera::choose_base_strategy()
-            .ok()
-            .map(|base| base.data_dir().join("bitfront"));
-        Self::from_variables(std::env::vars_os(), home)
+        let base = etcetera::choose_base_strategy().ok();
+        let home = base.as_ref().map(|base| base.data_dir().join("bitfront"));
+        let hub = base.map(|base| base.cache_dir().join("huggingface"));
+        Self::from_variables(std::env::vars_os(), home, hub)
     }
 
-    /// Reads `variables`; `default_data_dir` is the platform's own place, where it has one.
+    /// Reads `variables`; the defaults are the platform's own places, where it has some.
     fn from_variables(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         default_data_dir: Option<PathBuf>,
+        default_hub_dir: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let mut coordinator = None;
         let mut database = None;
         let mut log = None;
         let mut data_dir = None;
         let mut measuring = Measuring::default();
+        let (mut endpoint, mut token, mut hub_dir) = (None, None, None);
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            let ours = |name: &&str| name.starts_with(PREFIX) || HUB.contains(name);
+            let Some(name) = name.to_str().filter(ours) else {
                 continue;
             };
             let text = || {
@@ -113,6 +125,9 @@ impl Config {
                 "BITFRONT_DATABASE" => database = Some(TypedDatabase(value.clone())),
                 "BITFRONT_LOG" => log = Some(text()?),
                 "BITFRONT_DATA_DIR" => data_dir = Some(PathBuf::from(&value)),
+                "HF_ENDPOINT" => endpoint = Some(text()?).filter(|text| !text.is_empty()),
+                "HF_TOKEN" => token = Some(text()?).filter(|text| !text.is_empty()),
+                "HF_HOME" => hub_dir = Some(PathBuf::from(&value)),
                 unknown => {
                     return Err(Problem::usage(format!(
                         "unknown environment variable `{unknown}`; known are {}",
@@ -126,12 +141,19 @@ impl Config {
             Problem::usage("there is no home directory to keep files under")
                 .with_hint("set BITFRONT_DATA_DIR")
         })?;
+        let hub_dir = hub_dir.or(default_hub_dir);
+        let hub = Hub {
+            endpoint: endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned()),
+            token,
+            cache: hub_dir.unwrap_or_else(|| data_dir.clone()).join("hub"),
+        };
         Ok(Self {
             coordinator,
             database,
             log,
             data_dir,
             measuring,
+            hub,
         })
     }
 }
@@ -145,7 +167,9 @@ mod tests {
         let variables = variables
             .iter()
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        Config::from_variables(variables, Some(PathBuf::from("/home/user/data")))
+        let places = ["/home/user/data", "/home/user/cache"].map(PathBuf::from);
+        let [data, cache] = places.map(Some);
+        Config::from_variables(variables, data, cache)
     }
 
     #[test]
@@ -156,6 +180,8 @@ mod tests {
             ("BITFRONT_DATA_DIR", "/data"),
             ("BITFRONT_ACCELERATOR", "cuda:1"),
             ("BITFRONT_CORES", "2,3"),
+            ("HF_ENDPOINT", "http://mirror"),
+            ("HF_TOKEN", "secret"),
             ("BITFRONT_CALM_WAIT", "1s"),
             ("BITFRONT_DATABASE", "postgres://user:secret@host/fleet"),
         ])
@@ -168,6 +194,8 @@ mod tests {
         assert_eq!(config.measuring.accelerator.as_deref(), Some("cuda:1"));
         assert_eq!(config.measuring.cores.as_deref(), Some("2,3"));
         assert_eq!(config.measuring.calm_wait.as_deref(), Some("1s"));
+        assert_eq!(config.hub.endpoint, "http://mirror");
+        assert_eq!(config.hub.cache, PathBuf::from("/home/user/cache/hub"));
         assert_eq!(
             read(&[]).unwrap().data_dir,
             PathBuf::from("/home/user/data")

@@ -35,6 +35,9 @@ const COLD_START: &str = "cold-start";
 /// The verb of this program that measures for an agent.
 const WORKER: &str = "worker";
 
+/// How much an agent of this process may fetch to the disk: as much as one of its own.
+const USUAL_WEIGHTS_BYTES: u64 = 20_000_000_000;
+
 /// Between two looks whether it has.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
@@ -46,6 +49,10 @@ pub(crate) struct Place {
     pub(crate) cache: PathBuf,
     /// What the agent measured and nobody acknowledged yet.
     pub(crate) spool: PathBuf,
+    /// What was handed in to a coordinator whose database is no file.
+    pub(crate) blobs: PathBuf,
+    /// What the agent fetched.
+    pub(crate) weights: PathBuf,
     /// How the agent measures.
     pub(crate) measuring: Measuring,
 }
@@ -61,6 +68,8 @@ impl Place {
             database,
             cache: config.data_dir.join("cache"),
             spool: config.data_dir.join("spool").join("embedded"),
+            blobs: config.data_dir.join("blobs"),
+            weights: config.data_dir.join("weights"),
             measuring: config.measuring.clone(),
         }
     }
@@ -134,6 +143,7 @@ impl Local {
             let stop = CancellationToken::new();
             let mut config = agent_config(std::slice::from_ref(&local.url), &place.measuring)?;
             config.spool = Some(place.spool.clone());
+            config.weights_cache = Some(weights_cache(place.weights.clone(), USUAL_WEIGHTS_BYTES)?);
             let life = agent(config, place.cache.clone(), accelerator, stop.clone());
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;
@@ -147,7 +157,8 @@ impl Local {
             .context("cannot listen on the loopback address")?;
         let url = format!("http://{}", listener.local_addr()?);
         let stop = CancellationToken::new();
-        let config = bitfront_coordinator::Config::new(place.database.clone());
+        let mut config = bitfront_coordinator::Config::new(place.database.clone());
+        config.blobs.get_or_insert_with(|| place.blobs.clone());
         let clock = Arc::new(SystemClock::new());
         let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
         let mut part = Part::start(async { Ok(life.await?) }, stop);
@@ -256,6 +267,17 @@ pub(crate) fn agent_config(
     }
     config.calm.refuse = measuring.refuse_busy;
     Ok(config)
+}
+
+/// Where an agent keeps what it fetches, and how much at most.
+pub(crate) fn weights_cache(folder: PathBuf, most_bytes: u64) -> Result<(PathBuf, u64), Problem> {
+    match folder.to_str() {
+        Some(_) => Ok((folder, most_bytes)),
+        None => Err(Problem::usage(format!(
+            "--weights-cache: `{}` is not UTF-8",
+            folder.display()
+        ))),
+    }
 }
 
 /// The cores that are to measure.

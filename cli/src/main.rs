@@ -21,6 +21,7 @@ mod fleet;
 mod listing;
 #[cfg(feature = "local")]
 mod local;
+mod locate;
 mod plot;
 mod printer;
 mod problem;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bitfront_model::{
-    Baseline, DataSpec, Digest, ImatrixSource, ModelSource, ModelSpec, Precision, SearchRequest,
-    Subject, Workload,
+    Baseline, DataSpec, Digest, ImatrixSource, Manifest, ManifestFile, ModelSource, ModelSpec,
+    Precision, SearchRequest, Subject, Workload,
 };
 use bitfront_runtime::{source, text, tokenizer};
+use bitfront_weights::contents;
 
+use crate::locate::Located;
 use crate::problem::Problem;
 use crate::quantized::read_imatrix;
 use crate::settings::{ImatrixChoice, SearchSettings};
@@ -36,10 +38,13 @@ const SHORT_ROWS: [Precision; 4] = [
 const USUAL_CONTEXT: u64 = 512;
 
 /// Reads the model and the texts and states the whole request, but for the device.
-pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> {
-    let model_path = absolute(&settings.model)?;
+pub(crate) fn build(settings: &SearchSettings, model: &Located) -> anyhow::Result<SearchRequest> {
+    let model_path = model.path.clone();
     let source = source::open(&model_path)?;
-    let spec = source.spec().clone();
+    let mut spec = source.spec().clone();
+    if let Some(name) = &model.name {
+        spec.name.clone_from(name);
+    }
 
     let tokenizer_path = settings.tokenizer.as_deref().map(absolute).transpose()?;
     let tokenizer = tokenizer::load(&model_path, tokenizer_path.as_deref(), spec.vocabulary_size)?;
@@ -61,25 +66,32 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         .clone()
         .unwrap_or_else(|| usual_precisions(&spec));
 
-    Ok(SearchRequest {
-        subject: Subject {
-            model: ModelSource {
-                path: text_of(&model_path)?,
-                tokenizer_path: tokenizer_path.as_deref().map(text_of).transpose()?,
-                digest: spec.digest,
-            },
-            data: DataSpec {
-                evaluation_path: text_of(&evaluation_path)?,
-                calibration_path: calibration_path.as_deref().map(text_of).transpose()?,
-                context,
-                evaluation_windows: settings.windows,
-                calibration_windows: settings.calibration_windows,
-                evaluation_digest: windows.evaluation_digest,
-                calibration_digest: windows.calibration_digest,
-                held_back: windows.held_back_spec(),
-            },
-            imatrix: imatrix_source(&settings.imatrix, &spec)?,
+    let mut subject = Subject {
+        model: ModelSource {
+            path: text_of(&model_path)?,
+            tokenizer_path: tokenizer_path.as_deref().map(text_of).transpose()?,
+            digest: spec.digest,
         },
+        data: DataSpec {
+            evaluation_path: text_of(&evaluation_path)?,
+            calibration_path: calibration_path.as_deref().map(text_of).transpose()?,
+            context,
+            evaluation_windows: settings.windows,
+            calibration_windows: settings.calibration_windows,
+            evaluation_digest: windows.evaluation_digest,
+            calibration_digest: windows.calibration_digest,
+            held_back: windows.held_back_spec(),
+        },
+        imatrix: imatrix_source(&settings.imatrix, &spec)?,
+        manifest: Manifest::default(),
+    };
+    let files = &mut subject.manifest.files;
+    files.extend(contents::of_model(&subject.model.path)?);
+    let rest = contents::of_the_rest(&subject)?;
+    subject.manifest.files.extend(rest);
+
+    Ok(SearchRequest {
+        subject,
         spec,
         device: None,
         objectives: settings.objectives.clone(),
@@ -101,6 +113,21 @@ pub(crate) fn build(settings: &SearchSettings) -> anyhow::Result<SearchRequest> 
         shares: settings.shares,
         joint: None,
     })
+}
+
+/// The files of a model that can be read.
+pub(crate) fn model_files(model: &Located) -> anyhow::Result<Vec<ManifestFile>> {
+    source::open(&model.path)?;
+    Ok(contents::of_model(&text_of(&model.path)?)?)
+}
+
+/// The files of a request that are not the model's, which are small.
+pub(crate) fn small_files(request: &SearchRequest) -> Vec<ManifestFile> {
+    let Subject {
+        model, manifest, ..
+    } = &request.subject;
+    let small = manifest.files.iter().filter(|file| file.path != model.path);
+    small.cloned().collect()
 }
 
 /// What a budget of evaluations leaves of the baselines, where it is too small for them: said

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bitfront_model::{
     Architecture, Baseline, Budget, Confirmation, DataSpec, Device, DeviceState, Digest, EarlyStop,
     Environment, Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack,
-    ImatrixSource, Interval, Latency, Layer, LayerKind, Limits, ModelSource, ModelSpec,
+    ImatrixSource, Interval, Latency, Layer, LayerKind, Limits, Manifest, ModelSource, ModelSpec,
     NumericsClass, Objective, Placing, Plan, Precision, Prior, Quality, Registration, Rescoring,
     SearchRequest, SearchState, SearchStatus, SharedPlans, StrategyName, Subject, Workload,
 };
@@ -88,6 +88,7 @@ pub(crate) fn request() -> SearchRequest {
                 }),
             },
             imatrix: ImatrixSource::Calibration,
+            manifest: Manifest::default(),
         },
         device: None,
         objectives: vec![Objective::Kld, Objective::Decode, Objective::Size],

@@ -25,6 +25,7 @@ fn help_texts_are_pinned() {
         "export",
         "report",
         "inspect",
+        "model",
         "serve",
         "agent",
     ];

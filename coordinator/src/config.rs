@@ -1,6 +1,7 @@
 //! What a coordinator is told when it starts. Reads nothing: the binary reads files and the
 //! environment and fills this in.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::database::Database;
@@ -13,6 +14,9 @@ pub const SILENT_BEATS: u32 = 5;
 pub struct Config {
     /// The database that it serves.
     pub database: Database,
+    /// The folder for files that devices fetch by content; without one none are taken in. Several
+    /// coordinators over one database may share it.
+    pub blobs: Option<PathBuf>,
     /// How long a lease lasts without a heartbeat. Three beats fit, so that one may be lost.
     pub lease_time: Duration,
     /// Hand-outs of a task that may end without a result before the task is given up.
@@ -31,10 +35,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// The settings that suit everyone, for a database.
+    /// The settings that suit everyone, for a database. Blobs lie beside one that is a file.
     pub fn new(database: impl Into<Database>) -> Self {
+        let database = database.into();
+        let blobs = match &database {
+            Database::File(file) => Some(file.with_file_name("blobs")),
+            Database::Postgres(_) => None,
+        };
         Self {
-            database: database.into(),
+            database,
+            blobs,
             lease_time: Duration::from_secs(30),
             most_attempts: 3,
             most_crashes: 2,

@@ -85,6 +85,7 @@ pub fn request() -> SearchRequest {
                 }),
             },
             imatrix: ImatrixSource::Calibration,
+            manifest: Manifest::default(),
         },
         spec,
         device: None,

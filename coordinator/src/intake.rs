@@ -113,6 +113,9 @@ fn check_subject(request: &SearchRequest) -> Result<(), IntakeError> {
     if subject.model.path.is_empty() {
         return Err(wrong("subject.model.path", "is empty; name a model"));
     }
+    if let Err(error) = subject.manifest.check() {
+        return Err(wrong("subject.manifest", error.to_string()));
+    }
     let data = &subject.data;
     if data.evaluation_path.is_empty() {
         return Err(wrong(

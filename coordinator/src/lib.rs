@@ -3,7 +3,7 @@
 //!
 //! In the order in which a search flows through it:
 //!
-//! - `rpc`: the gRPC services; handlers translate and call;
+//! - `rpc`: the gRPC services; handlers translate and call, or pass blobs to and from a folder;
 //! - `intake`: every check of a request;
 //! - `space`: what genes mean, nowhere else;
 //! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;

@@ -1,5 +1,6 @@
 //! An agent that can be killed inside the test's process.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bitfront_agent::{AgentError, Config, CoreChoice, Patience};
@@ -19,7 +20,25 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent under a name.
     pub fn start(name: &str, coordinator: &str, scripted: ScriptedRuntime) -> Self {
+        Self::start_with(Self::config(name, coordinator), scripted)
+    }
+
+    /// Starts one that fetches files to a folder.
+    pub fn start_fetching(
+        name: &str,
+        coordinator: &str,
+        scripted: ScriptedRuntime,
+        cache: &Path,
+    ) -> Self {
         let config = Config {
+            weights_cache: Some((cache.to_owned(), 1 << 30)),
+            ..Self::config(name, coordinator)
+        };
+        Self::start_with(config, scripted)
+    }
+
+    fn config(name: &str, coordinator: &str) -> Config {
+        Config {
             name: Some(name.to_owned()),
             // A scripted runtime is not timed, and several agents share this process.
             cores: CoreChoice::Any,
@@ -34,7 +53,10 @@ impl Agent {
                 ..Patience::default()
             },
             ..Config::new(vec![coordinator.parse().unwrap()])
-        };
+        }
+    }
+
+    fn start_with(config: Config, scripted: ScriptedRuntime) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

@@ -7,6 +7,7 @@
 //! - `tests/kill.rs`: the real binary on the demo model, coordinator and agent killed with SIGKILL
 //!   again and again, and nothing lost and nothing counted twice;
 //! - `tests/worker.rs`: the real binary, the process that measures killed amid a task;
+//! - `tests/weights.rs`: agents that have none of the files at the submitter's paths;
 //! - `tests/chaos.rs`: several coordinators over one database, agents and the database server killed,
 //!   paused and cut off, and the outcome that of an undisturbed search.
 //!

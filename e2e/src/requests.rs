@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bitfront_model::{
     Architecture, Budget, DataSpec, Digest, EarlyStop, Grouping, HeldBack, ImatrixSource, Layer,
-    LayerKind, Limits, ModelSource, ModelSpec, Objective, Precision, Prior, SearchRequest,
-    StrategyName, Subject,
+    LayerKind, Limits, Manifest, ModelSource, ModelSpec, Objective, Precision, Prior,
+    SearchRequest, StrategyName, Subject,
 };
 use tempfile::TempDir;
 
@@ -89,6 +89,7 @@ pub fn request(folder: &Path, evaluations: u64) -> SearchRequest {
                 }),
             },
             imatrix: ImatrixSource::None,
+            manifest: Manifest::default(),
         },
         spec,
         device: None,

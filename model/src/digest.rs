@@ -21,6 +21,11 @@ impl Digest {
         Self(Sha256::digest(bytes.as_ref()).into())
     }
 
+    /// Starts a digest of bytes that come piece by piece: the same as [`Self::of`] all of them.
+    pub fn stream() -> DigestStream {
+        DigestStream(Sha256::new())
+    }
+
     /// Starts a digest over several parts; each part is preceded by its length, so that moving a
     /// boundary between parts changes the digest.
     pub fn builder() -> DigestBuilder {
@@ -38,6 +43,22 @@ impl Digest {
         first
             .iter()
             .fold(0, |seed, &byte| seed << 8 | u64::from(byte))
+    }
+}
+
+/// See [`Digest::stream`].
+#[derive(Debug, Clone)]
+pub struct DigestStream(Sha256);
+
+impl DigestStream {
+    /// Adds the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Ends the digest.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 
@@ -127,6 +148,14 @@ mod tests {
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!("ba78".parse::<Digest>().is_err());
         assert!("+a".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn bytes_that_come_in_pieces_have_the_digest_of_all() {
+        let mut stream = Digest::stream();
+        stream.add(b"a");
+        stream.add(b"bc");
+        assert_eq!(stream.finish(), Digest::of(b"abc"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - [`plan`]: a precision for every layer ([`Plan`]),
 //! - [`preset`]: llama.cpp's presets and the uniform plans, expressed as plans ([`Baseline`]),
 //! - [`request`]: what a user wants found ([`SearchRequest`]),
+//! - [`manifest`]: what the files of a subject hold, byte by byte ([`Manifest`], [`Blob`]),
 //! - [`early_stop`]: what ends a search before its budget does ([`EarlyStop`]),
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
@@ -37,6 +38,7 @@ pub mod digest;
 pub mod early_stop;
 pub mod fleet;
 pub mod hardware;
+pub mod manifest;
 pub mod measurement;
 pub mod passes;
 pub mod plan;
@@ -66,6 +68,7 @@ pub use digest::Digest;
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};
 pub use fleet::{FleetPick, Regret};
 pub use hardware::{HardwareProfile, NumericsClass};
+pub use manifest::{Blob, FileName, Manifest, ManifestError, ManifestFile, Place};
 pub use measurement::{
     Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
     Paired, Percentile, Quality, Rescored, Stopped,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, EarlyStop, Joint, ModelSpec, Precision, Workload};
+use crate::{Digest, EarlyStop, Joint, Manifest, ModelSpec, Precision, Workload};
 
 /// Where the weights are, and which weights they must be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,6 +88,9 @@ pub struct Subject {
     pub data: DataSpec,
     /// The importance matrix.
     pub imatrix: ImatrixSource,
+    /// What all of these files hold, for devices that do not have them under their paths.
+    #[serde(default)]
+    pub manifest: Manifest,
 }
 
 impl Subject {

@@ -235,7 +235,7 @@ pub struct SearchSensitivity {
 mod tests {
     use super::*;
     use crate::spec::tests::spec;
-    use crate::{DataSpec, ImatrixSource, ModelSource};
+    use crate::{DataSpec, ImatrixSource, Manifest, ModelSource};
 
     fn subject() -> Subject {
         Subject {
@@ -255,6 +255,7 @@ mod tests {
                 held_back: None,
             },
             imatrix: ImatrixSource::None,
+            manifest: Manifest::default(),
         }
     }
 

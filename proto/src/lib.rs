@@ -22,6 +22,10 @@ pub mod v1 {
 /// registered.
 pub const DATABASE_HEADER: &str = "bitfront-database";
 
+/// The most bytes of a blob that travel in one message: few enough that a thousand streams are no
+/// burden, and enough that a message's own cost does not count.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
 /// The largest message that either end accepts or sends, in bytes.
 ///
 /// The largest things that travel are a front with the raw samples of all its measurements (about

@@ -40,6 +40,21 @@ fn spec() -> ModelSpec {
     }
 }
 
+fn name(text: &str) -> FileName {
+    text.parse().unwrap()
+}
+
+fn file(path: &str, place: Place) -> ManifestFile {
+    ManifestFile {
+        path: path.to_owned(),
+        place,
+        blob: Blob {
+            digest: Digest::of(path),
+            size_bytes: u64::MAX,
+        },
+    }
+}
+
 fn request() -> SearchRequest {
     SearchRequest {
         subject: Subject {
@@ -64,6 +79,16 @@ fn request() -> SearchRequest {
             imatrix: ImatrixSource::File {
                 path: "/imatrix.gguf".to_owned(),
                 digest: Digest::of("imatrix"),
+            },
+            manifest: Manifest {
+                files: vec![
+                    file("/models/tiny", Place::Inside(name("config.json"))),
+                    file("/models/tokenizer.json", Place::Itself),
+                    file(
+                        "/models/tokenizer.json",
+                        Place::Beside(name("tokenizer_config.json")),
+                    ),
+                ],
             },
         },
         spec: spec(),

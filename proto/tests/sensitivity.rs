@@ -63,6 +63,7 @@ fn question() -> SensitivityQuestion {
                 held_back: None,
             },
             imatrix: ImatrixSource::Calibration,
+            manifest: Manifest::default(),
         },
         spec: spec(),
         precisions: vec![Precision::Q8_0, Precision::Q4K],

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bitfront_model::{
     Answer, Assignment, Environment, Evidence, Executed, Measurement, Outcome, Probe, Question,
-    Sensitivity, Subject, TaskKind,
+    Sensitivity, TaskKind,
 };
 use bitfront_runtime::{Measured, Runtime, RuntimeError, Timed};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,6 @@ use crate::calm::{Around, Busy, Watch};
 use crate::condition::Sensors;
 use crate::environment::Readings;
 use crate::pinning::Pinning;
-use crate::weights::{self, WeightsError};
 use crate::{AgentError, Calm, Config, CoreChoice, hardware};
 
 /// How a device measures.
@@ -46,9 +45,6 @@ pub(crate) type Progress<'a> = &'a mut dyn FnMut(&str);
 pub(crate) struct Measuring {
     runtime: Box<dyn Runtime>,
     watch: Watch,
-    /// The subject whose files were last found, as submitted: as long as it stays, they are not
-    /// looked for again.
-    resolved: Option<(Subject, Subject)>,
     host: String,
     pinning: Pinning,
 }
@@ -56,8 +52,6 @@ pub(crate) struct Measuring {
 /// Why an assignment could not be measured.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
@@ -68,7 +62,12 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         match problem {
             Problem::Busy(busy) => Self::Busy(busy.to_string()),
-            problem => Self::Failed(problem.to_string()),
+            Problem::Runtime(
+                error @ (RuntimeError::OtherModel { .. }
+                | RuntimeError::OtherData { .. }
+                | RuntimeError::OtherImatrix { .. }),
+            ) => Self::OtherFiles(error.to_string()),
+            Problem::Runtime(error) => Self::Failed(error.to_string()),
         }
     }
 }
@@ -94,7 +93,6 @@ impl Measuring {
         let measuring = Self {
             runtime,
             watch: Watch::new(sensors, pinning.clone(), settings.calm.clone()),
-            resolved: None,
             host: hardware::host_name(),
             pinning,
         };
@@ -115,12 +113,7 @@ impl Measuring {
                 .into_iter()
                 .map(|one| Ok(one?.within(environment.clone())))
                 .collect(),
-            Err(problem) => {
-                // The next assignment looks for its files anew, whatever this failed by.
-                self.resolved = None;
-                let failure = Failure::from(problem);
-                vec![Err(failure); assignments.len()]
-            }
+            Err(problem) => vec![Err(problem.into()); assignments.len()],
         }
     }
 
@@ -133,7 +126,7 @@ impl Measuring {
             return Ok(Vec::new());
         };
         let begun = Instant::now();
-        self.open(&first.subject, progress)?;
+        self.runtime.open(&first.subject, progress)?;
         match first.kind {
             TaskKind::Quality => Ok(assignments
                 .iter()
@@ -182,10 +175,9 @@ impl Measuring {
                 })
             }
             Question::Sensitivity(question) => {
-                self.open(&question.subject, progress)?;
+                let opened = self.runtime.open(&question.subject, progress);
+                opened.map_err(Problem::from)?;
                 let swaps = self.runtime.sensitivity(question, progress);
-                // As after a measurement that failed: the files are looked for anew.
-                let swaps = swaps.inspect_err(|_| self.resolved = None);
                 Answer::Sensitivity(Sensitivity {
                     swaps: swaps.map_err(Problem::from)?,
                     environment: readings.finish(&self.host, &self.pinning),
@@ -193,16 +185,6 @@ impl Measuring {
                 })
             }
         })
-    }
-
-    fn open(&mut self, subject: &Subject, progress: Progress<'_>) -> Result<(), Problem> {
-        let local = match self.resolved.take() {
-            Some((submitted, local)) if submitted == *subject => local,
-            _ => weights::resolve(subject)?,
-        };
-        self.runtime.open(&local, progress)?;
-        self.resolved = Some((subject.clone(), local));
-        Ok(())
     }
 
     fn time(

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bitfront_agent::{AgentError, Config, CoreChoice, Patience};
 use bitfront_model::{
     Anchor, Architecture, Assignment, DataSpec, Digest, HeldBack, ImatrixSource, Layer, LayerKind,
-    LeaseToken, ModelSource, ModelSpec, Plan, Precision, Report, Subject, TaskKind, TaskPurpose,
+    LeaseToken, Manifest, ModelSource, ModelSpec, Plan, Precision, Report, Subject, TaskKind,
+    TaskPurpose,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,7 @@ impl World {
                 }),
             },
             imatrix: ImatrixSource::None,
+            manifest: Manifest::default(),
         }
     }
 

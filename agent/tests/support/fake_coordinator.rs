@@ -1,19 +1,20 @@
 //! A coordinator that hands out what it is told to and remembers all that it hears.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bitfront_model::{Assignment, LeaseToken, ModelSpec, QuestionAssignment};
+use bitfront_model::{Assignment, Digest, LeaseToken, ModelSpec, QuestionAssignment};
 use bitfront_proto::v1::agents_server::{Agents, AgentsServer};
+use bitfront_proto::v1::blobs_server::{Blobs, BlobsServer};
 use bitfront_proto::{DATABASE_HEADER, v1};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tonic::transport::Uri;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// What was heard, and what is to be answered.
 #[derive(Default)]
@@ -34,6 +35,12 @@ pub struct State {
     pub lost: Vec<LeaseToken>,
     /// Which database it says it has; the same one everywhere where a test does not say.
     pub database: Option<String>,
+    /// What is sent of blobs, which need not be what they should be.
+    pub blobs: HashMap<Digest, Vec<u8>>,
+    /// Every blob that was asked for, and from which byte on.
+    pub fetches: Vec<(Digest, u64)>,
+    /// How many bytes the next answers to that send before they break.
+    pub cuts: VecDeque<usize>,
     /// The names of all calls but heartbeats that were answered, in order.
     pub calls: Vec<&'static str>,
 }
@@ -84,10 +91,12 @@ impl FakeCoordinator {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let server = AgentsServer::new(service.clone());
+        let blobs = BlobsServer::new(service.clone());
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
             tonic::transport::Server::builder()
                 .add_service(server)
+                .add_service(blobs)
                 .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
                 .await
                 .unwrap();
@@ -300,5 +309,49 @@ impl Agents for Service {
         self.state().calls.push("release");
         self.state().releases.push(request.into_inner());
         Ok(Response::new(v1::ReleaseResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl Blobs for Service {
+    async fn find(
+        &self,
+        _request: Request<v1::FindRequest>,
+    ) -> Result<Response<v1::FindResponse>, Status> {
+        Err(Status::unimplemented("agents do not ask"))
+    }
+
+    type FetchStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::FetchResponse, Status>>>;
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        let v1::FetchRequest { digest, offset } = request.into_inner();
+        let digest: Digest = digest.parse().unwrap();
+        let mut state = self.state();
+        state.fetches.push((digest, offset));
+        let cut = state.cuts.pop_front();
+        let bytes = state.blobs.get(&digest);
+        let bytes = bytes.ok_or_else(|| Status::not_found("no such blob"))?;
+        let rest = bytes[offset as usize..].to_vec();
+        let chunks = rest.chunks(3).map(|chunk| {
+            Ok(v1::FetchResponse {
+                chunk: chunk.to_vec(),
+            })
+        });
+        let mut chunks: Vec<_> = chunks.collect();
+        if let Some(bytes) = cut {
+            chunks.truncate(bytes / 3);
+            chunks.push(Err(Status::unavailable("cut")));
+        }
+        Ok(Response::new(tokio_stream::iter(chunks)))
+    }
+
+    async fn put(
+        &self,
+        _request: Request<Streaming<v1::PutRequest>>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
+        Err(Status::unimplemented("agents hand nothing in"))
     }
 }

@@ -30,6 +30,9 @@ pub enum Answer {
 /// Decides what becomes of a measurement; may block, to make one last.
 pub type Decide = Box<dyn FnMut(&Plan, TaskKind) -> Answer + Send>;
 
+/// Looks at a subject that is opened, and may refuse it.
+pub type Open = Box<dyn FnMut(&Subject) -> Result<(), RuntimeError> + Send>;
+
 /// See the module.
 pub struct ScriptedRuntime {
     /// The precisions that it says it executes.
@@ -38,6 +41,8 @@ pub struct ScriptedRuntime {
     pub pause: Duration,
     /// What becomes of each measurement.
     pub decide: Decide,
+    /// What becomes of a subject that is opened.
+    pub opens: Open,
     /// Why the next questions fail, last one first.
     pub failing_questions: Vec<String>,
     /// How many times as much plans lose on it as in the numerics class that it claims.
@@ -57,6 +62,7 @@ impl ScriptedRuntime {
             precisions: Precision::ALL.to_vec(),
             pause: Duration::ZERO,
             decide: Box::new(decide),
+            opens: Box::new(|_| Ok(())),
             failing_questions: Vec::new(),
             loses: 1.0,
             open: None,
@@ -66,6 +72,17 @@ impl ScriptedRuntime {
     /// The same with a time that each measurement takes.
     pub fn pausing(self, pause: Duration) -> Self {
         Self { pause, ..self }
+    }
+
+    /// The same, but every subject that is opened is looked at.
+    pub fn opening(
+        self,
+        opens: impl FnMut(&Subject) -> Result<(), RuntimeError> + Send + 'static,
+    ) -> Self {
+        Self {
+            opens: Box::new(opens),
+            ..self
+        }
     }
 
     /// What an agent is started with.
@@ -125,6 +142,7 @@ impl Runtime for ScriptedRuntime {
     ) -> Result<(), RuntimeError> {
         if self.open.as_ref() != Some(subject) {
             progress("opening a scripted subject");
+            (self.opens)(subject)?;
             self.open = Some(subject.clone());
         }
         Ok(())

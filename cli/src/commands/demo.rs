@@ -26,6 +26,7 @@ use crate::{confirmation, durable, report, request};
 use super::export::{Exported, Target};
 use super::front::{Which, conclusion, draw, listing};
 use super::session::Session;
+use super::submit;
 
 /// The model and its texts, as they are in the folder `demo` of the sources.
 const FILES: [(&str, &[u8]); 6] = [
@@ -96,13 +97,15 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
     let folder = request::absolute(&typed.directory)?;
     extract(&folder)?;
     let wanted = settings(&folder, budget);
-    let request = tokio::task::spawn_blocking(move || request::build(&wanted)).await??;
+    let (request, _) = submit::read(wanted, &session).await?;
     let announced = confirmation::announcement(&request.subject.data);
     session.printer.say(announced);
     let place = Place {
         database: folder.join("bitfront.sqlite").into(),
         cache: folder.join("cache"),
         spool: folder.join("spool"),
+        blobs: folder.join("blobs"),
+        weights: folder.join("weights"),
         measuring: session.config.measuring.clone(),
     };
     let here = prepare(&request.subject, &place, &session).await?;

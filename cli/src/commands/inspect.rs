@@ -6,6 +6,7 @@ use bitfront_runtime::source;
 use crate::args::{Format, InspectArguments, Show};
 use crate::figures::{self, bytes};
 use crate::listing::{Cell, Column, Listing};
+use crate::locate::locate;
 use crate::problem::ExitStatus;
 use crate::request::{names, usual_precisions};
 
@@ -13,8 +14,13 @@ use super::session::Session;
 
 /// Reads the model and shows it.
 pub(super) fn inspect(typed: &InspectArguments, session: &Session) -> anyhow::Result<ExitStatus> {
-    let source = source::open(&typed.model)?;
-    let spec = source.spec();
+    let model = locate(&typed.model, &session.config.hub, &session.printer)?;
+    let source = source::open(&model.path)?;
+    let mut spec = source.spec().clone();
+    if let Some(name) = model.name {
+        spec.name = name;
+    }
+    let spec = &spec;
     let form = typed.listing;
     if form.format == Format::Table {
         session.printer.data(heading(spec)?)?;

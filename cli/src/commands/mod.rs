@@ -17,6 +17,7 @@ mod export;
 mod fleet;
 mod front;
 mod inspect;
+mod model;
 mod predict;
 mod probes;
 mod report;
@@ -64,6 +65,7 @@ pub(crate) async fn dispatch(
         Verb::Export(arguments) => export::export(arguments, session).await,
         Verb::Report(arguments) => report::report(arguments, session).await,
         Verb::Inspect(arguments) => inspect::inspect(&arguments, &session),
+        Verb::Model(arguments) => model::model(arguments, session).await,
         #[cfg(feature = "local")]
         Verb::Backup(arguments) => backup::backup(arguments, session).await,
         #[cfg(feature = "local")]

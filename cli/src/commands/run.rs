@@ -7,7 +7,7 @@ use crate::{confirmation, figures, request};
 
 use super::front::{Which, conclusion, listing, listing_of_all};
 use super::session::{Agent, Connection, Session};
-use super::submit::fleet_of;
+use super::submit::{fleet_of, hand_in_unseen, read};
 use crate::progress::{self, Ending};
 
 /// Submits, follows, shows.
@@ -26,7 +26,7 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
         .into());
     }
     session.printer.say("reading the model and the text");
-    let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
+    let (request, model) = read(settings, &session).await?;
     let spec = &request.spec;
     session.printer.say(format_args!(
         "{}: {} architecture, {} layers, {} as stored",
@@ -41,6 +41,7 @@ pub(super) async fn run(typed: RunArguments, session: Session) -> anyhow::Result
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::Needed).await?;
+    hand_in_unseen(&mut connection.client, &request, &model, &session).await?;
     let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
     let mut started = Vec::new();
     for request in &requests {

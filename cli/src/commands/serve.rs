@@ -18,19 +18,22 @@ use super::session::Session;
 
 /// Serves until it is told to stop.
 pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Result<ExitStatus> {
+    let place = Place::new(&session.config);
     let database = match typed.database {
         Some(typed) => Database::named(&typed.0),
-        None => Place::new(&session.config).database,
+        None => place.database,
     };
     let listener = TcpListener::bind(&typed.listen)
         .await
         .with_context(|| format!("cannot listen on {}", typed.listen))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
+    let usual = bitfront_coordinator::Config::new(database);
     let config = bitfront_coordinator::Config {
+        blobs: typed.blobs.or(usual.blobs.clone()).or(Some(place.blobs)),
         lease_time: settings::duration("--lease-time", &typed.lease_time)?,
         beat: settings::duration("--take-over-after", &typed.take_over_after)? / SILENT_BEATS,
-        ..bitfront_coordinator::Config::new(database)
+        ..usual
     };
     let clock = Arc::new(SystemClock::new());
     let life = bitfront_coordinator::run(config, listener, clock, stop.clone());

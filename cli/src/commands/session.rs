@@ -111,6 +111,12 @@ impl Session {
         self.config.data_dir.join("cache")
     }
 
+    /// Where files that were fetched are kept on this machine.
+    #[cfg(feature = "local")]
+    pub(super) fn weights_dir(&self) -> PathBuf {
+        self.config.data_dir.join("weights")
+    }
+
     /// Writes a listing in the form that was asked for.
     pub(super) fn list(&self, listing: &Listing, typed: ListingArguments) -> anyhow::Result<()> {
         self.printer

@@ -8,23 +8,26 @@ use bitfront_model::SearchRequest;
 
 use crate::args::SearchArguments;
 use crate::client::Client;
+use crate::locate::{Located, locate};
 use crate::problem::ExitStatus;
 use crate::settings::SearchSettings;
 use crate::{confirmation, fleet, request};
 
+use super::model::hand_in;
 use super::session::{Agent, Session};
 
 /// Reads model and texts here, so that what is wrong with them is said before anything is stored.
 pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::Result<ExitStatus> {
     let settings = SearchSettings::new(typed)?;
     let (devices, max_decode) = (settings.devices.clone(), settings.max_decode.clone());
-    let request = tokio::task::spawn_blocking(move || request::build(&settings)).await??;
+    let (request, model) = read(settings, &session).await?;
     let announced = confirmation::announcement(&request.subject.data);
     session.printer.say(announced);
     if let Some(beyond) = request::baselines_beyond(&request) {
         session.printer.say(beyond);
     }
     let mut connection = session.connect(Agent::NotNeeded).await?;
+    hand_in_unseen(&mut connection.client, &request, &model, &session).await?;
     let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
     // Each is told at once, so that what was started is known where a later one is refused.
     for request in &requests {
@@ -39,6 +42,37 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
     }
     connection.close().await?;
     Ok(ExitStatus::Success)
+}
+
+/// Reads the model, which is downloaded where it was named, and the texts.
+pub(super) async fn read(
+    settings: SearchSettings,
+    session: &Session,
+) -> anyhow::Result<(SearchRequest, Located)> {
+    let (hub, printer) = (session.config.hub.clone(), session.printer.clone());
+    tokio::task::spawn_blocking(move || {
+        let model = locate(&settings.model, &hub, &printer)?;
+        Ok((request::build(&settings, &model)?, model))
+    })
+    .await?
+}
+
+/// Hands in what devices do not have under their paths: texts, and a model that was downloaded. A
+/// coordinator of this process is for this machine, which has them.
+pub(super) async fn hand_in_unseen(
+    client: &mut Client,
+    request: &SearchRequest,
+    model: &Located,
+    session: &Session,
+) -> anyhow::Result<()> {
+    if !session.is_embedded() {
+        let files = match model.is_downloaded() {
+            true => request.subject.manifest.files.clone(),
+            false => request::small_files(request),
+        };
+        hand_in(client, &files, &session.printer).await?;
+    }
+    Ok(())
 }
 
 /// A request for every device that is meant. Where more than one name is given the coordinator is

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bitfront_model::{Digest, Precision, StallRule};
+use bitfront_model::{Blob, Digest, ManifestFile, Place, Precision, StallRule};
 
 use super::*;
 use crate::fixtures;
@@ -36,6 +36,22 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
             "no model",
             |r| r.subject.model.path.clear(),
             &["subject.model.path"],
+        ),
+        (
+            "one file twice",
+            |r| {
+                let digest = Digest::of("bytes");
+                let file = ManifestFile {
+                    path: "/model".to_owned(),
+                    place: Place::Itself,
+                    blob: Blob {
+                        digest,
+                        size_bytes: 5,
+                    },
+                };
+                r.subject.manifest.files = vec![file.clone(), file];
+            },
+            &["subject.manifest", "twice", "`/model`"],
         ),
         (
             "no text",

@@ -1,6 +1,7 @@
 //! The gRPC services: handlers translate and call. Wire types stop here.
 
 mod agents;
+mod blobs;
 mod searches;
 mod status;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1::agents_server::AgentsServer;
+use bitfront_proto::v1::blobs_server::BlobsServer;
 use bitfront_proto::v1::searches_server::SearchesServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// was acknowledged is stored, and what was not is sent again.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 
-/// Serves both services until the shutdown.
+/// Serves all services until the shutdown.
 pub(crate) async fn serve(
     world: Arc<World>,
     leasing: Arc<Leasing>,
@@ -55,6 +57,10 @@ pub(crate) async fn serve(
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let agents = InterceptedService::new(agents, agents::Fence { database });
+    let blobs = BlobsServer::new(blobs::BlobsService::new(
+        world.config.blobs.clone(),
+        shutdown.clone(),
+    ));
     // The builder's own setting does not reach a listener that is handed in, and without it every
     // answer waits for the other end's delayed acknowledgement, 40 ms a call.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -63,6 +69,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(searches)
         .add_service(agents)
+        .add_service(blobs)
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
     let patience_is_over = async {
         shutdown.cancelled().await;

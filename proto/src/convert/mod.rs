@@ -15,6 +15,7 @@ mod comparison;
 mod device;
 mod environment;
 mod fleet;
+mod manifest;
 mod measurement;
 mod passes;
 mod probe;

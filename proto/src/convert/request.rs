@@ -8,7 +8,8 @@ use bitfront_model::{
 };
 
 use super::{
-    ConvertError, message, milliseconds, names, nanoseconds, optional, present, word, words,
+    ConvertError, manifest::manifest, message, milliseconds, names, nanoseconds, optional, present,
+    word, words,
 };
 use crate::v1;
 use crate::v1::imatrix_source::From as WireImatrix;
@@ -124,6 +125,7 @@ impl TryFrom<v1::Subject> for Subject {
             model: message("model", wire.model)?,
             data: message("data", wire.data)?,
             imatrix: message("imatrix", wire.imatrix)?,
+            manifest: manifest(wire.manifest)?,
         })
     }
 }
@@ -134,6 +136,7 @@ impl From<&Subject> for v1::Subject {
             model: Some((&subject.model).into()),
             data: Some((&subject.data).into()),
             imatrix: Some((&subject.imatrix).into()),
+            manifest: subject.manifest.files.iter().map(Into::into).collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bitfront_model::{DataSpec, ImatrixSource, ModelSource, Subject};
+use bitfront_model::{DataSpec, ImatrixSource, Manifest, ModelSource, Subject};
 use bitfront_runtime::candle::CandleRuntime;
 use bitfront_runtime::{CandleSettings, Runtime as _, source, text, tokenizer};
 use tempfile::TempDir;
@@ -65,6 +65,7 @@ pub(crate) fn subject(model: &Path, windows: &Windows, imatrix: ImatrixSource) -
             held_back: read.held_back_spec(),
         },
         imatrix,
+        manifest: Manifest::default(),
     }
 }
 

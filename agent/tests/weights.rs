@@ -1,0 +1,261 @@
+//! An agent that has none of the files at the submitter's paths: over real TCP, with a scripted
+//! runtime and a coordinator that remembers what it was asked for.
+
+#![allow(clippy::unwrap_used)]
+
+// Shared with the whole-system tests, where these items are public; not all are used here.
+#[allow(unreachable_pub, dead_code)]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bitfront_agent::Config;
+use bitfront_model::{Assignment, Blob, Digest, FileName, ManifestFile, Place, Subject, TaskKind};
+use support::bench::{Agent, World, config, tasks_reported};
+use support::fake_coordinator::FakeCoordinator;
+use support::scripted::ScriptedRuntime;
+use tempfile::TempDir;
+
+const WEIGHTS: &str = "the weights of a model";
+const CONFIG: &str = "{}";
+const TEXT: &str = "what is said";
+
+fn file(path: &str, place: Place, text: &str) -> ManifestFile {
+    ManifestFile {
+        path: path.to_owned(),
+        place,
+        blob: Blob {
+            digest: Digest::of(text),
+            size_bytes: text.len() as u64,
+        },
+    }
+}
+
+/// A model in a folder and a text, at paths that are nowhere.
+fn subject(world: &World) -> Subject {
+    let mut subject = world.subject();
+    subject.model.path = "/nowhere/model".to_owned();
+    subject.data.evaluation_path = "/nowhere/text.jsonl".to_owned();
+    let inside = |name: &str| Place::Inside(name.parse::<FileName>().unwrap());
+    subject.manifest.files = vec![
+        file("/nowhere/model", inside("config.json"), CONFIG),
+        file("/nowhere/model", inside("model.safetensors"), WEIGHTS),
+        file("/nowhere/text.jsonl", Place::Itself, TEXT),
+    ];
+    subject
+}
+
+fn queue(coordinator: &FakeCoordinator, world: &World, task: i64, subject: &Subject) {
+    let assignment = Assignment {
+        subject: subject.clone(),
+        ..world.assignment(task, TaskKind::Quality)
+    };
+    coordinator.queue(&assignment, &world.spec);
+}
+
+fn offer(coordinator: &FakeCoordinator, texts: &[&str]) {
+    let mut state = coordinator.state();
+    for text in texts {
+        state.blobs.insert(Digest::of(text), text.as_bytes().into());
+    }
+}
+
+fn fetching(coordinator: &FakeCoordinator, cache: &TempDir) -> Config {
+    Config {
+        weights_cache: Some((cache.path().to_owned(), 1 << 20)),
+        ..config(coordinator)
+    }
+}
+
+/// A runtime that remembers which subjects it opened.
+fn remembering() -> (ScriptedRuntime, Arc<Mutex<Vec<Subject>>>) {
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let remembered = opened.clone();
+    let runtime = ScriptedRuntime::obliging().opening(move |subject: &Subject| {
+        remembered.lock().unwrap().push(subject.clone());
+        Ok(())
+    });
+    (runtime, opened)
+}
+
+fn partials(cache: &Path) -> Vec<PathBuf> {
+    let blobs = std::fs::read_dir(cache.join("blobs")).unwrap();
+    let paths = blobs.map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "partial"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_here_is_fetched_once_and_a_fetch_that_breaks_goes_on_where_it_did() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let subject = subject(&world);
+    offer(&coordinator, &[WEIGHTS, CONFIG, TEXT]);
+    // The first file comes in one go, the second in three.
+    coordinator.state().cuts = [100, 9, 6].into();
+    queue(&coordinator, &world, 1, &subject);
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, opened) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("a report", |state| state.reports.len() == 1)
+        .await;
+    let local = opened.lock().unwrap()[0].clone();
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let model = Path::new(&local.model.path);
+    assert_eq!(read(&model.join("config.json")), CONFIG);
+    assert_eq!(read(&model.join("model.safetensors")), WEIGHTS);
+    let text = Path::new(&local.data.evaluation_path);
+    assert!(text.ends_with("text.jsonl"), "{}", text.display());
+    assert_eq!(read(text), TEXT);
+    assert_eq!(partials(cache.path()), [] as [&Path; 0]);
+    let [config, weights, text] = [CONFIG, WEIGHTS, TEXT].map(Digest::of);
+    let expected = [
+        (config, 0),
+        (weights, 0),
+        (weights, 9),
+        (weights, 15),
+        (text, 0),
+    ];
+    assert_eq!(coordinator.state().fetches, expected);
+
+    // Of another model with the same weights only what differs is fetched.
+    let mut other = subject.clone();
+    other.model.digest = Digest::of("another");
+    other.manifest.files[0].blob = file("", Place::Itself, "{ }").blob;
+    offer(&coordinator, &["{ }"]);
+    queue(&coordinator, &world, 2, &other);
+    coordinator
+        .wait("another report", |state| state.reports.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+    let fetches = coordinator.state().fetches[expected.len()..].to_vec();
+    assert_eq!(fetches, [(Digest::of("{ }"), 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_share_a_cache_fetch_nothing_twice() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let subject = subject(&world);
+    offer(&coordinator, &[WEIGHTS, CONFIG, TEXT]);
+    let cache = tempfile::tempdir().unwrap();
+    let agents = ["one", "two"].map(|name| {
+        let config = Config {
+            name: Some(name.to_owned()),
+            ..fetching(&coordinator, &cache)
+        };
+        Agent::start_with(config, remembering().0)
+    });
+    coordinator
+        .wait("both agents", |state| state.registrations.len() == 2)
+        .await;
+    queue(&coordinator, &world, 1, &subject);
+    queue(&coordinator, &world, 2, &subject);
+    coordinator
+        .wait("two reports", |state| state.reports.len() == 2)
+        .await;
+    for agent in agents {
+        agent.stop().await.unwrap();
+    }
+    let mut fetched = coordinator.state().fetches.clone();
+    fetched.sort();
+    let mut expected = [CONFIG, WEIGHTS, TEXT].map(|text| (Digest::of(text), 0));
+    expected.sort();
+    assert_eq!(fetched, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_with_another_digest_give_the_task_back_and_are_thrown_away() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let subject = subject(&world);
+    offer(&coordinator, &[CONFIG, TEXT]);
+    let wrong = "THE WEIGHTS OF A MODEL";
+    let weights = Digest::of(WEIGHTS);
+    coordinator.state().blobs.insert(weights, wrong.into());
+    queue(&coordinator, &world, 1, &subject);
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, opened) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("the task to go back", |state| !state.releases.is_empty())
+        .await;
+    let release = coordinator.state().releases[0].clone();
+    assert!(release.failed);
+    let url = coordinator.url().to_string();
+    for part in [
+        "the model came from the coordinator at",
+        &url,
+        &weights.to_string(),
+        &Digest::of(wrong).to_string(),
+    ] {
+        assert!(release.reason.contains(part), "{}", release.reason);
+    }
+    assert!(opened.lock().unwrap().is_empty());
+    assert_eq!(partials(cache.path()), [] as [&Path; 0]);
+
+    // Put right, it is fetched from its beginning.
+    offer(&coordinator, &[WEIGHTS]);
+    queue(&coordinator, &world, 2, &subject);
+    coordinator
+        .wait("a report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    assert_eq!(tasks_reported(&coordinator.state()), [2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_coordinator_does_not_hold_is_named_with_what_to_do() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    queue(&coordinator, &world, 1, &subject(&world));
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, _) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("the task to go back", |state| !state.releases.is_empty())
+        .await;
+    agent.stop().await.unwrap();
+    let release = coordinator.state().releases[0].clone();
+    for part in ["/nowhere/model", "no such blob", "bitfront model add"] {
+        assert!(release.reason.contains(part), "{}", release.reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_files_under_the_paths_of_the_search_are_passed_over() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let mut subject = world.subject();
+    let path = subject.model.path.clone();
+    // It is as long as the right one, so that only its reader tells them apart.
+    subject.manifest.files = vec![file(&path, Place::Itself, "MODEL.GGUF")];
+    offer(&coordinator, &["MODEL.GGUF"]);
+    queue(&coordinator, &world, 1, &subject);
+    let cache = tempfile::tempdir().unwrap();
+    let opened = Arc::new(Mutex::new(Vec::new()));
+    let remembered = opened.clone();
+    let runtime = ScriptedRuntime::obliging().opening(move |subject: &Subject| {
+        let content = std::fs::read(&subject.model.path).unwrap();
+        remembered.lock().unwrap().push(subject.model.path.clone());
+        match content.as_slice() {
+            b"MODEL.GGUF" => Ok(()),
+            other => Err(bitfront_runtime::RuntimeError::OtherModel {
+                path: PathBuf::from(&subject.model.path),
+                expected: subject.model.digest,
+                found: Digest::of(other),
+            }),
+        }
+    });
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("a report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    assert!(coordinator.state().releases.is_empty());
+    let opened = opened.lock().unwrap();
+    assert_eq!(opened[0], path);
+    assert!(
+        Path::new(&opened[1]).starts_with(cache.path()),
+        "{opened:?}"
+    );
+    assert!(opened[1].ends_with("/model.gguf"), "{opened:?}");
+}

@@ -1,0 +1,206 @@
+//! The service that files are handed in to and fetched from, by content.
+//!
+//! It knows nothing of searches: what a blob is for is said by the manifests of subjects.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bitfront_model::{Blob, Digest, Manifest};
+use bitfront_proto::v1::blobs_server::Blobs;
+use bitfront_proto::v1::put_request::Part;
+use bitfront_proto::{CHUNK_BYTES, ConvertError, v1};
+use bitfront_weights::{BlobError, BlobFolder};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::status::malformed;
+
+/// Blobs that are sent at once; the next ones wait. Each has a few chunks in memory, and more of
+/// them at once only take turns at one disk and one network.
+const MOST_SENT: usize = 32;
+
+pub(super) struct BlobsService {
+    /// None where this coordinator keeps none.
+    folder: Option<BlobFolder>,
+    turns: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+impl BlobsService {
+    pub(super) fn new(folder: Option<PathBuf>, shutdown: CancellationToken) -> Self {
+        Self {
+            folder: folder.map(BlobFolder::new),
+            turns: Arc::new(Semaphore::new(MOST_SENT)),
+            shutdown,
+        }
+    }
+
+    fn folder(&self) -> Result<&BlobFolder, Status> {
+        self.folder.as_ref().ok_or_else(|| {
+            Status::failed_precondition(
+                "this coordinator keeps no blobs; start it with `bitfront serve --blobs FOLDER`",
+            )
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Blobs for BlobsService {
+    async fn find(
+        &self,
+        request: Request<v1::FindRequest>,
+    ) -> Result<Response<v1::FindResponse>, Status> {
+        let wire = request.into_inner().blobs;
+        if wire.len() > Manifest::MOST_FILES {
+            return Err(Status::invalid_argument(format!(
+                "blobs: {} are asked for; at most {} are possible",
+                wire.len(),
+                Manifest::MOST_FILES
+            )));
+        }
+        let mut holdings = Vec::with_capacity(wire.len());
+        for (index, wire) in wire.into_iter().enumerate() {
+            let blob = Blob::try_from(wire);
+            let blob = blob.map_err(|error| malformed(error.within(&format!("blobs[{index}]"))))?;
+            let holding = match &self.folder {
+                Some(folder) => v1::Holding {
+                    whole: folder.holds(blob).await.map_err(status)?,
+                    held_bytes: folder.held_bytes(blob).await.map_err(status)?,
+                },
+                None => v1::Holding::default(),
+            };
+            holdings.push(holding);
+        }
+        Ok(Response::new(v1::FindResponse { holdings }))
+    }
+
+    type FetchStream = Pin<Box<dyn Stream<Item = Result<v1::FetchResponse, Status>> + Send>>;
+
+    async fn fetch(
+        &self,
+        request: Request<v1::FetchRequest>,
+    ) -> Result<Response<Self::FetchStream>, Status> {
+        let v1::FetchRequest { digest, offset } = request.into_inner();
+        let digest: Digest = digest
+            .parse()
+            .map_err(|error| malformed(ConvertError::invalid("digest", error)))?;
+        let file = match &self.folder {
+            Some(folder) => folder.open(digest, offset).await.map_err(status)?,
+            None => None,
+        };
+        let file = file.ok_or_else(|| {
+            Status::not_found(format!(
+                "this coordinator does not hold blob {digest}; hand it in with `bitfront model add`"
+            ))
+        })?;
+        let turns = self.turns.clone();
+        let turn = tokio::select! {
+            turn = turns.acquire_owned() => turn.map_err(|_| stopping())?,
+            () = self.shutdown.cancelled() => return Err(stopping()),
+        };
+        let (chunks, stream) = mpsc::channel(2);
+        tokio::spawn(send(file, chunks, turn, self.shutdown.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn put(
+        &self,
+        request: Request<Streaming<v1::PutRequest>>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
+        let folder = self.folder()?;
+        let mut parts = request.into_inner();
+        let begin = match parts.message().await?.and_then(|first| first.part) {
+            Some(Part::Begin(begin)) => begin,
+            _ => return Err(Status::invalid_argument("begin: is missing; send it first")),
+        };
+        let wire = begin.blob.unwrap_or_default();
+        let blob = Blob::try_from(wire).map_err(|error| malformed(error.within("begin.blob")))?;
+        let Some(mut receiving) = folder.receive(blob).await.map_err(status)? else {
+            return Ok(Response::new(v1::PutResponse {}));
+        };
+        if receiving.held_bytes() != begin.offset {
+            return Err(Status::failed_precondition(format!(
+                "begin.offset: is {}, but {} bytes of blob {} are held; go on there",
+                begin.offset,
+                receiving.held_bytes(),
+                blob.digest
+            )));
+        }
+        loop {
+            let part = tokio::select! {
+                part = parts.message() => part?,
+                () = self.shutdown.cancelled() => return Err(stopping()),
+            };
+            match part.map(|part| part.part) {
+                Some(Some(Part::Chunk(chunk))) => receiving.add(&chunk).await.map_err(status)?,
+                Some(_) => return Err(Status::invalid_argument("chunk: is missing")),
+                None => break,
+            }
+        }
+        receiving.finish().await.map_err(status)?;
+        tracing::info!("took in blob {} of {} bytes", blob.digest, blob.size_bytes);
+        Ok(Response::new(v1::PutResponse {}))
+    }
+}
+
+/// Sends a file chunk by chunk, as fast as it is taken.
+async fn send(
+    mut file: File,
+    chunks: mpsc::Sender<Result<v1::FetchResponse, Status>>,
+    turn: OwnedSemaphorePermit,
+    shutdown: CancellationToken,
+) {
+    let sent = async {
+        loop {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+            let read = (&mut file)
+                .take(CHUNK_BYTES as u64)
+                .read_to_end(&mut chunk)
+                .await;
+            let message = match read {
+                Ok(0) => return,
+                Ok(_) => Ok(v1::FetchResponse { chunk }),
+                Err(error) => Err(Status::internal(format!("a blob cannot be read: {error}"))),
+            };
+            let failed = message.is_err();
+            // Whoever does not listen any more asks again.
+            if chunks.send(message).await.is_err() || failed {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = sent => {}
+        () = shutdown.cancelled() => {
+            // An end without an error would be that of the blob.
+            let _ = chunks.try_send(Err(stopping()));
+        }
+    }
+    drop(turn);
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the coordinator is stopping")
+}
+
+fn status(error: BlobError) -> Status {
+    match error {
+        BlobError::Mismatch { .. } | BlobError::TooLong { .. } | BlobError::TooShort { .. } => {
+            Status::invalid_argument(error.to_string())
+        }
+        BlobError::Busy(_) => Status::already_exists(error.to_string()),
+        BlobError::Io { .. } => {
+            tracing::error!(%error, "a call failed");
+            Status::internal(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

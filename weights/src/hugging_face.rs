@@ -1,0 +1,471 @@
+//! Models of the Hugging Face Hub by name, into its cache on this machine.
+//!
+//! The files lie where every program of the Hub keeps them, so that what another one has downloaded is
+//! not downloaded again. A download that breaks is gone on with, now and by the next call.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bitfront_model::{Digest, FileName};
+use hf_hub::api::RepoInfo;
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use hf_hub::{Cache, Repo, RepoType};
+
+use crate::ContentsError;
+use crate::contents::{self, BESIDE_WEIGHTS, INDEX, WEIGHTS};
+
+/// How often in a row a file is gone on with after its download broke.
+const RESUMPTIONS: u32 = 4;
+
+/// Before the first of them; doubled with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+
+/// What the name of a model begins with.
+const SCHEME: &str = "hf://";
+
+/// Where models are downloaded from and to. Shown without the token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// Such as `https://huggingface.co`.
+    pub endpoint: String,
+    /// Proves who asks, for models that not everybody may have; where there is none, the one that the
+    /// Hub's own programs keep beside the cache.
+    pub token: Option<String>,
+    /// The cache of the Hub's programs: `hub` in `HF_HOME`.
+    pub cache: PathBuf,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Hub")
+            .field("endpoint", &self.endpoint)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a model: `hf://organisation/name`, with `/file.gguf` where it is one file of several,
+/// and `@revision` where it is not that of `main`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubModel {
+    organisation: FileName,
+    name: FileName,
+    file: Option<FileName>,
+    revision: String,
+}
+
+/// The text is no name of a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` names no model: hf://organisation/name, /file.gguf and @revision as needed, is expected"
+)]
+pub struct InvalidName(pub String);
+
+impl HubModel {
+    /// Whether a text is meant as such a name.
+    pub fn is_meant(text: &str) -> bool {
+        text.starts_with(SCHEME)
+    }
+
+    /// What the model is called.
+    pub fn name(&self) -> &str {
+        match &self.file {
+            Some(file) => file.as_str().trim_end_matches(".gguf"),
+            None => self.name.as_str(),
+        }
+    }
+
+    fn id(&self) -> String {
+        format!("{}/{}", self.organisation, self.name)
+    }
+}
+
+impl FromStr for HubModel {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidName(text.to_owned());
+        let rest = text.strip_prefix(SCHEME).ok_or_else(invalid)?;
+        let (rest, revision) = rest.split_once('@').unwrap_or((rest, "main"));
+        // A branch may have `/` in its name, which leads nowhere else in a cache.
+        let plain = revision
+            .split('/')
+            .all(|part| part.parse::<FileName>().is_ok());
+        let parts: Result<Vec<FileName>, _> = rest.split('/').map(str::parse).collect();
+        let mut parts = parts.map_err(|_| invalid())?.into_iter();
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(organisation), Some(name), file, None) if plain => Ok(Self {
+                organisation,
+                name,
+                file,
+                revision: revision.to_owned(),
+            }),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+/// A model cannot be downloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The Hub does not have it, or not for everybody.
+    #[error(
+        "`{model}` is not at {endpoint} in revision `{revision}`, or not for everybody: compare the \
+         name, and set HF_TOKEN to a token that may read it where it is private"
+    )]
+    NotThere {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+        /// The Hub.
+        endpoint: String,
+    },
+    /// The Hub will not give it to this user.
+    #[error(
+        "`{model}` is gated or private at {endpoint}: ask for access on its page, and set HF_TOKEN to a \
+         token of an account that has it"
+    )]
+    Denied {
+        /// The model.
+        model: String,
+        /// The Hub.
+        endpoint: String,
+    },
+    /// The Hub does not answer, or stopped answering.
+    #[error(
+        "{endpoint} does not answer for `{model}`: {reason}. What came is kept, and the same command \
+         goes on with it; HF_ENDPOINT names another Hub"
+    )]
+    Unreachable {
+        /// The model.
+        model: String,
+        /// The Hub.
+        endpoint: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The repository has nothing that is read.
+    #[error(
+        "`{model}` has no `{WEIGHTS}` and no `{INDEX}`; name one of its GGUF files as \
+         hf://{model}/FILE.gguf where it has some"
+    )]
+    NoWeights {
+        /// The model.
+        model: String,
+    },
+    /// What came is not what the Hub says it is.
+    #[error(
+        "`{file}` of `{model}` came with {found}, but the Hub says {expected}; it is thrown away"
+    )]
+    Mismatch {
+        /// The model.
+        model: String,
+        /// The file.
+        file: FileName,
+        /// What the Hub says.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// The Hub answers with something that cannot be.
+    #[error("{endpoint} answers for `{model}` with {what} `{}`", value.escape_debug())]
+    Nonsense {
+        /// The model.
+        model: String,
+        /// The Hub.
+        endpoint: String,
+        /// What it answers with.
+        what: &'static str,
+        /// What that is.
+        value: String,
+    },
+    /// A file that was downloaded cannot be read.
+    #[error(transparent)]
+    Contents(#[from] ContentsError),
+    /// The disk will not.
+    #[error("cannot keep `{model}` in `{}`: {source}", cache.display())]
+    Io {
+        /// The model.
+        model: String,
+        /// The cache.
+        cache: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A model that is being downloaded.
+struct Download<'a> {
+    hub: &'a Hub,
+    model: &'a HubModel,
+    api: Api,
+    repo: ApiRepo,
+    cached: hf_hub::CacheRepo,
+}
+
+impl Hub {
+    /// Downloads what is read of a model and is not in the cache yet; gives back where it is, a folder
+    /// or a GGUF file. Blocks for as long as it takes.
+    ///
+    /// `progress` hears what is about to be downloaded, in lines for people.
+    ///
+    /// # Errors
+    ///
+    /// The model is not there or not for this user, the Hub does not answer, what comes is not what the
+    /// Hub says it is, or the disk will not take it.
+    pub fn download(
+        &self,
+        model: &HubModel,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<PathBuf, HubError> {
+        let download = Download::begin(self, model)?;
+        let info = download.info()?;
+        let download = download.at(&info.sha)?;
+        let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
+        if let Some(file) = &model.file {
+            return download.get(file, progress);
+        }
+        let first = if has(WEIGHTS) {
+            WEIGHTS
+        } else if has(INDEX) {
+            INDEX
+        } else {
+            let model = model.id();
+            return Err(HubError::NoWeights { model });
+        };
+        for name in BESIDE_WEIGHTS.into_iter().filter(|name| has(name)) {
+            download.get(&contents::plain(name), progress)?;
+        }
+        let path = download.get(&contents::plain(first), progress)?;
+        if first == INDEX {
+            for shard in contents::shards(&path)? {
+                download.get(&shard, progress)?;
+            }
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Ok(folder.to_owned())
+    }
+}
+
+impl<'a> Download<'a> {
+    fn begin(hub: &'a Hub, model: &'a HubModel) -> Result<Self, HubError> {
+        let cache = Cache::new(hub.cache.clone());
+        let mut builder = ApiBuilder::from_cache(cache.clone())
+            .with_endpoint(hub.endpoint.trim_end_matches('/').to_owned())
+            .with_user_agent("bitfront", env!("CARGO_PKG_VERSION"))
+            .with_progress(false);
+        if hub.token.is_some() {
+            builder = builder.with_token(hub.token.clone());
+        }
+        let repo = Repo::with_revision(model.id(), RepoType::Model, model.revision.clone());
+        match builder.build() {
+            Ok(api) => Ok(Self {
+                hub,
+                model,
+                repo: api.repo(repo.clone()),
+                api,
+                cached: cache.repo(repo),
+            }),
+            Err(error) => Err(HubError::Unreachable {
+                model: model.id(),
+                endpoint: hub.endpoint.clone(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn info(&self) -> Result<RepoInfo, HubError> {
+        self.repo.info().map_err(|error| self.failed(error))
+    }
+
+    /// The same model as it is in a commit, whatever becomes of the revision meanwhile.
+    fn at(self, commit: &str) -> Result<Self, HubError> {
+        let commit = self.plain("the commit", commit)?;
+        let repo = Repo::with_revision(self.model.id(), RepoType::Model, commit.to_string());
+        let cache = Cache::new(self.hub.cache.clone());
+        Ok(Self {
+            repo: self.api.repo(repo.clone()),
+            cached: cache.repo(repo),
+            ..self
+        })
+    }
+
+    /// A file of the model in the cache, downloaded where it is not there.
+    fn get(&self, file: &FileName, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, HubError> {
+        if let Some(path) = self.cached.get(file.as_str()) {
+            return Ok(path);
+        }
+        let mut resumptions = 0;
+        let (path, expected) = loop {
+            match self.attempt(file, progress) {
+                Ok(downloaded) => break downloaded,
+                Err(HubError::Unreachable { .. }) if resumptions < RESUMPTIONS => {
+                    std::thread::sleep(FIRST_PAUSE * 2_u32.pow(resumptions));
+                    resumptions += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let found = contents::of_file(&path)?;
+        // The Hub names large files by their content, and small ones as git does.
+        let digest = expected.etag.parse::<Digest>().ok();
+        let (expected, found) = match digest {
+            Some(digest) => (digest.to_string(), found.digest.to_string()),
+            None => (
+                format!("{} bytes", expected.size_bytes),
+                format!("{} bytes", found.size_bytes),
+            ),
+        };
+        if expected == found {
+            return Ok(path);
+        }
+        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+        for path in [&whole, &path] {
+            match std::fs::remove_file(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(self.io(source)),
+            }
+        }
+        Err(HubError::Mismatch {
+            model: self.model.id(),
+            file: file.clone(),
+            expected,
+            found,
+        })
+    }
+
+    /// Downloads a file, or goes on with it; tells what the Hub says of it.
+    fn attempt(
+        &self,
+        file: &FileName,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(PathBuf, Expected), HubError> {
+        let metadata = self.api.metadata(&self.repo.url(file.as_str()));
+        let metadata = metadata.map_err(|error| self.failed(error))?;
+        // Both become names in the cache.
+        self.plain("the commit", metadata.commit_hash())?;
+        let etag = self.plain("the name of a file's content", metadata.etag())?;
+        let size_bytes = metadata.size() as u64;
+        progress(&format!(
+            "downloading `{file}` of {}: {size_bytes} bytes",
+            self.model.id()
+        ));
+        let path = self.repo.download(file.as_str());
+        let path = path.map_err(|error| self.failed(error))?;
+        let etag = etag.to_string();
+        Ok((path, Expected { etag, size_bytes }))
+    }
+
+    fn plain(&self, what: &'static str, value: &str) -> Result<FileName, HubError> {
+        value.parse().map_err(|_| HubError::Nonsense {
+            model: self.model.id(),
+            endpoint: self.hub.endpoint.clone(),
+            what,
+            value: value.to_owned(),
+        })
+    }
+
+    fn io(&self, source: io::Error) -> HubError {
+        HubError::Io {
+            model: self.model.id(),
+            cache: self.hub.cache.clone(),
+            source,
+        }
+    }
+
+    fn failed(&self, error: ApiError) -> HubError {
+        let (model, endpoint) = (self.model.id(), self.hub.endpoint.clone());
+        match error {
+            ApiError::RequestError(error) => match *error {
+                ureq::Error::StatusCode(401 | 403) => HubError::Denied { model, endpoint },
+                ureq::Error::StatusCode(404) => HubError::NotThere {
+                    model,
+                    revision: self.model.revision.clone(),
+                    endpoint,
+                },
+                error => HubError::Unreachable {
+                    model,
+                    endpoint,
+                    reason: error.to_string(),
+                },
+            },
+            // Also where a connection breaks amid a file.
+            ApiError::IoError(error) if is_of_the_disk(&error) => self.io(error),
+            error => HubError::Unreachable {
+                model,
+                endpoint,
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+/// What the Hub says of a file.
+struct Expected {
+    /// SHA-256 of a large file.
+    etag: String,
+    size_bytes: u64,
+}
+
+/// Whether an error of reading and writing can only be that of writing.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        NotADirectory | PermissionDenied | ReadOnlyFilesystem | StorageFull
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_that_of_a_repository_a_file_of_it_and_a_revision() {
+        let cases = [
+            ("hf://acme/tiny", "acme/tiny", "tiny", "main"),
+            ("hf://acme/tiny@v1", "acme/tiny", "tiny", "v1"),
+            ("hf://acme/tiny@refs/pr/3", "acme/tiny", "tiny", "refs/pr/3"),
+            ("hf://acme/tiny/q8.gguf@v1", "acme/tiny", "q8", "v1"),
+        ];
+        for (text, id, name, revision) in cases {
+            let model: HubModel = text.parse().unwrap();
+            assert_eq!((model.id().as_str(), model.name()), (id, name), "{text}");
+            assert_eq!(model.revision, revision, "{text}");
+        }
+        for text in [
+            "acme/tiny",
+            "hf://acme",
+            "hf://acme/",
+            "hf://../tiny",
+            "hf://acme/tiny/a/b",
+            "hf://acme/tiny@",
+            "hf://acme/tiny@../..",
+            "hf://acme/tiny@a@b",
+        ] {
+            let error = text.parse::<HubModel>().unwrap_err();
+            assert!(
+                error.to_string().contains("hf://organisation/name"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hub_is_shown_without_its_token() {
+        let hub = Hub {
+            endpoint: "https://hub".to_owned(),
+            token: Some("secret".to_owned()),
+            cache: PathBuf::from("/cache"),
+        };
+        let shown = format!("{hub:?}");
+        assert!(shown.contains("https://hub") && !shown.contains("secret"));
+    }
+}

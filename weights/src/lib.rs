@@ -1,0 +1,16 @@
+//! Files by content: what a subject's files hold, and where their bytes are kept.
+//!
+//! - [`contents`]: from the paths of a subject to the digests of what lies there;
+//! - [`hugging_face`]: models of the Hugging Face Hub by name;
+//! - [`folder`]: a folder of blobs, which are there whole and checked, or in part.
+//!
+//! A blob is a file's bytes, known by their SHA-256 digest. The digest in hexadecimal is the only
+//! name that a blob has on a disk, so nothing that another machine says becomes a path.
+
+pub mod contents;
+pub mod folder;
+pub mod hugging_face;
+
+pub use contents::ContentsError;
+pub use folder::{BlobError, BlobFolder, Receiving};
+pub use hugging_face::{Hub, HubError, HubModel};
