@@ -1,7 +1,7 @@
 //! The gRPC services: handlers translate and call. Wire types stop here.
 
 mod agents;
-mod searches;
+pub(crate) mod searches;
 mod status;
 
 use std::sync::Arc;

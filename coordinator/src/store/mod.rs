@@ -9,6 +9,8 @@
 //! - Time is an argument.
 
 #[cfg(test)]
+pub(crate) mod audit;
+#[cfg(test)]
 pub(crate) mod conformance;
 mod failure;
 mod opened;

@@ -17,6 +17,8 @@
 //! - Locks are taken in this order: that on the subject's measurements, the search, tasks, the
 //!   device. SQLite's only writer needs none, and the words for them are empty there.
 
+#[cfg(test)]
+mod audit;
 mod candidates;
 mod confirmations;
 mod contract;

@@ -44,6 +44,10 @@ macro_rules! first_queued {
     };
 }
 
+/// Numbers rows from one again, in empty tables.
+#[cfg(test)]
+pub(super) const BEGIN_NUMBERS: &str = "DELETE FROM sqlite_sequence";
+
 /// Comes before a measurement of a task is added.
 pub(super) async fn measuring(_: &mut Connection, _task: i64) -> Result<(), Failure> {
     Ok(())

@@ -82,7 +82,10 @@ pub(super) fn beside(database: &Path, extension: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
+pub(super) async fn open(
+    path: PathBuf,
+    synchronous: SqliteSynchronous,
+) -> Result<SqliteStore, StoreError> {
     let path = path.as_path();
     if let Some(folder) = path
         .parent()
@@ -99,7 +102,7 @@ pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
-    let mut connection = first_look(path, &options).await?;
+    let mut connection = first_look(path, &options, synchronous).await?;
     migrate(path, &mut connection).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -119,6 +122,7 @@ pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
 async fn first_look(
     path: &Path,
     options: &SqliteConnectOptions,
+    synchronous: SqliteSynchronous,
 ) -> Result<SqliteConnection, StoreError> {
     let looking = options
         .clone()
@@ -145,7 +149,7 @@ async fn first_look(
     options
         .clone()
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .connect()
         .await
         .map_err(failed(path))
