@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bitfront_model::{LeaseToken, Outcome, Receipt, Report, TaskKind, TaskPurpose};
 
-use crate::store::{Claimant, Claimed, HeldLease, LeaseEnding, NewCandidate, Requeued, StoreError};
+use crate::store::{
+    Claimant, Claimed, Given, HeldLease, LeaseEnding, NewCandidate, Requeued, StoreError,
+};
 
 /// Where a search or a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,7 @@ struct Search {
     state: State,
     driver: Option<i64>,
     is_bound: bool,
+    given: Given,
 }
 
 /// The model of one search and of who is in charge of what.
@@ -347,7 +350,7 @@ impl crate::store::unreliable::Witness for Eyes {
 
     fn submit(
         &self,
-        _search: &crate::store::NewSearch,
+        submitted: &crate::store::NewSearch,
         _now_ms: i64,
         result: &Result<i64, StoreError>,
     ) {
@@ -365,6 +368,10 @@ impl crate::store::unreliable::Witness for Eyes {
                     state: State::Queued,
                     driver: me,
                     is_bound: false,
+                    given: Given {
+                        budget: submitted.request.budget,
+                        continued_after: 0,
+                    },
                 };
                 model.search = Some((id, search));
             }
@@ -443,8 +450,8 @@ impl crate::store::unreliable::Witness for Eyes {
     fn resume(
         &self,
         _search: i64,
-        _budget: &bitfront_model::Budget,
-        _evaluated: u64,
+        budget: &bitfront_model::Budget,
+        evaluated: u64,
         result: &Result<bool, StoreError>,
     ) {
         let (mut model, _) = self.see();
@@ -453,6 +460,10 @@ impl crate::store::unreliable::Witness for Eyes {
         };
         model.expect("resume", resumed, search.state != State::Failed);
         if *resumed {
+            search.given = Given {
+                budget: *budget,
+                continued_after: evaluated,
+            };
             search.state = match search.is_bound {
                 true => State::Leased,
                 false => State::Queued,
@@ -502,11 +513,13 @@ impl crate::store::unreliable::Witness for Eyes {
     fn confirm(
         &self,
         _search: i64,
+        known: &Given,
         wanted: &[crate::store::NewConfirmation],
         result: &Result<bool, StoreError>,
     ) {
         self.driven("confirm", result, |model, search, queues| {
-            model.expect("confirm", queues, search.state == State::Leased);
+            let is_wanted = search.state == State::Leased && search.given == *known;
+            model.expect("confirm", queues, is_wanted);
             if !queues {
                 return;
             }

@@ -294,7 +294,7 @@ passed_on! {
     add_candidate(search: i64, candidate: &NewCandidate, now_ms: i64) -> Option<i64>;
     search_of(candidate: i64) -> Option<i64>;
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
-    confirm(search: i64, wanted: &[NewConfirmation]) -> bool;
+    confirm(search: i64, known: &Given, wanted: &[NewConfirmation]) -> bool;
     confirmations(search: i64) -> Vec<StoredConfirmation>;
     retime(search: i64, candidates: &[i64], profile: Digest) -> bool;
     retimings(search: i64) -> Vec<StoredRetiming>;
