@@ -10,7 +10,8 @@ use bitfront_model::{LeaseToken, Prior, Receipt, SearchRequest, StrategyName};
 use tokio::task::{AbortHandle, yield_now};
 
 use super::agent::{Agent, PRECISIONS};
-use super::model::{Eyes, Model};
+use super::eyes::Eyes;
+use super::model::Model;
 use super::process::Process;
 use super::sky::Sky;
 use crate::clock::ManualClock;

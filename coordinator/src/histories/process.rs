@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::model::Eyes;
+use super::eyes::Eyes;
 use crate::clock::ManualClock;
 use crate::config::Config;
 use crate::driver::Drivers;

@@ -75,5 +75,5 @@ fn histories_keep_what_was_promised() {
         databases.lock().unwrap().push(database);
         Arc::new(store) as Arc<dyn Audited>
     };
-    histories::live_all("HISTORIES_ON_POSTGRES", 40, open);
+    histories::tests::live_all("HISTORIES_ON_POSTGRES", 40, open);
 }
