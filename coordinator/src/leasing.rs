@@ -8,7 +8,7 @@ mod fixed;
 mod line;
 mod pace;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub(crate) struct Caller {
 pub(crate) struct Leasing {
     world: Arc<World>,
     /// By task. Behind a std mutex, which is never held across an await.
-    held: Mutex<HashMap<i64, Held>>,
+    held: Mutex<BTreeMap<i64, Held>>,
     /// The epochs under which measuring a task brought down whoever measured it, by task. Behind a
     /// std mutex as well.
     crashes: Mutex<HashMap<i64, BTreeSet<i64>>>,
@@ -657,7 +657,7 @@ impl Leasing {
         self.world.clock.elapsed() + self.world.config.lease_time
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Held>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -39,6 +39,8 @@ mod exclusion;
 #[allow(dead_code, unreachable_pub)]
 mod fixtures;
 mod guesses;
+#[cfg(test)]
+mod histories;
 mod intake;
 mod leasing;
 mod measurements;

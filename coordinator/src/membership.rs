@@ -75,6 +75,12 @@ impl Membership {
         Ok(membership)
     }
 
+    /// Its term.
+    #[cfg(test)]
+    pub(crate) fn term(&self) -> i64 {
+        self.me
+    }
+
     /// Beats until the shutdown, and then leaves what this one is in charge of to the others.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         loop {

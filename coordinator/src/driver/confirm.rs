@@ -75,8 +75,11 @@ pub(super) async fn confirm(
     if settled == chosen.candidates.len() {
         return Ok(None);
     }
-    if !missing.is_empty() && world.store.confirm(stored.id, &missing).await? {
-        world.wakeups.work();
+    if !missing.is_empty() {
+        let known = stored.given();
+        if world.store.confirm(stored.id, &known, &missing).await? {
+            world.wakeups.work();
+        }
     }
     let left_out = match chosen.left_out {
         0 => String::new(),

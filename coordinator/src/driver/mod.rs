@@ -18,10 +18,11 @@ mod meter;
 mod propose;
 mod replay;
 mod retime;
-mod step;
+pub(crate) mod step;
 mod within;
 
 use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,7 +47,12 @@ pub(crate) struct Drivers {
     shutdown: CancellationToken,
     /// Behind a std mutex, which is held for a lookup only.
     started: Mutex<Started>,
+    drive: Drive,
 }
+
+/// Drives a search until it is stopped.
+type Drive = Box<dyn Fn(i64, CancellationToken) -> Driving + Send + Sync>;
+type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The drivers since this coordinator began to drive, or was taken for dead and began anew.
 struct Started {
@@ -68,11 +74,26 @@ impl Started {
 
 impl Drivers {
     pub(crate) fn new(world: Arc<World>, shutdown: CancellationToken) -> Arc<Self> {
+        let driven = world.clone();
+        let drive: Drive =
+            Box::new(move |search, stop| Box::pin(drive(driven.clone(), search, stop)));
+        Self::with(world, shutdown, drive)
+    }
+
+    /// Drivers that are driven in another way: by a test that takes each step itself.
+    pub(crate) fn with(world: Arc<World>, shutdown: CancellationToken, drive: Drive) -> Arc<Self> {
         Arc::new(Self {
             started: Mutex::new(Started::nothing(&shutdown)),
             world,
             shutdown,
+            drive,
         })
+    }
+
+    /// Forgets a driver that has come to its end where nobody can see it.
+    #[cfg(test)]
+    pub(crate) fn forget(&self, search: i64) {
+        self.lock().searches.remove(&search);
     }
 
     /// Starts a search's driver, or wakes it where there is one.
@@ -83,8 +104,8 @@ impl Drivers {
             self.world.wakeups.search(search);
             return;
         }
-        let (world, stop) = (self.world.clone(), started.stop.child_token());
-        let task = started.tasks.spawn(drive(world, search, stop));
+        let stop = started.stop.child_token();
+        let task = started.tasks.spawn((self.drive)(search, stop));
         started.searches.insert(search, task.abort_handle());
     }
 

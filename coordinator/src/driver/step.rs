@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What comes after a step.
 #[derive(Debug, PartialEq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// Another step at once: something changed under this one.
     Again,
     /// A wake-up, or at the latest the end of the pause.
@@ -38,7 +38,7 @@ pub(super) enum Next {
 }
 
 /// A driver between two looks.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     hands: Hands,
     /// None while the search does not run.
     running: Option<Running>,
@@ -70,7 +70,7 @@ pub(super) struct Running {
 }
 
 impl Driver {
-    pub(super) fn new(world: Arc<World>, search: i64) -> Self {
+    pub(crate) fn new(world: Arc<World>, search: i64) -> Self {
         Self {
             hands: Hands { world, search },
             running: None,
@@ -79,7 +79,7 @@ impl Driver {
 
     /// Looks at the store and does what is to be done. Where the store fails, a later step may
     /// succeed.
-    pub(super) async fn step(&mut self) -> Result<Next, StoreError> {
+    pub(crate) async fn step(&mut self) -> Result<Next, StoreError> {
         let hands = &self.hands;
         let Some(stored) = hands.world.store.search(hands.search).await? else {
             return Ok(Next::Wait(None));

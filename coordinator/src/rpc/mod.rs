@@ -2,7 +2,7 @@
 
 mod agents;
 mod blobs;
-mod searches;
+pub(crate) mod searches;
 mod status;
 
 use std::sync::Arc;

@@ -25,11 +25,11 @@ use crate::{intake, query};
 /// search, on a machine that may be timing candidates at that moment.
 const BETWEEN_STATUSES: Duration = Duration::from_millis(250);
 
-pub(super) struct SearchesService {
-    pub(super) world: Arc<World>,
-    pub(super) leasing: Arc<Leasing>,
-    pub(super) drivers: Arc<Drivers>,
-    pub(super) shutdown: CancellationToken,
+pub(crate) struct SearchesService {
+    pub(crate) world: Arc<World>,
+    pub(crate) leasing: Arc<Leasing>,
+    pub(crate) drivers: Arc<Drivers>,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl SearchesService {
@@ -67,7 +67,7 @@ impl SearchesService {
         .await
     }
 
-    async fn cancel_search(&self, search: i64) -> Result<bool, ServiceError> {
+    pub(crate) async fn cancel_search(&self, search: i64) -> Result<bool, ServiceError> {
         let store = &self.world.store;
         if store.search(search).await?.is_none() {
             return Err(ServiceError::UnknownSearch { search });
@@ -84,7 +84,11 @@ impl SearchesService {
         .await
     }
 
-    async fn continue_search(&self, search: i64, more: Budget) -> Result<(), ServiceError> {
+    pub(crate) async fn continue_search(
+        &self,
+        search: i64,
+        more: Budget,
+    ) -> Result<(), ServiceError> {
         intake::check_budget(&more)?;
         let status = query::status(&self.world, search).await?;
         let budget = Budget {

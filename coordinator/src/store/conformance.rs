@@ -68,6 +68,7 @@ const CASES: &[(&str, Case)] = cases![
     confirmations::confirmations_of_quality_come_in_the_order_of_their_plans,
     confirmations::confirmations_cancel_what_the_search_still_wanted,
     confirmations::more_budget_puts_confirmations_off,
+    confirmations::what_was_decided_under_another_budget_confirms_nothing,
     confirmations::a_confirmation_that_fails_leaves_the_candidate_as_it_is,
     confirmations::only_a_running_search_confirms_and_only_its_own,
     confirmations::quality_is_confirmed_by_devices_of_the_profile_alone,
@@ -193,6 +194,16 @@ pub(crate) async fn running(store: &Arc<dyn Store>, precisions: &[Precision]) ->
 pub(crate) async fn claim(store: &Arc<dyn Store>, device: i64) -> Claimed {
     let claimed = store.claim(&claimant(device), NOW).await.unwrap();
     claimed.expect("a task is queued")
+}
+
+/// Confirms under the budget that the search has.
+pub(crate) async fn confirm(
+    store: &Arc<dyn Store>,
+    search: i64,
+    wanted: &[NewConfirmation],
+) -> bool {
+    let known = store.search(search).await.unwrap().unwrap().given();
+    store.confirm(search, &known, wanted).await.unwrap()
 }
 
 pub(crate) fn report_with(

@@ -9,6 +9,8 @@
 //! - Time is an argument.
 
 #[cfg(test)]
+pub(crate) mod audit;
+#[cfg(test)]
 pub(crate) mod conformance;
 mod failure;
 mod opened;
@@ -29,11 +31,11 @@ use bitfront_model::{
 
 pub(crate) use opened::Opened;
 pub(crate) use rows::{
-    Binding, Claimant, Claimed, ClaimedQuestion, DeviceMeasurement, Ending, HeldLease, LeaseEnding,
-    NewCandidate, NewConfirmation, NewSearch, QuestionFacts, Requeued, RetimingStanding, Score,
-    ScoreOutcome, SharedScore, SharedScores, StoredCandidate, StoredConfirmation,
-    StoredCoordinator, StoredDevice, StoredMeasurement, StoredQuestion, StoredRetiming,
-    StoredSearch, TaskFacts,
+    Binding, Claimant, Claimed, ClaimedQuestion, DeviceMeasurement, Ending, Given, HeldLease,
+    LeaseEnding, NewCandidate, NewConfirmation, NewSearch, QuestionFacts, Requeued,
+    RetimingStanding, Score, ScoreOutcome, SharedScore, SharedScores, StoredCandidate,
+    StoredConfirmation, StoredCoordinator, StoredDevice, StoredMeasurement, StoredQuestion,
+    StoredRetiming, StoredSearch, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -156,8 +158,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Queues confirmations of a running search, those that were cancelled too, for whom they are
     /// wanted of now; ones that are there already stay as they are. The search's own queued tasks,
     /// second timings among them, are cancelled, since it is over. False where the search does not
-    /// run.
-    async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError>;
+    /// run, or has been given another budget than the driver knew.
+    async fn confirm(
+        &self,
+        search: i64,
+        known: &Given,
+        wanted: &[NewConfirmation],
+    ) -> Result<bool, StoreError>;
     /// The confirmations of a search, by candidate and kind.
     async fn confirmations(&self, search: i64) -> Result<Vec<StoredConfirmation>, StoreError>;
     /// Queues second timings of candidates of a running search for the devices of a hardware

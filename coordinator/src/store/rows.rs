@@ -87,6 +87,25 @@ pub(crate) struct StoredSearch {
     pub(crate) starts: Vec<Vec<Precision>>,
 }
 
+/// Under which budget something was decided about a search: where it has another one by now, it was
+/// continued meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Given {
+    pub(crate) budget: Budget,
+    /// [`StoredSearch::continued_after`].
+    pub(crate) continued_after: u64,
+}
+
+impl StoredSearch {
+    /// The budget that it has.
+    pub(crate) fn given(&self) -> Given {
+        Given {
+            budget: self.request.budget,
+            continued_after: self.continued_after,
+        }
+    }
+}
+
 /// How a search ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Ending {

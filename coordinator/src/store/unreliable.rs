@@ -1,9 +1,12 @@
 //! A store that loses requests and replies, for tests of what stands on a store.
 //!
-//! Two dice are thrown for every call: did it happen, and did the caller hear of it?
+//! Two questions are asked of every call: does it happen, and does the caller hear of it? What comes of
+//! it is its [`Fate`]. [`Dice`] decide, or whatever else a test has for a [`Weather`]; a [`Witness`]
+//! sees what really happened.
 
 #![allow(clippy::unwrap_used)]
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,29 +19,114 @@ use bitfront_model::{
 
 use super::*;
 
-/// Loses a share of all requests and a share of all replies, by a seed.
-pub(crate) struct Unreliable {
-    inner: Arc<dyn Store>,
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It happens, and its caller hears of it.
+    Passes,
+    /// It never happens. The caller is told that nothing was written, or that something may have
+    /// been.
+    RequestLost { may_have_happened: bool },
+    /// It happens, and its caller is told that it may have.
+    ReplyLost,
+    /// The same, but it happens after its caller was told.
+    Late,
+}
+
+/// A call that happens after its caller was told that it may have.
+pub(crate) type LateCall = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Decides what becomes of calls.
+#[async_trait]
+pub(crate) trait Weather: Send + Sync + 'static {
+    /// The fate of a call, which waits for it, and something that is dropped once the call is over.
+    async fn fate(&self, call: &'static str) -> (Fate, Box<dyn Send>);
+    /// Keeps a call until it happens.
+    fn keep(&self, call: &'static str, late: LateCall);
+}
+
+/// Throws dice for every call, by a seed.
+struct Dice {
     /// Of a thousand.
     lost_requests: u64,
     /// Of a thousand.
     lost_replies: u64,
-    dice: Mutex<u64>,
+    state: Mutex<u64>,
+}
+
+impl Dice {
+    /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+    fn throw(&self, of_a_thousand: u64) -> bool {
+        let mut state = self.state.lock().unwrap();
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = *state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % 1000 < of_a_thousand
+    }
+}
+
+#[async_trait]
+impl Weather for Dice {
+    async fn fate(&self, _call: &'static str) -> (Fate, Box<dyn Send>) {
+        let fate = if self.throw(self.lost_requests) {
+            Fate::RequestLost {
+                may_have_happened: false,
+            }
+        } else if self.throw(self.lost_replies) {
+            Fate::ReplyLost
+        } else {
+            Fate::Passes
+        };
+        (fate, Box::new(()))
+    }
+
+    fn keep(&self, _call: &'static str, _late: LateCall) {}
+}
+
+/// Sees nothing.
+struct Nobody;
+
+impl Witness for Nobody {}
+
+/// A store over another one, in a weather.
+pub(crate) struct Unreliable {
+    inner: Arc<dyn Store>,
+    weather: Arc<dyn Weather>,
+    witness: Arc<dyn Witness>,
+    is_exclusive: bool,
     calls: AtomicU64,
 }
 
 impl Unreliable {
+    /// Loses a share of all requests and a share of all replies, by a seed.
     pub(crate) fn new(
         inner: Arc<dyn Store>,
         seed: u64,
         lost_requests: u64,
         lost_replies: u64,
     ) -> Self {
-        Self {
-            inner,
+        let dice = Dice {
             lost_requests,
             lost_replies,
-            dice: Mutex::new(seed),
+            state: Mutex::new(seed),
+        };
+        let is_exclusive = inner.is_exclusive();
+        Self::under(inner, Arc::new(dice), Arc::new(Nobody), is_exclusive)
+    }
+
+    /// In some weather, before a witness, and saying of itself whether others can have the database.
+    pub(crate) fn under(
+        inner: Arc<dyn Store>,
+        weather: Arc<dyn Weather>,
+        witness: Arc<dyn Witness>,
+        is_exclusive: bool,
+    ) -> Self {
+        Self {
+            inner,
+            weather,
+            witness,
+            is_exclusive,
             calls: AtomicU64::new(0),
         }
     }
@@ -47,48 +135,129 @@ impl Unreliable {
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
+}
 
-    /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-    fn throw(&self, of_a_thousand: u64) -> bool {
-        let mut state = self.dice.lock().unwrap();
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = *state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % 1000 < of_a_thousand
+fn lost(what: &str, may_have_happened: bool) -> StoreError {
+    StoreError::Failed {
+        doing: "pass through a test",
+        reason: format!("the {what} was lost"),
+        may_have_happened,
     }
+}
 
-    async fn pass<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let lost = |what: &str, may_have_happened| StoreError::Failed {
-            doing: "pass through a test",
-            reason: format!("the {what} was lost"),
-            may_have_happened,
-        };
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.throw(self.lost_requests) {
-            return Err(lost("request", false));
+/// An argument that outlives its call.
+trait Owned {
+    type Of: Send + 'static;
+    fn owned(self) -> Self::Of;
+}
+
+/// An argument as a call takes it.
+trait Lent<'a, T> {
+    fn lent(&'a self) -> T;
+}
+
+macro_rules! by_value {
+    ($($type:ty),+) => {
+        $(impl Owned for $type {
+            type Of = Self;
+            fn owned(self) -> Self {
+                self
+            }
         }
-        let result = call.await;
-        if self.throw(self.lost_replies) {
-            return Err(lost("reply", true));
-        }
-        result
+        impl Lent<'_, $type> for $type {
+            fn lent(&self) -> Self {
+                *self
+            }
+        })+
+    };
+}
+
+by_value!(i64, u32, u64, Option<i64>, Digest, Duration, LeaseToken);
+
+impl<T: Clone + Send + 'static> Owned for &T {
+    type Of = T;
+    fn owned(self) -> T {
+        self.clone()
+    }
+}
+
+impl<'a, T> Lent<'a, &'a T> for T {
+    fn lent(&'a self) -> &'a T {
+        self
+    }
+}
+
+impl Owned for &str {
+    type Of = String;
+    fn owned(self) -> String {
+        self.to_owned()
+    }
+}
+
+impl<'a> Lent<'a, &'a str> for String {
+    fn lent(&'a self) -> &'a str {
+        self
+    }
+}
+
+impl<T: Clone + Send + 'static> Owned for &[T] {
+    type Of = Vec<T>;
+    fn owned(self) -> Vec<T> {
+        self.to_vec()
+    }
+}
+
+impl<'a, T> Lent<'a, &'a [T]> for Vec<T> {
+    fn lent(&'a self) -> &'a [T] {
+        self
     }
 }
 
 macro_rules! passed_on {
     ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
+        /// Sees every call that really happened, lost replies and late calls among them, in the order
+        /// in which they did; looks at nothing unless it says otherwise.
+        #[allow(unused_variables)]
+        pub(crate) trait Witness: Send + Sync + 'static {
+            $(fn $name(
+                &self,
+                $($argument: $type,)*
+                result: &Result<$answer, StoreError>,
+            ) {})+
+        }
+
         #[async_trait]
         impl Store for Unreliable {
             fn is_exclusive(&self) -> bool {
-                self.inner.is_exclusive()
+                self.is_exclusive
             }
 
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-                self.pass(self.inner.$name($($argument),*)).await
+                self.calls.fetch_add(1, Ordering::SeqCst);
+                let call = stringify!($name);
+                let (fate, _until_it_is_over) = self.weather.fate(call).await;
+                match fate {
+                    Fate::RequestLost { may_have_happened } => {
+                        Err(lost("request", may_have_happened))
+                    }
+                    Fate::Late => {
+                        let (inner, witness) = (self.inner.clone(), self.witness.clone());
+                        $(let $argument = Owned::owned($argument);)*
+                        self.weather.keep(call, Box::pin(async move {
+                            let result = inner.$name($(Lent::lent(&$argument)),*).await;
+                            witness.$name($(Lent::lent(&$argument),)* &result);
+                        }));
+                        Err(lost("reply", true))
+                    }
+                    Fate::Passes | Fate::ReplyLost => {
+                        let result = self.inner.$name($($argument),*).await;
+                        self.witness.$name($($argument,)* &result);
+                        match fate {
+                            Fate::ReplyLost => Err(lost("reply", true)),
+                            _ => result,
+                        }
+                    }
+                }
             })+
         }
     };
@@ -130,7 +299,7 @@ passed_on! {
     add_candidates(search: i64, candidates: &[NewCandidate], now_ms: i64) -> Option<Vec<i64>>;
     search_of(candidate: i64) -> Option<i64>;
     candidates(search: i64, after: i64) -> Vec<StoredCandidate>;
-    confirm(search: i64, wanted: &[NewConfirmation]) -> bool;
+    confirm(search: i64, known: &Given, wanted: &[NewConfirmation]) -> bool;
     confirmations(search: i64) -> Vec<StoredConfirmation>;
     retime(search: i64, candidates: &[i64], profile: Digest) -> bool;
     retimings(search: i64) -> Vec<StoredRetiming>;

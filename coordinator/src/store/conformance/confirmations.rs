@@ -48,7 +48,7 @@ pub(super) async fn a_confirmation_is_measured_once_and_no_score(store: Arc<dyn 
     let (device, search, candidate) = measured(&store).await;
     let scores = store.scores(search, 0).await.unwrap();
     let wanted = wanted(candidate);
-    assert!(store.confirm(search, &wanted).await.unwrap());
+    assert!(confirm(&store, search, &wanted).await);
     assert_eq!(states(&store, search).await, [(true, false); 2]);
     let latency = claim(&store, device).await;
     assert_eq!(
@@ -58,7 +58,7 @@ pub(super) async fn a_confirmation_is_measured_once_and_no_score(store: Arc<dyn 
     report(&store, &latency, "fresh latency").await;
     let quality = claim(&store, device).await;
     report(&store, &quality, "fresh quality").await;
-    assert!(store.confirm(search, &wanted).await.unwrap());
+    assert!(confirm(&store, search, &wanted).await);
     nothing_to_claim(&store, device).await;
     assert_eq!(states(&store, search).await, [(false, true); 2]);
     assert_eq!(store.scores(search, 0).await.unwrap(), scores);
@@ -80,7 +80,7 @@ pub(super) async fn confirmations_cancel_what_the_search_still_wanted(store: Arc
         report(&store, &claimed, key).await;
     }
     let candidate = store.candidates(search, 0).await.unwrap()[0].id;
-    let confirmed = store.confirm(search, &wanted(candidate)).await.unwrap();
+    let confirmed = confirm(&store, search, &wanted(candidate)).await;
     assert!(confirmed);
     for _ in 0..2 {
         let claimed = claim(&store, device).await;
@@ -95,7 +95,7 @@ pub(super) async fn confirmations_cancel_what_the_search_still_wanted(store: Arc
 
 pub(super) async fn more_budget_puts_confirmations_off(store: Arc<dyn Store>) {
     let (device, search, candidate) = measured(&store).await;
-    store.confirm(search, &wanted(candidate)).await.unwrap();
+    confirm(&store, search, &wanted(candidate)).await;
     let held = claim(&store, device).await;
     let budget = fixtures::evaluations(100);
     assert!(store.resume(search, &budget, 3).await.unwrap());
@@ -106,15 +106,38 @@ pub(super) async fn more_budget_puts_confirmations_off(store: Arc<dyn Store>) {
     );
     // What is being measured is paid for, and what was put off is asked for again.
     report(&store, &held, "held").await;
-    store.confirm(search, &wanted(candidate)).await.unwrap();
+    confirm(&store, search, &wanted(candidate)).await;
     assert_eq!(states(&store, search).await, [(false, true), (true, false)]);
     assert_eq!(claim(&store, device).await.kind, TaskKind::Quality);
+}
+
+pub(super) async fn what_was_decided_under_another_budget_confirms_nothing(store: Arc<dyn Store>) {
+    let (device, search) = running(&store, &[Precision::Q8_0, Precision::Q4K]).await;
+    for key in ["latency", "quality"] {
+        let claimed = claim(&store, device).await;
+        report(&store, &claimed, key).await;
+    }
+    let candidate = store.candidates(search, 0).await.unwrap()[0].id;
+    let known = store.search(search).await.unwrap().unwrap().given();
+    let budgets = [
+        (fixtures::evaluations(100), 0),
+        (known.budget, 3),
+        (fixtures::time(Duration::from_secs(9)), 0),
+    ];
+    for (budget, evaluated) in budgets {
+        assert!(store.resume(search, &budget, evaluated).await.unwrap());
+        let queued = store.confirm(search, &known, &wanted(candidate)).await;
+        assert!(!queued.unwrap(), "{budget:?}");
+        assert_eq!(states(&store, search).await, []);
+    }
+    // The search's own tasks are still there.
+    assert_eq!(claim(&store, device).await.purpose, TaskPurpose::Search);
 }
 
 pub(super) async fn a_confirmation_that_fails_leaves_the_candidate_as_it_is(store: Arc<dyn Store>) {
     let (device, search, candidate) = measured(&store).await;
     let scores = store.scores(search, 0).await.unwrap();
-    store.confirm(search, &wanted(candidate)).await.unwrap();
+    confirm(&store, search, &wanted(candidate)).await;
     for _ in 0..3 {
         let claimed = claim(&store, device).await;
         let ending = ending("its agent went silent", true);
@@ -147,12 +170,12 @@ pub(super) async fn a_confirmation_that_fails_leaves_the_candidate_as_it_is(stor
 pub(super) async fn only_a_running_search_confirms_and_only_its_own(store: Arc<dyn Store>) {
     let (device, search, candidate) = measured(&store).await;
     let other = store.submit(&new_search(), NOW).await.unwrap();
-    assert!(!store.confirm(other, &wanted(candidate)).await.unwrap());
+    assert!(!confirm(&store, other, &wanted(candidate)).await);
     assert!(store.bind(other, &binding()).await.unwrap());
-    assert!(store.confirm(other, &wanted(candidate)).await.unwrap());
+    assert!(confirm(&store, other, &wanted(candidate)).await);
     nothing_to_claim(&store, device).await;
     // Neither gives a confirmation its figure to a candidate of another search.
-    store.confirm(search, &wanted(candidate)).await.unwrap();
+    confirm(&store, search, &wanted(candidate)).await;
     report(&store, &claim(&store, device).await, "fresh latency").await;
     let claimed = claim(&store, device).await;
     let mut fresh = report_with(&claimed, "fresh", None);
@@ -167,13 +190,13 @@ pub(super) async fn only_a_running_search_confirms_and_only_its_own(store: Arc<d
     assert!(matches!(scores[1].outcome, ScoreOutcome::Quality { .. }));
     assert_eq!(*reused, scores[1].outcome);
     store.cancel(search, NOW).await.unwrap();
-    assert!(!store.confirm(search, &wanted(candidate)).await.unwrap());
+    assert!(!confirm(&store, search, &wanted(candidate)).await);
 }
 
 pub(super) async fn quality_is_confirmed_by_devices_of_the_profile_alone(store: Arc<dyn Store>) {
     let (device, search, candidate) = measured(&store).await;
     let quality = wanted(candidate).remove(0);
-    store.confirm(search, &[quality]).await.unwrap();
+    confirm(&store, search, &[quality]).await;
     let of_the_class = Claimant {
         hardware_profile: Digest::of("other"),
         ..claimant(device)
@@ -194,11 +217,11 @@ pub(super) async fn a_confirmation_for_a_class_ends_as_one_for_a_profile(store: 
         target: binding().numerics_class.0,
         ..wanted(candidate).remove(0)
     };
-    store.confirm(search, &[for_the_class]).await.unwrap();
+    confirm(&store, search, &[for_the_class]).await;
     // The driver asks anew after a restart, and finds it pending.
     let quality = wanted(candidate).remove(0);
     let quality = std::slice::from_ref(&quality);
-    store.confirm(search, quality).await.unwrap();
+    confirm(&store, search, quality).await;
     assert_eq!(states(&store, search).await, [(true, false)]);
     let of_the_class = Claimant {
         hardware_profile: Digest::of("other"),
@@ -213,7 +236,7 @@ pub(super) async fn a_confirmation_for_a_class_ends_as_one_for_a_profile(store: 
     assert!(store.resume(search, &budget, 3).await.unwrap());
     assert_eq!(states(&store, search).await, [(false, false)]);
 
-    store.confirm(search, quality).await.unwrap();
+    confirm(&store, search, quality).await;
     assert_eq!(store.claim(&of_the_class, NOW).await.unwrap(), None);
     report(&store, &claim(&store, device).await, "fresh quality").await;
     assert_eq!(states(&store, search).await, [(false, true)]);
@@ -236,7 +259,7 @@ pub(super) async fn confirmations_of_quality_come_in_the_order_of_their_plans(
     }
     let candidates = store.candidates(search, 0).await.unwrap();
     let wanted: Vec<_> = candidates.iter().flat_map(|it| wanted(it.id)).collect();
-    store.confirm(search, &wanted).await.unwrap();
+    confirm(&store, search, &wanted).await;
     let (mut qualities, mut latencies) = (Vec::new(), Vec::new());
     for measurement in 0..wanted.len() {
         let claimed = claim(&store, device).await;

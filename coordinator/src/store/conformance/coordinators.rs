@@ -80,7 +80,7 @@ pub(super) async fn a_driver_that_was_replaced_writes_nothing(store: Arc<dyn Sto
             store.fix_reference(search, &[1.0]).await.err(),
             store.end(search, &ending, NOW).await.err(),
             store.add_candidate(search, &candidate, NOW).await.err(),
-            store.confirm(search, &[]).await.err(),
+            store.confirm(search, &stored.given(), &[]).await.err(),
             store.retime(search, &[], profile).await.err(),
         ];
         let not_driven =

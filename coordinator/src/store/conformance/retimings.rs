@@ -120,7 +120,7 @@ pub(super) async fn a_retiming_that_comes_to_nothing_leaves_the_candidate_as_it_
         kind: TaskKind::Latency,
         target: profile().to_string(),
     };
-    assert!(store.confirm(search, &[wanted]).await.unwrap());
+    assert!(confirm(&store, search, &[wanted]).await);
     assert_eq!(claim(&store, device).await.purpose, TaskPurpose::Confirm);
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn retimings_end_with_their_search_and_may_be_asked_for_again(
     use RetimingStanding::{Cancelled, Ended, Pending};
     store.retime(search, &[first], profile()).await.unwrap();
     // The beginning of confirmations.
-    store.confirm(search, &[]).await.unwrap();
+    confirm(&store, search, &[]).await;
     assert_eq!(standings(&store, search).await, [(first, Cancelled)]);
     nothing_to_claim(&store, device).await;
     store.retime(search, &[first], profile()).await.unwrap();

@@ -181,7 +181,7 @@ pub(super) async fn only_sound_figures_of_a_plan_are_shared(store: Arc<dyn Store
         kind: TaskKind::Latency,
         target: binding().hardware_profile.to_string(),
     };
-    assert!(store.confirm(second, &[wanted]).await.unwrap());
+    assert!(confirm(&store, second, &[wanted]).await);
     let fresh = claim(&store, device).await;
     report(&store, &fresh, "fresh").await;
     assert_eq!(brief(&told(&store, first, 0).await), shared);

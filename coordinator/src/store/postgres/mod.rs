@@ -82,6 +82,15 @@ impl PostgresStore {
         self.pool.close().await;
     }
 
+    /// The store as another coordinator has it: under a term of its own.
+    #[cfg(test)]
+    fn shared(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            term: Term::default(),
+        }
+    }
+
     async fn reader(&self, doing: &'static str) -> Result<PoolConnection<Postgres>, StoreError> {
         let reader = self.pool.acquire().await;
         reader.map_err(|error| Failure::from(error).while_asked_to(doing))

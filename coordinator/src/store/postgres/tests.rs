@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex};
 use bitfront_model::Precision;
 
 use super::*;
-use crate::fixtures;
+use crate::store::audit::Audited;
 use crate::store::{Store, conformance};
+use crate::{fixtures, histories};
 use server::TestDatabase;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,3 +65,16 @@ const PRECISIONS: [Precision; 6] = [
     Precision::Q3K,
     Precision::Q2K,
 ];
+
+/// Seeded histories, as over SQLite; fewer, since each call goes to the server and back.
+#[test]
+fn histories_keep_what_was_promised() {
+    let databases = Mutex::new(Vec::new());
+    let open = async |_| {
+        let database = TestDatabase::new().await;
+        let store = open(&database).await;
+        databases.lock().unwrap().push(database);
+        Arc::new(store) as Arc<dyn Audited>
+    };
+    histories::tests::live_all("HISTORIES_ON_POSTGRES", 40, open);
+}

@@ -5,15 +5,21 @@ use sqlx::Row as _;
 
 use super::decode::word;
 use super::measurements::score;
-use super::{Connection, Failure, NewConfirmation, StoredConfirmation, coordinators, searches};
+use super::{
+    Connection, Failure, Given, NewConfirmation, StoredConfirmation, coordinators, searches,
+};
 
 pub(super) async fn queue(
     connection: &mut Connection,
     (search, me): (i64, Option<i64>),
+    known: &Given,
     wanted: &[NewConfirmation],
 ) -> Result<bool, Failure> {
     coordinators::check_driver(connection, search, me).await?;
-    if !searches::hold_running(connection, search).await? {
+    // One that was continued meanwhile wants its own tasks.
+    if !searches::hold_running(connection, search).await?
+        || !searches::is_given(connection, search, known).await?
+    {
         return Ok(false);
     }
     cancel_queued(connection, search, TaskPurpose::Search).await?;

@@ -260,11 +260,16 @@ impl Store for ThisStore {
         read!(self, "list candidates", candidates::after, search, after)
     }
 
-    async fn confirm(&self, search: i64, wanted: &[NewConfirmation]) -> Result<bool, StoreError> {
+    async fn confirm(
+        &self,
+        search: i64,
+        known: &Given,
+        wanted: &[NewConfirmation],
+    ) -> Result<bool, StoreError> {
         let me = self.term.get();
-        let wanted = wanted.to_vec();
+        let (known, wanted) = (*known, wanted.to_vec());
         write!(self, "queue confirmations", |connection| {
-            confirmations::queue(connection, (search, me), &wanted)
+            confirmations::queue(connection, (search, me), &known, &wanted)
         })
     }
 

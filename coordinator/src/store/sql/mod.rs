@@ -17,6 +17,8 @@
 //! - Locks are taken in this order: searches by number, tasks by number, the device. SQLite's only
 //!   writer needs none, and the words for them are empty there.
 
+#[cfg(test)]
+mod audit;
 mod candidates;
 mod claims;
 mod confirmations;

@@ -12,7 +12,8 @@ use super::decode::{
     unsigned, word,
 };
 use super::{
-    Binding, Connection, Ending, Failure, NewSearch, Row, StoredSearch, confirmations, coordinators,
+    Binding, Connection, Ending, Failure, Given, NewSearch, Row, StoredSearch, confirmations,
+    coordinators,
 };
 
 /// The key of the request's JSON that is stored on its own, in `models`.
@@ -203,6 +204,26 @@ pub(super) async fn hold_running(
     .fetch_optional(connection)
     .await?;
     Ok(running.is_some())
+}
+
+/// Whether a search, which is held, has this budget and no other.
+pub(super) async fn is_given(
+    connection: &mut Connection,
+    search: i64,
+    known: &Given,
+) -> Result<bool, Failure> {
+    let given: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM searches
+         WHERE id = $1 AND continued_after = $2 AND budget_evaluations IS NOT DISTINCT FROM $3
+           AND budget_time_ms IS NOT DISTINCT FROM $4",
+    )
+    .bind(search)
+    .bind(signed(known.continued_after))
+    .bind(known.budget.evaluations.map(signed))
+    .bind(known.budget.time.map(milliseconds))
+    .fetch_optional(connection)
+    .await?;
+    Ok(given.is_some())
 }
 
 /// Holds the search of a candidate's task as [`hold_running`] does. True where it runs, or where

@@ -62,6 +62,10 @@ macro_rules! first_queued {
     };
 }
 
+/// Numbers rows from one again, in empty tables.
+#[cfg(test)]
+pub(super) const BEGIN_NUMBERS: &str = "DELETE FROM sqlite_sequence";
+
 /// Looks after the database: SQLite chooses its plans by the statements and the indices alone.
 pub(super) async fn tend(_: &mut Connection) -> Result<(), Failure> {
     Ok(())

@@ -17,6 +17,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use sqlx::sqlite::SqliteSynchronous;
 use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
 
 use super::StoreError;
@@ -46,7 +47,13 @@ impl SqliteStore {
 
     /// Opens the file, making it where it does not exist, and brings its schema up to date.
     pub(crate) async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        open::open(path.into()).await
+        open::open(path.into(), SqliteSynchronous::Full).await
+    }
+
+    /// The same, without waiting for the disk: for tests that lose no power.
+    #[cfg(test)]
+    pub(crate) async fn open_without_waiting(path: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        open::open(path.into(), SqliteSynchronous::Off).await
     }
 
     /// Leaves a note of where this coordinator listens, for others that find the file in use.
@@ -66,6 +73,17 @@ impl SqliteStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+    }
+
+    /// The store as another coordinator would have it, were there no lock: under a term of its own.
+    #[cfg(test)]
+    fn shared(&self) -> Self {
+        Self {
+            writer: self.writer.shared(),
+            readers: self.readers.clone(),
+            lock: Mutex::default(),
+            term: Term::default(),
+        }
     }
 
     async fn reader(&self, doing: &'static str) -> Result<PoolConnection<Sqlite>, StoreError> {

@@ -92,7 +92,10 @@ pub(super) fn beside(database: &Path, extension: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
+pub(super) async fn open(
+    path: PathBuf,
+    synchronous: SqliteSynchronous,
+) -> Result<SqliteStore, StoreError> {
     let path = path.as_path();
     if let Some(folder) = path
         .parent()
@@ -109,7 +112,7 @@ pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
-    let mut connection = first_look(path, &options).await?;
+    let mut connection = first_look(path, &options, synchronous).await?;
     migrate(path, &mut connection).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -131,6 +134,7 @@ pub(super) async fn open(path: PathBuf) -> Result<SqliteStore, StoreError> {
 async fn first_look(
     path: &Path,
     options: &SqliteConnectOptions,
+    synchronous: SqliteSynchronous,
 ) -> Result<SqliteConnection, StoreError> {
     let looking = options
         .clone()
@@ -157,7 +161,7 @@ async fn first_look(
     options
         .clone()
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .pragma("cache_size", WRITERS_CACHE)
         .pragma("wal_autocheckpoint", CHECKPOINT_AFTER)
         .connect()

@@ -363,7 +363,7 @@ async fn a_database_of_the_first_version_keeps_its_rows_and_takes_confirmations(
             .digest()
             .to_string(),
     };
-    assert!(migrated.confirm(search, &[wanted]).await.unwrap());
+    assert!(conformance::confirm(&migrated, search, &[wanted]).await);
     let profile = fixtures::registration("one").hardware_profile.digest();
     let timed = [claimed.candidate];
     assert!(migrated.retime(search, &timed, profile).await.unwrap());

@@ -105,6 +105,16 @@ impl Writer {
         }
     }
 
+    /// Another handle on the same task. It ends when nobody has one any more.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> Self {
+        let jobs = self.lock().as_ref().map(|open| open.jobs.clone());
+        let task = tokio::spawn(std::future::ready(()));
+        Self {
+            open: Mutex::new(jobs.map(|jobs| Open { jobs, task })),
+        }
+    }
+
     /// Does the work in a transaction and answers after its commit. Work that fails leaves no
     /// trace, whatever shares the commit with it.
     pub(super) async fn write<T, F>(&self, doing: &'static str, work: F) -> Result<T, StoreError>

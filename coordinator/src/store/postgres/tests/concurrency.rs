@@ -83,7 +83,7 @@ async fn confirmations_are_shared_out_too() {
             target: target.clone(),
         })
         .collect();
-    assert!(stores[0].confirm(search, &wanted).await.unwrap());
+    assert!(conformance::confirm(&stores[0], search, &wanted).await);
     let mut claims = Vec::new();
     for agent in 0..wanted.len() {
         let store = stores[agent % 2].clone();
