@@ -26,14 +26,18 @@ fn help_texts_are_pinned() {
         "report",
         "inspect",
         "model",
+        "model add",
         "serve",
         "agent",
     ];
     for verb in verbs {
-        let arguments = [verb, "--help"].into_iter().filter(|it| !it.is_empty());
+        let arguments = verb.split_whitespace().chain(["--help"]);
         let run = bitfront(arguments).finish();
         assert_eq!(run.code, Some(0));
-        let name = if verb.is_empty() { "bitfront" } else { verb };
+        let name = match verb {
+            "" => "bitfront".to_owned(),
+            verb => verb.replace(' ', "-"),
+        };
         insta::assert_snapshot!(format!("help-{name}"), run.stdout);
     }
 }

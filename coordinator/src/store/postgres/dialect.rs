@@ -59,7 +59,8 @@ macro_rules! drawn {
 }
 
 /// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
-/// wanted ($3), the first few ($4) of the class left out.
+/// wanted ($3), the first few ($4) of the class left out; qualities that confirm only where it is said
+/// ($5 = 1).
 ///
 /// Each part of the choice walks the index of queued tasks no farther than it must, however many
 /// are queued; latency sorts first. Rows of a union cannot be locked, so some more are looked at than
@@ -70,9 +71,11 @@ macro_rules! first_queued {
         "SELECT first.id, first.kind, first.purpose FROM tasks AS first
          WHERE first.state = 'queued' AND first.id IN (
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $1
+                                          AND ($5 = 1 OR purpose <> 'confirm')
               ORDER BY (candidate + 0) LIMIT $3 + 256 OFFSET $4)
              UNION ALL
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $2
+                                          AND ($5 = 1 OR purpose <> 'confirm')
               ORDER BY (candidate + 0) LIMIT $3 + 256)
              UNION ALL
              (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'latency' AND target = $2

@@ -64,25 +64,35 @@ async fn choose(
         let companion = companion.bind(purpose.to_string());
         return Ok(companion.fetch_all(connection).await?);
     }
-    let first = sqlx::query(concat!(first_queued!(), taking!("first")))
+    // What is locked and not taken would be passed over by others, who may find nothing else. So the
+    // first one is only looked at, and qualities that confirm are left out where many are taken.
+    let first = sqlx::query(first_queued!())
+        .bind(&claimant.numerics_class.0)
+        .bind(&profile)
+        .bind(1_i64)
+        .bind(i64::from(claimant.left_to_faster))
+        .bind(1_i64)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(first) = first else {
+        return Ok(Vec::new());
+    };
+    let confirms = word::<TaskKind>(&first, "kind")? == TaskKind::Quality
+        && word::<TaskPurpose>(&first, "purpose")? == TaskPurpose::Confirm;
+    if confirms {
+        let shares = sharing_most(connection, first.try_get("id")?).await?;
+        if !shares.is_empty() {
+            return Ok(shares);
+        }
+    }
+    let (most, with_confirming) = if confirms { (1, 1_i64) } else { (most, 0) };
+    let queued = sqlx::query_scalar(concat!(first_queued!(), taking!("first")))
         .bind(&claimant.numerics_class.0)
         .bind(&profile)
         .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .bind(i64::from(claimant.left_to_faster))
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut tasks = Vec::new();
-    for row in &first {
-        let confirms = word::<TaskKind>(row, "kind")? == TaskKind::Quality
-            && word::<TaskPurpose>(row, "purpose")? == TaskPurpose::Confirm;
-        match (confirms, tasks.is_empty()) {
-            (false, _) => tasks.push(row.try_get("id")?),
-            (true, true) => return sharing_most(connection, row.try_get("id")?).await,
-            // Its turn comes when those before it are taken.
-            (true, false) => break,
-        }
-    }
-    Ok(tasks)
+        .bind(with_confirming);
+    Ok(queued.fetch_all(connection).await?)
 }
 
 /// In place of a quality that confirms, the one of its search that comes first by the precisions of

@@ -40,7 +40,8 @@ macro_rules! in_turn {
 }
 
 /// The queued tasks for a numerics class ($1) and a hardware profile ($2) that come first, as many as
-/// wanted ($3), the first few ($4) of the class left out.
+/// wanted ($3), the first few ($4) of the class left out; qualities that confirm only where it is said
+/// ($5 = 1).
 ///
 /// Each part of the choice walks the index of queued tasks no farther than it must, however many
 /// are queued; latency sorts first. Quality that confirms targets a profile; of earlier versions, a class.
@@ -49,10 +50,12 @@ macro_rules! first_queued {
         "SELECT id, kind, purpose FROM (
              SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
                  WHERE state = 'queued' AND kind = 'quality' AND target = $1
+                       AND ($5 = 1 OR purpose <> 'confirm')
                  ORDER BY candidate LIMIT $3 OFFSET $4)
              UNION ALL
              SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
                  WHERE state = 'queued' AND kind = 'quality' AND target = $2
+                       AND ($5 = 1 OR purpose <> 'confirm')
                  ORDER BY candidate LIMIT $3)
              UNION ALL
              SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
