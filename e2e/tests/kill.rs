@@ -81,6 +81,9 @@ impl World {
             "--context=64",
             "--windows=2",
             "--workloads=prefill@16,decode@8x4",
+            // A second timing would stand in the front instead of the first, which was
+            // acknowledged as well, and the machine decides by its noise whether there is one.
+            "--no-retimings",
             "--seed=11",
         ];
         let number = process::output(&self.binary, self.data(), arguments);
