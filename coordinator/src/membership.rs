@@ -123,7 +123,9 @@ impl Membership {
             self.drivers.start(search);
         }
         self.look_for_devices().await?;
-        self.note_devices(false).await?;
+        if let Err(error) = self.note_devices(false).await {
+            tracing::warn!(%error, "when devices were heard from last is not noted yet");
+        }
         store.tend().await?;
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_BETWEEN_WAKEUPS) {
@@ -180,13 +182,14 @@ impl Membership {
     /// Writes down when devices were heard from, where it is time to or `all` of it.
     async fn note_devices(&self, all: bool) -> Result<(), StoreError> {
         let world = &self.world;
-        let heard = world.presence.to_note(world.clock.elapsed(), all);
-        let heard = heard.into_iter();
-        let heard: Vec<_> = heard.map(|(id, at)| (id, world.moment_ms(at))).collect();
-        match heard.is_empty() {
-            true => Ok(()),
-            false => world.store.seen(&heard).await,
+        let times = world.presence.to_note(world.clock.elapsed(), all);
+        if times.is_empty() {
+            return Ok(());
         }
+        let heard = times.iter().map(|&(id, at)| (id, world.moment_ms(at)));
+        world.store.seen(&heard.collect::<Vec<_>>()).await?;
+        world.presence.noted(&times);
+        Ok(())
     }
 
     /// Learns which devices the others serve, and tells of those that left here.

@@ -88,20 +88,26 @@ impl Presence {
 
     /// When devices were heard from, of those of which the store is to be told now, by number: those
     /// that it knows old times of, and those that went silent. With `all`, whatever it does not know.
-    /// Each time is given once.
     pub(crate) fn to_note(&self, now: Duration, all: bool) -> Vec<(i64, Duration)> {
-        let mut seen = self.lock();
+        let seen = self.lock();
         let is_due = |heard: &Heard| {
             let is_silent = now > heard.at + self.grace;
             heard.at > heard.noted && (all || is_silent || heard.at >= heard.noted + NOTE_EVERY)
         };
-        let due = seen.values_mut().filter(|heard| is_due(heard));
+        let due = seen.values().filter(|heard| is_due(heard));
         let most = if all { usize::MAX } else { MOST_NOTED };
-        let note = |heard: &mut Heard| {
-            heard.noted = heard.at;
-            (heard.device.id, heard.at)
-        };
-        due.take(most).map(note).collect()
+        let times = due.map(|heard| (heard.device.id, heard.at));
+        times.take(most).collect()
+    }
+
+    /// The store was told these times.
+    pub(crate) fn noted(&self, times: &[(i64, Duration)]) {
+        let mut seen = self.lock();
+        for (device, at) in times {
+            if let Some(heard) = seen.get_mut(device) {
+                heard.noted = heard.noted.max(*at);
+            }
+        }
     }
 
     /// When a device was heard from last, on the clock of [`Self::heard`]; none where this
@@ -198,7 +204,16 @@ mod tests {
         let device = KnownDevice::new(1, fixtures::registration("one"), None);
         presence.introduce(device, second(0));
         let heard = |at| presence.heard(1, second(at)).unwrap();
-        let to_note = |now| presence.to_note(second(now), false);
+        let to_note = |now| {
+            let times = presence.to_note(second(now), false);
+            assert_eq!(
+                times,
+                presence.to_note(second(now), false),
+                "what was not told is to be told still"
+            );
+            presence.noted(&times);
+            times
+        };
         heard(20);
         assert_eq!(to_note(21), [], "what is known is not old");
         heard(59);
