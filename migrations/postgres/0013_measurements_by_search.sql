@@ -6,6 +6,9 @@ ALTER TABLE measurements ADD COLUMN search BIGINT REFERENCES searches (id);
 UPDATE measurements SET search = (
     SELECT c.search FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = measurements.task
 );
+-- A coordinator of an earlier version, which would add measurements that later ones never find, is refused;
+-- agents keep what it does not take.
+ALTER TABLE measurements ALTER COLUMN search SET NOT NULL;
 CREATE INDEX measurements_by_search ON measurements (search, id) WHERE accepted = 1;
 
 -- Claims walk the queued tasks of a kind and a target by candidate. What they order by is worded so that
