@@ -26,8 +26,8 @@ pub(super) async fn look_again(connection: &mut Connection) -> Result<(), Failur
     .await?;
     for table in grown {
         tracing::debug!(table, "has grown; the server looks at it again");
-        let analyze = format!("ANALYZE {table}");
-        // The name is one of those above.
+        let analyze = format!("ANALYZE (SKIP_LOCKED) {table}");
+        // The name is one of those above. A table that somebody works on is looked at another time.
         sqlx::query(AssertSqlSafe(analyze))
             .execute(&mut *connection)
             .await?;
