@@ -64,7 +64,8 @@ macro_rules! drawn {
 ///
 /// Each part of the choice walks the index of queued tasks no farther than it must, however many
 /// are queued; latency sorts first. Rows of a union cannot be locked, so some more are looked at than
-/// wanted: other coordinators may be taking the first ones at this moment, 128 each at the most.
+/// wanted: others may be taking the first ones at this moment, 128 for each line of devices. With more
+/// than two of these at once a claim may find nothing, and its devices ask again within seconds.
 /// Quality that confirms targets a profile.
 macro_rules! first_queued {
     () => {
@@ -94,11 +95,12 @@ pub(super) async fn tend(connection: &mut Connection) -> Result<(), Failure> {
 /// A transaction draws the number of a measurement some time before others see it, so numbers do
 /// not come to be seen in their order. Readers go on after the highest that they saw, and would
 /// never see a lower one that comes later. Whoever adds measurements therefore shows the highest
-/// number that was drawn before: as the key of a lock that nobody ever waits for, and that is
-/// released after what was written is seen. [`settled`] looks at these.
+/// number that was drawn before: in the key of a lock that nobody ever waits for, and that is
+/// released after what was written is seen. [`settled`] looks at these. The upper bits of the key tell
+/// the lock from those of other programs, and leave the number forty.
 pub(super) async fn measuring(connection: &mut Connection) -> Result<(), Failure> {
     sqlx::query(concat!(
-        "SELECT pg_advisory_xact_lock_shared(drawn) FROM ",
+        "SELECT pg_advisory_xact_lock_shared(6449::bigint << 40 | drawn) FROM ",
         drawn!()
     ))
     .execute(connection)
@@ -121,7 +123,8 @@ pub(super) async fn hold_tasks(connection: &mut Connection, tasks: &str) -> Resu
 }
 
 /// How long a reader waits at most for those who are adding measurements as it comes; about as long
-/// as a commit takes. What they add is read by the next one otherwise.
+/// as a commit takes. What has a higher number than they show is read by the next one otherwise, which
+/// is a second later at the latest.
 const WAITS: [Duration; 3] = [Duration::from_millis(3); 3];
 
 /// The number up to which measurements are all there: none that is added later has a lower one.
@@ -146,8 +149,9 @@ pub(super) async fn settled(connection: &mut Connection) -> Result<i64, Failure>
 /// The lowest number that somebody shows who is adding measurements.
 async fn lowest_shown(connection: &mut Connection) -> Result<Option<i64>, Failure> {
     let lowest = sqlx::query_scalar(
-        "SELECT min((classid::bigint << 32) | objid::bigint) FROM pg_locks
+        "SELECT min((classid::bigint & 255) << 32 | objid::bigint) FROM pg_locks
          WHERE locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = 1
+               AND classid::bigint >> 8 = 6449
                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
     );
     Ok(lowest.fetch_one(connection).await?)
