@@ -20,7 +20,8 @@ pub(super) async fn claim(
 }
 
 /// A task each for claimants who may all measure the same, to those who come first; the statements
-/// are as many for all of them as for one.
+/// are as many for all of them as for one, but for qualities that confirm, which are taken one by one
+/// and after what else is queued.
 pub(super) async fn claim_each(
     connection: &mut Connection,
     claimants: &[Claimant],
@@ -85,14 +86,26 @@ async fn choose(
             return Ok(shares);
         }
     }
-    let (most, with_confirming) = if confirms { (1, 1_i64) } else { (most, 0) };
-    let queued = sqlx::query_scalar(concat!(first_queued!(), taking!("first")))
-        .bind(&claimant.numerics_class.0)
-        .bind(&profile)
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
-        .bind(i64::from(claimant.left_to_faster))
-        .bind(with_confirming);
-    Ok(queued.fetch_all(connection).await?)
+    let many = (i64::try_from(most).unwrap_or(i64::MAX), 0_i64);
+    let one_of_all = (1, 1);
+    let choices: &[_] = match confirms {
+        true => &[one_of_all],
+        // What was seen may be another's by now, and confirmations may be all that is left.
+        false => &[many, one_of_all],
+    };
+    for (most, with_confirming) in choices {
+        let queued = sqlx::query_scalar(concat!(first_queued!(), taking!("first")))
+            .bind(&claimant.numerics_class.0)
+            .bind(&profile)
+            .bind(most)
+            .bind(i64::from(claimant.left_to_faster))
+            .bind(with_confirming);
+        let queued: Vec<i64> = queued.fetch_all(&mut *connection).await?;
+        if !queued.is_empty() {
+            return Ok(queued);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// In place of a quality that confirms, the one of its search that comes first by the precisions of
