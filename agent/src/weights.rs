@@ -98,6 +98,10 @@ fn wanted(digest: Option<Digest>) -> String {
     })
 }
 
+/// Tries to go on with a blob of which nothing came: about ten minutes. Whoever has the task may be
+/// there and not have the file, and another device may get it.
+const MOST_IN_VAIN: u32 = 120;
+
 /// Finds and fetches the files of subjects.
 pub(crate) struct Weights {
     client: Client,
@@ -127,8 +131,8 @@ impl Weights {
 
     /// The subject with the paths under which its files lie on this device. Every file is there.
     ///
-    /// A coordinator that goes away while a file is fetched is waited for, and the fetch goes on where
-    /// it broke.
+    /// A coordinator that goes away while a file is fetched is waited for, ten minutes without a byte at
+    /// the most, and the fetch goes on where it broke.
     pub(crate) async fn resolve(&mut self, subject: &Subject) -> Result<Subject, WeightsError> {
         if let Some((submitted, local)) = &self.resolved
             && submitted == subject
@@ -200,7 +204,7 @@ impl Weights {
         Ok(here)
     }
 
-    /// Fetches a blob, for as long as it takes.
+    /// Fetches a blob, for as long as some of it comes now and then.
     async fn fetch(
         &self,
         cache: &Cache,
@@ -209,7 +213,7 @@ impl Weights {
         blob: Blob,
     ) -> Result<(), WeightsError> {
         let mut backoff = Backoff::new(self.patience.first_retry, self.patience.last_retry);
-        let mut held_bytes = 0;
+        let (mut held_bytes, mut in_vain) = (0, 0);
         loop {
             let ended = self.fetch_once(cache, what, path, blob).await;
             let Err(broken) = ended else {
@@ -218,8 +222,19 @@ impl Weights {
             match broken {
                 Broken::Away(reason) => {
                     let now = cache.blobs.held_bytes(blob).await.unwrap_or(0);
+                    in_vain += 1;
                     if now > held_bytes {
                         backoff.reset();
+                        in_vain = 0;
+                    }
+                    if in_vain > MOST_IN_VAIN {
+                        return Err(WeightsError::NotFetched {
+                            what,
+                            path: PathBuf::from(path),
+                            reason: format!(
+                                "nothing of it came in {in_vain} tries, the last: {reason}"
+                            ),
+                        });
                     }
                     held_bytes = now;
                     let pause = backoff.pause();
@@ -246,7 +261,7 @@ impl Weights {
         let mut from = "this device's cache".to_owned();
         let wrong = |from: &str, source: BlobError| match source {
             BlobError::Busy(_) => Broken::Busy,
-            // It ended as if it was whole; it will not the next time.
+            // It ended as if it was whole, as where a coordinator is stopped.
             BlobError::TooShort { .. } => Broken::Away(source.to_string()),
             source => Broken::Ended(WeightsError::Blob {
                 what,
