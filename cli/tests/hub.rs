@@ -23,8 +23,12 @@ struct Hub {
     url: String,
     /// Path and range of every request.
     seen: Arc<Mutex<Vec<String>>>,
+    /// The token of every request.
+    tokens: Arc<Mutex<Vec<String>>>,
     /// The next transfer of weights breaks half way.
     cuts: Arc<AtomicBool>,
+    /// Where it sends on to for the weights of `acme/elsewhere`.
+    store: Option<String>,
 }
 
 struct Asked {
@@ -35,11 +39,17 @@ struct Asked {
 
 impl Hub {
     fn start() -> Self {
+        Self::before(None)
+    }
+
+    fn before(store: Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let hub = Self {
             url: format!("http://{}", listener.local_addr().unwrap()),
             seen: Arc::default(),
+            tokens: Arc::default(),
             cuts: Arc::default(),
+            store,
         };
         let served = hub.clone();
         std::thread::spawn(move || {
@@ -55,6 +65,7 @@ impl Hub {
         let asked = read(&connection)?;
         let line = format!("{} {}", asked.path, asked.range);
         self.seen.lock().unwrap().push(line);
+        self.tokens.lock().unwrap().push(asked.token.clone());
         let parts: Vec<_> = asked.path.trim_start_matches('/').split('/').collect();
         match parts.as_slice() {
             ["api", "models", "acme", "secret", ..] if asked.token != "Bearer open" => {
@@ -76,6 +87,16 @@ impl Hub {
                 let names = names.join(", ");
                 let body = format!(r#"{{"siblings": [{names}], "sha": "{COMMIT}"}}"#);
                 say(&mut connection, "200 OK", "", body.as_bytes())
+            }
+            ["acme", "elsewhere", "resolve", COMMIT, WEIGHTS] => {
+                let store = self.store.as_ref().unwrap();
+                let bytes = std::fs::read(demo().join("model").join(WEIGHTS)).unwrap();
+                let headers = format!(
+                    "X-Linked-ETag: \"{}\"\r\nX-Repo-Commit: {COMMIT}\r\n\
+                     Location: {store}/acme/tiny/resolve/{COMMIT}/{WEIGHTS}\r\n",
+                    bitfront_model::Digest::of(&bytes)
+                );
+                say(&mut connection, "302 Found", &headers, b"")
             }
             ["acme", repository, "resolve", COMMIT, name] => {
                 self.send(&mut connection, repository, name, &asked.range)
@@ -210,6 +231,50 @@ fn a_model_is_handed_in_by_name_and_a_download_that_breaks_goes_on_where_it_did(
 
     let inspect = hub.run(home.path(), &["inspect", "hf://acme/tiny"]);
     assert!(inspect.stdout.starts_with("tiny: "), "{}", inspect.stdout);
+}
+
+#[test]
+fn a_token_goes_to_the_hub_and_to_no_host_that_it_sends_on_to() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Hub::start();
+    let hub = Hub::before(Some(store.url.clone()));
+    let run = bitfront(["inspect", "hf://acme/elsewhere"])
+        .env("HF_ENDPOINT", &hub.url)
+        .env("HF_HOME", home.path().join("hf"))
+        .env("HF_TOKEN", "open")
+        .finish();
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let tokens = |hub: &Hub| std::mem::take(&mut *hub.tokens.lock().unwrap());
+    let (hubs, stores) = (tokens(&hub), tokens(&store));
+    assert!(hubs.iter().all(|token| token == "Bearer open"), "{hubs:?}");
+    assert_eq!(stores, ["", ""], "what it is, and its bytes");
+}
+
+#[test]
+fn what_others_have_downloaded_is_used_where_it_is_what_its_name_says() {
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::start();
+    let inspect = ["inspect", "hf://acme/tiny"];
+    assert_eq!(hub.run(home.path(), &inspect).code, Some(0));
+    let repository = home.path().join("hf/hub/models--acme--tiny");
+    // The Hub's own programs note the commit of a branch, and of no commit.
+    let _ = std::fs::remove_dir_all(repository.join("refs"));
+    hub.seen();
+    assert_eq!(hub.run(home.path(), &inspect).code, Some(0));
+    assert_eq!(hub.seen().len(), 1, "only what it has is asked for");
+
+    let weights = repository.join("snapshots").join(COMMIT).join(WEIGHTS);
+    let blob = weights.canonicalize().unwrap();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&blob, bytes).unwrap();
+    assert_eq!(hub.run(home.path(), &inspect).code, Some(0));
+    let seen = hub.seen();
+    let path = format!("/acme/tiny/resolve/{COMMIT}/{WEIGHTS} bytes=0-");
+    assert!(seen.contains(&path), "{seen:#?}");
+    let whole = std::fs::read(demo().join("model").join(WEIGHTS)).unwrap();
+    assert_eq!(std::fs::read(&weights).unwrap(), whole);
 }
 
 /// A coordinator, which ends with the test.

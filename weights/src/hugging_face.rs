@@ -3,8 +3,11 @@
 //! The files lie where every program of the Hub keeps them, so that what another one has downloaded is
 //! not downloaded again. A download that breaks is gone on with, now and by the next call.
 
+mod transfer;
+
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use crate::ContentsError;
 use crate::contents::{self, BESIDE_WEIGHTS, INDEX, WEIGHTS};
+use transfer::{Copying, Failure, Said, Transfer};
 
 /// How often in a row a file is gone on with after its download broke.
 const RESUMPTIONS: u32 = 4;
@@ -206,6 +210,10 @@ struct Download<'a> {
     api: Api,
     repo: ApiRepo,
     cached: hf_hub::CacheRepo,
+    transfer: Transfer,
+    /// Of which it is, and where its files lie.
+    commit: String,
+    snapshot: PathBuf,
 }
 
 impl Hub {
@@ -269,7 +277,10 @@ impl<'a> Download<'a> {
                 model,
                 repo: api.repo(repo.clone()),
                 api,
+                transfer: Transfer::new(hub.token.clone().or_else(|| cache.token())),
                 cached: cache.repo(repo),
+                commit: String::new(),
+                snapshot: PathBuf::new(),
             }),
             Err(error) => Err(HubError::Unreachable {
                 model: model.id(),
@@ -287,88 +298,186 @@ impl<'a> Download<'a> {
     fn at(self, commit: &str) -> Result<Self, HubError> {
         let commit = self.plain("the commit", commit)?;
         let repo = Repo::with_revision(self.model.id(), RepoType::Model, commit.to_string());
-        let cache = Cache::new(self.hub.cache.clone());
         Ok(Self {
-            repo: self.api.repo(repo.clone()),
-            cached: cache.repo(repo),
+            snapshot: self.cached.pointer_path(commit.as_str()),
+            commit: commit.to_string(),
+            repo: self.api.repo(repo),
             ..self
         })
     }
 
     /// A file of the model in the cache, downloaded where it is not there.
     fn get(&self, file: &FileName, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, HubError> {
-        if let Some(path) = self.cached.get(file.as_str()) {
+        if let Some(path) = self.known(file)? {
             return Ok(path);
         }
         let mut resumptions = 0;
-        let (path, expected) = loop {
+        loop {
             match self.attempt(file, progress) {
-                Ok(downloaded) => break downloaded,
                 Err(HubError::Unreachable { .. }) if resumptions < RESUMPTIONS => {
                     std::thread::sleep(FIRST_PAUSE * 2_u32.pow(resumptions));
                     resumptions += 1;
                 }
-                Err(error) => return Err(error),
-            }
-        };
-        let found = contents::of_file(&path)?;
-        // The Hub names large files by their content, and small ones as git does.
-        let digest = expected.etag.parse::<Digest>().ok();
-        let (expected, found) = match digest {
-            Some(digest) => (digest.to_string(), found.digest.to_string()),
-            None => (
-                format!("{} bytes", expected.size_bytes),
-                format!("{} bytes", found.size_bytes),
-            ),
-        };
-        if expected == found {
-            return Ok(path);
-        }
-        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
-        for path in [&whole, &path] {
-            match std::fs::remove_file(path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(self.io(source)),
+                ended => return ended,
             }
         }
-        Err(HubError::Mismatch {
-            model: self.model.id(),
-            file: file.clone(),
-            expected,
-            found,
-        })
     }
 
-    /// Downloads a file, or goes on with it; tells what the Hub says of it.
+    /// A file that is in the cache, whoever put it there. A large one that is not what its name says is
+    /// thrown away.
+    fn known(&self, file: &FileName) -> Result<Option<PathBuf>, HubError> {
+        let path = self.snapshot.join(file.as_str());
+        let Ok(whole) = path.canonicalize() else {
+            return Ok(None);
+        };
+        let name = whole.file_name().and_then(|name| name.to_str());
+        let digest = name.and_then(|name| name.parse::<Digest>().ok());
+        match digest {
+            Some(digest) if contents::of_file(&whole)?.digest != digest => {
+                for damaged in [&whole, &path] {
+                    self.remove(damaged)?;
+                }
+                Ok(None)
+            }
+            _ => Ok(Some(path)),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), HubError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Downloads a file, or goes on with it.
     fn attempt(
         &self,
         file: &FileName,
         progress: &mut dyn FnMut(&str),
-    ) -> Result<(PathBuf, Expected), HubError> {
-        let metadata = self.api.metadata(&self.repo.url(file.as_str()));
-        let metadata = metadata.map_err(|error| self.failed(error))?;
-        // Both become names in the cache.
-        self.plain("the commit", metadata.commit_hash())?;
-        let etag = self.plain("the name of a file's content", metadata.etag())?;
-        let size_bytes = metadata.size() as u64;
+    ) -> Result<PathBuf, HubError> {
+        let url = self.repo.url(file.as_str());
+        let said = self.transfer.ask(&url);
+        let said = said.map_err(|failure| self.missed(failure))?;
+        if said.commit != self.commit {
+            return Err(self.nonsense("the commit", &said.commit));
+        }
+        let etag = self.plain("the name of a file's content", &said.etag)?;
+        let whole = self.cached.blob_path(etag.as_str());
+        let blobs = whole.parent().unwrap_or(Path::new("."));
+        let disk = |source| self.io(source);
+        std::fs::create_dir_all(blobs).map_err(disk)?;
+        std::fs::create_dir_all(&self.snapshot).map_err(disk)?;
+        let part = blobs.join(format!("{etag}.bitfront.part"));
+        let mut kept = File::options();
+        let kept = kept.create(true).append(true).open(&part).map_err(disk)?;
+        // Another process that downloads it is waited for, and has it then.
+        kept.lock().map_err(disk)?;
+        if let Some(path) = self.known(file)? {
+            return Ok(path);
+        }
+        self.go_on(&url, file, &said, &kept, progress)?;
+        let found = contents::of_file(&part)?;
+        // The Hub names large files by their content, and small ones as git does.
+        let (expected, found) = match said.etag.parse::<Digest>() {
+            Ok(digest) => (digest.to_string(), found.digest.to_string()),
+            Err(_) => (
+                format!("{} bytes", said.size_bytes),
+                format!("{} bytes", found.size_bytes),
+            ),
+        };
+        if expected != found {
+            self.remove(&part)?;
+            return Err(HubError::Mismatch {
+                model: self.model.id(),
+                file: file.clone(),
+                expected,
+                found,
+            });
+        }
+        kept.sync_all().map_err(disk)?;
+        std::fs::rename(&part, &whole).map_err(disk)?;
+        let path = self.snapshot.join(file.as_str());
+        self.remove(&path)?;
+        link(&Path::new("../../blobs").join(etag.as_str()), &whole, &path).map_err(disk)?;
+        Ok(path)
+    }
+
+    /// Downloads what is missing of a part.
+    fn go_on(
+        &self,
+        url: &str,
+        file: &FileName,
+        said: &Said,
+        mut part: &File,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), HubError> {
+        let mut offset = part.metadata().map_err(|source| self.io(source))?.len();
+        if offset > said.size_bytes {
+            part.set_len(0).map_err(|source| self.io(source))?;
+            offset = 0;
+        }
+        let missing = said.size_bytes - offset;
         progress(&format!(
-            "downloading `{file}` of {}: {size_bytes} bytes",
+            "downloading `{file}` of {}: {missing} bytes",
             self.model.id()
         ));
-        let path = self.repo.download(file.as_str());
-        let path = path.map_err(|error| self.failed(error))?;
-        let etag = etag.to_string();
-        Ok((path, Expected { etag, size_bytes }))
+        if missing == 0 {
+            return Ok(());
+        }
+        let bytes = self.transfer.bytes(url, offset);
+        let bytes = bytes.map_err(|failure| self.missed(failure))?;
+        transfer::copy(&mut bytes.take(missing), &mut part).map_err(|error| match error {
+            Copying::Disk(source) => self.io(source),
+            Copying::Connection(error) => self.unreachable(error.to_string()),
+        })?;
+        let now = part.metadata().map_err(|source| self.io(source))?.len();
+        match now == said.size_bytes {
+            true => Ok(()),
+            false => Err(self.unreachable(format!("{now} of {} bytes came", said.size_bytes))),
+        }
     }
 
     fn plain(&self, what: &'static str, value: &str) -> Result<FileName, HubError> {
-        value.parse().map_err(|_| HubError::Nonsense {
+        value.parse().map_err(|_| self.nonsense(what, value))
+    }
+
+    fn nonsense(&self, what: &'static str, value: &str) -> HubError {
+        HubError::Nonsense {
             model: self.model.id(),
             endpoint: self.hub.endpoint.clone(),
             what,
             value: value.to_owned(),
-        })
+        }
+    }
+
+    fn unreachable(&self, reason: String) -> HubError {
+        HubError::Unreachable {
+            model: self.model.id(),
+            endpoint: self.hub.endpoint.clone(),
+            reason,
+        }
+    }
+
+    fn missed(&self, failure: Failure) -> HubError {
+        match failure {
+            Failure::Connection(reason) => self.unreachable(reason),
+            Failure::Lacking(what) => self.unreachable(format!("its answer has {what}")),
+            Failure::Status(status) => self.refused(status.as_u16()),
+        }
+    }
+
+    fn refused(&self, status: u16) -> HubError {
+        let (model, endpoint) = (self.model.id(), self.hub.endpoint.clone());
+        match status {
+            401 | 403 => HubError::Denied { model, endpoint },
+            404 => HubError::NotThere {
+                model,
+                revision: self.model.revision.clone(),
+                endpoint,
+            },
+            status => self.unreachable(format!("it answers with status {status}")),
+        }
     }
 
     fn io(&self, source: io::Error) -> HubError {
@@ -380,46 +489,26 @@ impl<'a> Download<'a> {
     }
 
     fn failed(&self, error: ApiError) -> HubError {
-        let (model, endpoint) = (self.model.id(), self.hub.endpoint.clone());
         match error {
             ApiError::RequestError(error) => match *error {
-                ureq::Error::StatusCode(401 | 403) => HubError::Denied { model, endpoint },
-                ureq::Error::StatusCode(404) => HubError::NotThere {
-                    model,
-                    revision: self.model.revision.clone(),
-                    endpoint,
-                },
-                error => HubError::Unreachable {
-                    model,
-                    endpoint,
-                    reason: error.to_string(),
-                },
+                ureq::Error::StatusCode(status) => self.refused(status),
+                error => self.unreachable(error.to_string()),
             },
-            // Also where a connection breaks amid a file.
-            ApiError::IoError(error) if is_of_the_disk(&error) => self.io(error),
-            error => HubError::Unreachable {
-                model,
-                endpoint,
-                reason: error.to_string(),
-            },
+            error => self.unreachable(error.to_string()),
         }
     }
 }
 
-/// What the Hub says of a file.
-struct Expected {
-    /// SHA-256 of a large file.
-    etag: String,
-    size_bytes: u64,
+/// Makes a file of the cache's blobs one of a snapshot, as the Hub's programs do where links to files
+/// can be had.
+#[cfg(unix)]
+fn link(from_there: &Path, _blob: &Path, path: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(from_there, path)
 }
 
-/// Whether an error of reading and writing can only be that of writing.
-fn is_of_the_disk(error: &io::Error) -> bool {
-    use io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem, StorageFull};
-    matches!(
-        error.kind(),
-        NotADirectory | PermissionDenied | ReadOnlyFilesystem | StorageFull
-    )
+#[cfg(not(unix))]
+fn link(_from_there: &Path, blob: &Path, path: &Path) -> io::Result<()> {
+    std::fs::hard_link(blob, path)
 }
 
 #[cfg(test)]
