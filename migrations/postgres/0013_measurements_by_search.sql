@@ -7,8 +7,8 @@ UPDATE measurements SET search = (
     SELECT c.search FROM tasks t JOIN candidates c ON c.id = t.candidate WHERE t.id = measurements.task
 );
 -- A coordinator of an earlier version, which would add measurements that later ones never find, is refused;
--- agents keep what it does not take.
-ALTER TABLE measurements ALTER COLUMN search SET NOT NULL;
+-- agents keep what it does not take. (SQLite has one coordinator at a time.)
+ALTER TABLE measurements ADD CONSTRAINT measurements_have_a_search CHECK (search IS NOT NULL);
 CREATE INDEX measurements_by_search ON measurements (search, id) WHERE accepted = 1;
 
 -- Claims walk the queued tasks of a kind and a target by candidate. What they order by is worded so that
