@@ -15,6 +15,7 @@
 //! - `leasing`: who measures what, under which token, until when;
 //! - `measurements`: reports, checked and appended;
 //! - `query`: where searches stand and what they found, from the database alone;
+//! - `computing`: what takes long is computed aside;
 //! - `reaper`: ends the leases of agents that went silent;
 //! - `membership`: which coordinators serve the database, and who takes over from whom;
 //! - `store`: the only memory, and the only SQL.
@@ -29,6 +30,7 @@
 mod anchor;
 mod checks;
 pub mod clock;
+mod computing;
 pub mod config;
 pub mod database;
 mod driver;

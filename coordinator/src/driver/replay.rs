@@ -16,6 +16,7 @@ use bitfront_search::{Among, Doubt};
 
 use super::confirm::Found;
 use crate::checks::{Learning, named};
+use crate::computing;
 use crate::evaluation::{Figures, limited, scaled_point};
 use crate::guesses::{self, Known, Unanswered};
 use crate::siblings::{self, Heard, Siblings};
@@ -369,7 +370,7 @@ impl Replay {
                 let (strategy, asks) = (self.strategy.clone(), self.asks);
                 // A proposal may take a tenth of a second of computing, for which leases and
                 // reports must not wait.
-                let asked = tokio::task::spawn_blocking(move || lock(&strategy).ask(asks)).await;
+                let asked = computing::aside(move || lock(&strategy).ask(asks)).await;
                 let Some(genome) = asked? else {
                     return Ok(None);
                 };
@@ -402,7 +403,7 @@ impl Replay {
     /// May cost a few fits of its model.
     pub(super) async fn learning(&self) -> Result<Learning, ReplayError> {
         let strategy = self.strategy.clone();
-        let checks = tokio::task::spawn_blocking(move || lock(&strategy).trust()).await?;
+        let checks = computing::aside(move || lock(&strategy).trust()).await?;
         Ok(Learning {
             checks: named(&self.request, checks),
             shared: siblings::summary(&self.heard, &self.own),
@@ -412,7 +413,7 @@ impl Replay {
     /// The candidates of which the strategy doubts a time. May cost a fit of its model.
     pub(super) async fn doubtful(&self, among: Among) -> Result<Vec<Doubt>, ReplayError> {
         let strategy = self.strategy.clone();
-        let doubtful = tokio::task::spawn_blocking(move || lock(&strategy).doubtful(among));
+        let doubtful = computing::aside(move || lock(&strategy).doubtful(among));
         let doubtful = doubtful.await?.into_iter();
         let candidates: Vec<_> = self.learned.keys().collect();
         let stored = |doubt: Doubt| {

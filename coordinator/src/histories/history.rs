@@ -13,16 +13,13 @@ use super::agent::{Agent, PRECISIONS};
 use super::eyes::Eyes;
 use super::model::Model;
 use super::process::Process;
-use super::sky::Sky;
+use super::sky::{QUIET, Sky};
 use crate::clock::ManualClock;
 use crate::error::ServiceError;
 use crate::fixtures;
 use crate::leasing::HandOut;
 use crate::store::audit::{Audited, Rows};
 use crate::store::unreliable::Unreliable;
-
-/// Looks in a row at which nothing was under way, after which nothing will be.
-const QUIET: usize = 8;
 
 /// Evaluations that no history comes to.
 const MOST_EVALUATIONS: u64 = 24;
@@ -296,7 +293,7 @@ impl History {
     pub(super) async fn settle(&mut self) -> Result<(), Broken> {
         let mut quiet = 0;
         while quiet < QUIET {
-            if self.sky.under_way() > 0 || self.computes() {
+            if self.sky.under_way() > 0 {
                 quiet = 0;
                 let changed = self.sky.changed.notified();
                 if tokio::time::timeout(PATIENCE, changed).await.is_err() {
@@ -319,16 +316,6 @@ impl History {
             Some(contradiction) => Err(contradiction),
             None => Ok(()),
         }
-    }
-
-    /// A driver may be computing on another thread: then nothing is to be seen of it.
-    fn computes(&self) -> bool {
-        let finished = self.finished.lock().unwrap();
-        self.open.iter().any(|(number, open)| {
-            open.what == "step"
-                && !self.sky.holds(open.task.id())
-                && !finished.iter().any(|(other, _)| other == number)
-        })
     }
 
     fn hear(&mut self, open: &Open, heard: Heard) -> Result<(), Broken> {

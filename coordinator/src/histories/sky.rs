@@ -6,9 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use tokio::sync::{Notify, OwnedMutexGuard, oneshot};
-use tokio::task::Id;
+use tokio::task::yield_now;
 
 use crate::store::unreliable::{Fate, LateCall, Weather};
+
+/// Turns that everybody else gets, after which they have come to where they wait for a call, and where
+/// there is none, nothing will be under way.
+pub(super) const QUIET: usize = 8;
+
+/// Lets everybody else do what they can do without a call. How long a call takes is the machine's, and
+/// who makes the next one must not be decided by it.
+async fn quiet() {
+    for _ in 0..QUIET {
+        yield_now().await;
+    }
+}
 
 /// The weather of a history. One call happens at a time, and all that is random is drawn from its
 /// generator in the order of the calls, so that a history is a function of its seed.
@@ -34,8 +46,6 @@ struct State {
 /// A call that stands still.
 struct Stopped {
     name: String,
-    /// The task that makes it.
-    by: Option<Id>,
     go_on: oneshot::Sender<()>,
 }
 
@@ -100,12 +110,6 @@ impl Sky {
         let _ = stopped.go_on.send(());
     }
 
-    /// True where a call of this task stands still.
-    pub(super) fn holds(&self, task: Id) -> bool {
-        let state = self.state();
-        state.stopped.iter().any(|stopped| stopped.by == Some(task))
-    }
-
     /// The calls that are yet to happen although their callers were told.
     pub(super) fn late(&self) -> usize {
         self.state().late.len()
@@ -117,6 +121,7 @@ impl Sky {
         self.note(format!("{name} happens"));
         let _turn = self.turn.clone().lock_owned().await;
         call.await;
+        quiet().await;
     }
 
     /// Calls that happen or wait for their turn.
@@ -193,6 +198,10 @@ impl Weather for Over {
         let name = format!("{}.{call}", self.process);
         self.sky.state().late.push((name, late));
     }
+
+    async fn happened(&self) {
+        quiet().await;
+    }
 }
 
 impl Over {
@@ -213,11 +222,7 @@ impl Over {
         let (go_on, let_go) = oneshot::channel();
         let name = format!("{}.{call}", self.process);
         state.steps.push(format!("{name} stands still"));
-        state.stopped.push(Stopped {
-            name,
-            by: tokio::task::try_id(),
-            go_on,
-        });
+        state.stopped.push(Stopped { name, go_on });
         Some(let_go)
     }
 

@@ -9,6 +9,7 @@ use bitfront_search::strategy::Strategy as _;
 use bitfront_search::surrogate::{Belief, Surrogate};
 
 use super::Standing;
+use crate::computing;
 use crate::error::ServiceError;
 use crate::evaluation::{Figures, limit_of, scaled, unscaled, unscaled_deviation};
 use crate::guesses::{self, Known};
@@ -210,11 +211,11 @@ pub(super) async fn believe(
     Ok(())
 }
 
-/// Computes on a thread of its own: reports and leases must not wait for a fit.
+/// Computes aside.
 pub(super) async fn computed<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServiceError> {
-    let computed = tokio::task::spawn_blocking(work).await;
+    let computed = computing::aside(work).await;
     computed.map_err(|error| {
         ServiceError::Store(StoreError::Failed {
             doing: "compute what is believed",

@@ -43,6 +43,8 @@ pub(crate) trait Weather: Send + Sync + 'static {
     async fn fate(&self, call: &'static str) -> (Fate, Box<dyn Send>);
     /// Keeps a call until it happens.
     fn keep(&self, call: &'static str, late: LateCall);
+    /// Comes between what happened and its caller's hearing of it.
+    async fn happened(&self) {}
 }
 
 /// Throws dice for every call, by a seed.
@@ -252,6 +254,7 @@ macro_rules! passed_on {
                     Fate::Passes | Fate::ReplyLost => {
                         let result = self.inner.$name($($argument),*).await;
                         self.witness.$name($($argument,)* &result);
+                        self.weather.happened().await;
                         match fate {
                             Fate::ReplyLost => Err(lost("reply", true)),
                             _ => result,
