@@ -63,25 +63,40 @@ macro_rules! drawn {
 /// ($5 = 1).
 ///
 /// Each part of the choice walks the index of queued tasks no farther than it must, however many
-/// are queued; latency sorts first. Rows of a union cannot be locked, so some more are looked at than
-/// wanted: others may be taking the first ones at this moment, 128 for each line of devices. With more
-/// than two of these at once a claim may find nothing, and its devices ask again within seconds.
-/// Quality that confirms targets a profile.
+/// are queued; latency sorts first. Rows of a union cannot be locked, so where they are to be, some
+/// more (`$beyond`) are looked at than wanted: others may be taking the first ones at this moment, 128
+/// for each line of devices. With more of these at once than are allowed for, a claim may find nothing,
+/// and its devices ask again within seconds. Quality that confirms targets a profile.
 macro_rules! first_queued {
-    () => {
-        "SELECT first.id, first.kind, first.purpose FROM tasks AS first
-         WHERE first.state = 'queued' AND first.id IN (
-             (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $1
-                                          AND ($5 = 1 OR purpose <> 'confirm')
-              ORDER BY (candidate + 0) LIMIT $3 + 256 OFFSET $4)
-             UNION ALL
-             (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'quality' AND target = $2
-                                          AND ($5 = 1 OR purpose <> 'confirm')
-              ORDER BY (candidate + 0) LIMIT $3 + 256)
-             UNION ALL
-             (SELECT id FROM tasks WHERE state = 'queued' AND kind = 'latency' AND target = $2
-              ORDER BY (candidate + 0) LIMIT $3 + 256))
-         ORDER BY first.candidate, first.kind LIMIT $3"
+    ($beyond:literal) => {
+        concat!(
+            "SELECT first.id, first.kind, first.purpose FROM tasks AS first
+             WHERE first.state = 'queued' AND first.id IN (
+                 SELECT id FROM (
+                     (SELECT id, candidate, kind FROM tasks
+                      WHERE state = 'queued' AND kind = 'quality' AND target = $1
+                            AND ($5 = 1 OR purpose <> 'confirm')
+                      ORDER BY (candidate + 0) LIMIT $3 + ",
+            $beyond,
+            "         OFFSET $4)
+                     UNION ALL
+                     (SELECT id, candidate, kind FROM tasks
+                      WHERE state = 'queued' AND kind = 'quality' AND target = $2
+                            AND ($5 = 1 OR purpose <> 'confirm')
+                      ORDER BY (candidate + 0) LIMIT $3 + ",
+            $beyond,
+            "        )
+                     UNION ALL
+                     (SELECT id, candidate, kind FROM tasks
+                      WHERE state = 'queued' AND kind = 'latency' AND target = $2
+                      ORDER BY (candidate + 0) LIMIT $3 + ",
+            $beyond,
+            "        )) AS queued
+                 ORDER BY candidate, kind LIMIT $3 + ",
+            $beyond,
+            "    )
+             ORDER BY first.candidate, first.kind LIMIT $3"
+        )
     };
 }
 
@@ -125,7 +140,7 @@ pub(super) async fn hold_tasks(connection: &mut Connection, tasks: &str) -> Resu
 /// How long a reader waits at most for those who are adding measurements as it comes; about as long
 /// as a commit takes. What has a higher number than they show is read by the next one otherwise, which
 /// is a second later at the latest.
-const WAITS: [Duration; 3] = [Duration::from_millis(3); 3];
+const WAITS: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(6)];
 
 /// The number up to which measurements are all there: none that is added later has a lower one.
 ///

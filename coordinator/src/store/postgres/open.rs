@@ -31,7 +31,10 @@ const OLDEST_VERSION: i32 = 140_000;
 /// - A commit that was answered survives a power loss; a stricter setting stays as it is.
 /// - A coordinator that was stopped in the middle of a transaction holds up others for ten seconds
 ///   and no longer, and one whose machine is gone is noticed within a minute.
-/// - No statement is worth compiling.
+/// - No statement is worth compiling, nor planning more than once for a connection: every one of them
+///   goes by an index, whatever the values. So that this holds of plans that were made while the
+///   tables were empty as well, the server is to join row by row and to read no table from end to end
+///   where it need not.
 const SETTINGS: &str = "
     SELECT set_config('default_transaction_isolation', 'read committed', false),
            set_config('synchronous_commit',
@@ -39,6 +42,10 @@ const SETTINGS: &str = "
                ELSE current_setting('synchronous_commit') END, false),
            set_config('idle_in_transaction_session_timeout', '10s', false),
            set_config('jit', 'off', false),
+           set_config('plan_cache_mode', 'force_generic_plan', false),
+           set_config('enable_seqscan', 'off', false),
+           set_config('enable_hashjoin', 'off', false),
+           set_config('enable_mergejoin', 'off', false),
            set_config('tcp_keepalives_idle', '30', false),
            set_config('tcp_keepalives_interval', '10', false),
            set_config('tcp_keepalives_count', '3', false)";

@@ -1,10 +1,10 @@
 //! What the server knows of how much is in the tables.
 //!
-//! It plans a statement once for each connection, by what it knew of the tables then, and looks at a
-//! table again a minute after much of it has changed. A database begins empty, and within that minute
-//! a fleet adds tens of thousands of rows, which plans that are made for dozens read over and over. So
-//! a coordinator has the server look whenever a table has become several times as large; plans that
-//! rest on what was known before are made anew.
+//! It plans a statement once for each connection (`open.rs`), by what it knew of the tables then, and
+//! looks at a table again a minute after much of it has changed. A database begins empty, and within
+//! that minute a fleet adds tens of thousands of rows, which a join in an order that was chosen for
+//! dozens walks over and over. So a coordinator has the server look whenever a table has become several
+//! times as large; plans that rest on what was known before are made anew.
 
 use sqlx::AssertSqlSafe;
 

@@ -5,7 +5,8 @@ use sqlx::{QueryBuilder, Row as _};
 
 use super::decode::{joined, json, optional_unsigned, rows_at_once, signed, split, unsigned, word};
 use super::{
-    Connection, Driver, Failure, NewCandidate, StoredCandidate, coordinators, dialect, searches,
+    Connection, Driver, Failure, NewCandidate, StoredCandidate, coordinators, dialect, reuse,
+    searches,
 };
 
 /// Most rows that one statement inserts.
@@ -44,7 +45,7 @@ pub(super) async fn add_each(
     .bind(json("tasks", &tasks)?)
     .execute(&mut *connection)
     .await?;
-    reuse_qualities(connection, search, &all).await?;
+    reuse::qualities(connection, search, &all, candidates).await?;
     Ok(Some(all))
 }
 
@@ -74,61 +75,6 @@ async fn insert(
     let mut numbers: Vec<i64> = insert.build_query_scalar().fetch_all(connection).await?;
     numbers.sort_unstable();
     Ok(numbers)
-}
-
-/// Ends the quality tasks of new candidates at once where another search knows their outcome: the
-/// quality of one plan of one subject is the same wherever the numerics class is, if all windows
-/// were scored. A time never is: it is measured anew beside the times that it is compared with.
-/// Confirmations neither give nor take: they are there to be measured afresh.
-async fn reuse_qualities(
-    connection: &mut Connection,
-    search: i64,
-    candidates: &[i64],
-) -> Result<(), Failure> {
-    let candidates: Vec<_> = candidates.iter().map(|candidate| [candidate]).collect();
-    let candidates = json("new candidates", &candidates)?;
-    let reused: Vec<i64> = sqlx::query_scalar(concat!(
-        "INSERT INTO measurements (task, epoch, idempotency_key, outcome, accepted, kld, mismatch,
-                                   executed_as_planned, payload, device, received_at, reused_from,
-                                   search)
-         SELECT new.id, 0, 'reused:' || new.id, m.outcome, 1, m.kld, m.mismatch,
-                m.executed_as_planned, m.payload, m.device, m.received_at, m.id, $2
-         FROM ",
-        rows!("$1"),
-        " it JOIN tasks new ON new.candidate = CAST(it.value ->> 0 AS BIGINT)
-                           AND new.kind = 'quality'
-             JOIN measurements m ON m.id = (
-                 SELECT min(known.id)
-                 FROM candidates plan
-                      JOIN candidates c ON c.plan_digest = plan.plan_digest AND c.id <> plan.id
-                      JOIN searches s ON s.id = c.search
-                      JOIN tasks t ON t.candidate = c.id AND t.kind = new.kind
-                                  AND t.target = new.target AND t.purpose = new.purpose
-                      JOIN measurements known ON known.task = t.id
-                 WHERE plan.id = new.candidate AND known.accepted = 1
-                       AND known.outcome = 'quality' AND known.executed_as_planned = 1
-                       AND known.stopped = 0 AND known.reused_from IS NULL
-                       AND s.subject_digest = (SELECT subject_digest FROM searches WHERE id = $2))
-         WHERE true
-         RETURNING task",
-    ))
-    .bind(candidates)
-    .bind(search)
-    .fetch_all(&mut *connection)
-    .await?;
-    if reused.is_empty() {
-        return Ok(());
-    }
-    let reused: Vec<_> = reused.iter().map(|task| [task]).collect();
-    sqlx::query(concat!(
-        "UPDATE tasks SET state = 'done' WHERE id IN (SELECT CAST(value ->> 0 AS BIGINT) FROM ",
-        rows!("$1"),
-        ")",
-    ))
-    .bind(json("tasks", &reused)?)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 pub(super) async fn search_of(

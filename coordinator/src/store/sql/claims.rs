@@ -67,7 +67,7 @@ async fn choose(
     }
     // What is locked and not taken would be passed over by others, who may find nothing else. So the
     // first one is only looked at, and qualities that confirm are left out where many are taken.
-    let first = sqlx::query(first_queued!())
+    let first = sqlx::query(first_queued!("0"))
         .bind(&claimant.numerics_class.0)
         .bind(&profile)
         .bind(1_i64)
@@ -94,7 +94,7 @@ async fn choose(
         false => &[many, one_of_all],
     };
     for (most, with_confirming) in choices {
-        let queued = sqlx::query_scalar(concat!(first_queued!(), taking!("first")))
+        let queued = sqlx::query_scalar(concat!(first_queued!("256"), taking!("first")))
             .bind(&claimant.numerics_class.0)
             .bind(&profile)
             .bind(most)

@@ -6,6 +6,16 @@ use sqlx::Row as _;
 use super::decode::{corrupt, flag, parsed, word};
 use super::{Connection, Failure, Row, Score, ScoreOutcome, StoredMeasurement, dialect};
 
+/// Measurements with their payloads, of which the condition is to follow.
+macro_rules! whole_measurements {
+    () => {
+        "SELECT m.id, t.candidate, t.purpose, m.payload, m.executed_as_planned, d.name AS device,
+                m.received_at
+         FROM measurements m JOIN tasks t ON t.id = m.task JOIN devices d ON d.id = m.device
+         WHERE "
+    };
+}
+
 pub(super) async fn scores(
     connection: &mut Connection,
     search: i64,
@@ -71,17 +81,19 @@ pub(super) async fn whole(
     search: i64,
     candidate: Option<i64>,
 ) -> Result<Vec<StoredMeasurement>, Failure> {
-    let rows = sqlx::query(
-        "SELECT m.id, t.candidate, t.purpose, m.payload, m.executed_as_planned, d.name AS device,
-                m.received_at
-         FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
-                             JOIN devices d ON d.id = m.device
-         WHERE m.search = $1 AND ($2 IS NULL OR c.id = $2) AND m.accepted = 1 ORDER BY m.id",
-    )
-    .bind(search)
-    .bind(candidate)
-    .fetch_all(connection)
-    .await?;
+    let all = sqlx::query(concat!(
+        whole_measurements!(),
+        "m.search = $1 AND m.accepted = 1 ORDER BY m.id"
+    ));
+    let of_candidate = sqlx::query(concat!(
+        whole_measurements!(),
+        "m.search = $1 AND t.candidate = $2 AND m.accepted = 1 ORDER BY m.id"
+    ));
+    let rows = match candidate {
+        None => all.bind(search),
+        Some(candidate) => of_candidate.bind(search).bind(candidate),
+    };
+    let rows = rows.fetch_all(connection).await?;
     rows.iter().map(stored).collect()
 }
 
@@ -90,14 +102,11 @@ pub(super) async fn first_timing(
     search: i64,
 ) -> Result<Option<StoredMeasurement>, Failure> {
     let settled = dialect::settled(connection).await?;
-    let row = sqlx::query(
-        "SELECT m.id, t.candidate, t.purpose, m.payload, m.executed_as_planned, d.name AS device,
-                m.received_at
-         FROM measurements m JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
-                             JOIN devices d ON d.id = m.device
-         WHERE m.search = $1 AND m.id <= $2 AND m.accepted = 1 AND m.outcome = 'latency'
+    let row = sqlx::query(concat!(
+        whole_measurements!(),
+        "m.search = $1 AND m.id <= $2 AND m.accepted = 1 AND m.outcome = 'latency'
          ORDER BY m.id LIMIT 1",
-    )
+    ))
     .bind(search)
     .bind(settled)
     .fetch_optional(connection)

@@ -30,6 +30,7 @@ mod measurements;
 mod questions;
 mod recording;
 mod retimings;
+mod reuse;
 mod searches;
 mod siblings;
 mod tasks;

@@ -45,8 +45,9 @@ macro_rules! in_turn {
 ///
 /// Each part of the choice walks the index of queued tasks no farther than it must, however many
 /// are queued; latency sorts first. Quality that confirms targets a profile; of earlier versions, a class.
+/// Nobody else takes tasks meanwhile, so none are looked at beyond those (`$beyond`).
 macro_rules! first_queued {
-    () => {
+    ($beyond:literal) => {
         "SELECT id, kind, purpose FROM (
              SELECT * FROM (SELECT id, candidate, kind, purpose FROM tasks
                  WHERE state = 'queued' AND kind = 'quality' AND target = $1

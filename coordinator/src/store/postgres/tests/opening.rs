@@ -104,25 +104,44 @@ async fn what_cannot_be_used_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn what_the_server_is_set_to_weakens_nothing() {
+async fn what_the_server_is_set_to_weakens_nothing_and_slows_nothing() {
     let database = TestDatabase::new().await;
     for setting in [
         "synchronous_commit = off",
         "default_transaction_isolation = serializable",
+        "plan_cache_mode = force_custom_plan",
     ] {
         let set = format!("ALTER DATABASE {} SET {setting}", database.name());
         database.run(&set).await;
     }
     let store = open(&database).await;
     let mut connection = store.reader("look").await.unwrap();
-    let settings: (String, String) = sqlx::query_as(
-        "SELECT current_setting('synchronous_commit'), current_setting('transaction_isolation')",
+    let settings: Vec<String> = sqlx::query_scalar(
+        "SELECT current_setting(name) FROM (VALUES (1, 'synchronous_commit'),
+             (2, 'transaction_isolation'), (3, 'enable_seqscan'), (4, 'enable_hashjoin'),
+             (5, 'enable_mergejoin')) AS of (place, name) ORDER BY place",
     )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    assert_eq!(settings, ["on", "read committed", "off", "off", "off"]);
+    const PLANNED: &str = "SELECT count(*) FROM devices WHERE id = $1";
+    for id in 0..3_i64 {
+        let devices: i64 = sqlx::query_scalar(PLANNED)
+            .bind(id)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        assert_eq!(devices, 0);
+    }
+    let plans: (i64, i64) = sqlx::query_as(
+        "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1",
+    )
+    .bind(PLANNED)
     .fetch_one(&mut *connection)
     .await
     .unwrap();
-    let settings = (settings.0.as_str(), settings.1.as_str());
-    assert_eq!(settings, ("on", "read committed"));
+    assert_eq!(plans, (0, 3), "planned for its values, and once for all");
 }
 
 #[tokio::test]
