@@ -278,7 +278,7 @@ pub(crate) trait Store: Send + Sync + 'static {
 }
 
 /// The store did not do as it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be opened or made.
     #[error("cannot open the database {database}: {reason}")]
@@ -328,6 +328,14 @@ pub enum StoreError {
         /// False where it is certain that nothing was written.
         may_have_happened: bool,
     },
+    /// The database will not have the values that it was given. Nothing was written.
+    #[error("the database refused what it was given when it was asked to {doing}: {reason}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// What the database said.
+        reason: String,
+    },
     /// What is stored cannot be what was written.
     #[error("the database holds {what} that cannot be read: {reason}")]
     Corrupt {
@@ -361,5 +369,26 @@ impl StoreError {
                 ..
             }
         )
+    }
+
+    /// True where what was asked is to blame, or a row that it is about: others of the same kind may
+    /// do better. False where the database is, as one that is away.
+    pub(crate) fn is_about_what_was_given(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::Corrupt { .. } | Self::KeyReused { .. }
+        )
+    }
+
+    /// The same error for what was not even tried because of it.
+    pub(crate) fn of_what_was_not_tried(self) -> Self {
+        match self {
+            Self::Failed { doing, reason, .. } => Self::Failed {
+                doing,
+                reason,
+                may_have_happened: false,
+            },
+            other => other,
+        }
     }
 }
