@@ -1,10 +1,14 @@
 //! The loop that leases, measures and reports.
+//!
+//! - [`with_files`]: measures once the files of the subject are here, and with others where they are
+//!   not the right ones.
+
+mod with_files;
 
 use std::time::Duration;
 
 use bitfront_model::{
-    AnswerReport, Assignment, LeaseToken, Question, QuestionAssignment, Registration, Report,
-    Subject,
+    AnswerReport, Assignment, LeaseToken, QuestionAssignment, Registration, Report,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -18,7 +22,8 @@ use crate::delivery::{self, Delivered, Delivery};
 use crate::heartbeat::{self, Held};
 use crate::spool::{Finished, Unsent};
 use crate::weights::Weights;
-use crate::worker::{Answered, Crash, Facts, Failure, Found, Worker};
+use crate::worker::{Crash, Facts, Failure, Worker};
+use with_files::{answered, measured};
 
 /// All that the loop works with.
 pub(crate) struct Duty {
@@ -339,76 +344,4 @@ impl Duty {
         self.delivery.release(token, release).await;
         Done::GivenBack
     }
-}
-
-/// Measures with the files of this device; where they turn out to be others than were submitted, with
-/// fetched ones.
-async fn measured(
-    weights: &mut Weights,
-    worker: &mut Worker,
-    assignments: Vec<Assignment>,
-) -> Result<Vec<Found>, Crash> {
-    let Some(subject) = assignments.first().map(|first| first.subject.clone()) else {
-        return Ok(Vec::new());
-    };
-    loop {
-        let local = match weights.resolve(&subject).await {
-            Ok(local) => local,
-            Err(error) => {
-                let failure = Failure::Failed(error.to_string());
-                return Ok(vec![Err(failure); assignments.len()]);
-            }
-        };
-        let here = assignments.iter().map(|assignment| Assignment {
-            subject: local.clone(),
-            ..assignment.clone()
-        });
-        let found = worker.measure(here.collect()).await;
-        let failures = found.iter().flatten().filter_map(|one| one.as_ref().err());
-        if !others_are_worth_a_try(weights, &subject, failures) {
-            return found;
-        }
-    }
-}
-
-/// Answers a question, as [`measured`] measures.
-async fn answered(
-    weights: &mut Weights,
-    worker: &mut Worker,
-    question: Question,
-) -> Result<Answered, Crash> {
-    let Question::Sensitivity(about) = &question else {
-        return worker.answer(question).await;
-    };
-    let subject = about.subject.clone();
-    loop {
-        let mut here = about.clone();
-        here.subject = match weights.resolve(&subject).await {
-            Ok(local) => local,
-            Err(error) => return Ok(Err(Failure::Failed(error.to_string()))),
-        };
-        let answered = worker.answer(Question::Sensitivity(here)).await;
-        let failures = answered.iter().filter_map(|answer| answer.as_ref().err());
-        if !others_are_worth_a_try(weights, &subject, failures) {
-            return answered;
-        }
-    }
-}
-
-/// Whether it is worth trying again with other files; after any failure they are looked for anew.
-fn others_are_worth_a_try<'a>(
-    weights: &mut Weights,
-    subject: &Subject,
-    failures: impl Iterator<Item = &'a Failure>,
-) -> bool {
-    let mut others = false;
-    for failure in failures {
-        weights.forget();
-        others |= matches!(failure, Failure::OtherFiles(_));
-        if others {
-            tracing::warn!("passing over what lies under the paths of the search: {failure}");
-            break;
-        }
-    }
-    others && weights.distrust(subject)
 }
