@@ -15,7 +15,7 @@ use bitfront_model::{Assignment, Blob, Digest, FileName, ManifestFile, Place, Su
 use bitfront_runtime::RuntimeError;
 use bitfront_runtime::error::SourceError;
 use support::bench::{Agent, World, config, tasks_reported};
-use support::fake_coordinator::FakeCoordinator;
+use support::fake_coordinator::{FakeCoordinator, State};
 use support::scripted::ScriptedRuntime;
 use tempfile::TempDir;
 
@@ -152,8 +152,20 @@ async fn agents_that_share_a_cache_fetch_nothing_twice() {
     coordinator
         .wait("both agents", |state| state.registrations.len() == 2)
         .await;
+    coordinator.state().fetches_wait = true;
     queue(&coordinator, &world, 1, &subject);
     queue(&coordinator, &world, 2, &subject);
+    // Each has a task whose files are not here, and neither can have got any.
+    let is_held = |state: &State, task: i64| {
+        let mut held = state.heartbeats.iter().flat_map(|beat| &beat.held);
+        held.any(|token| token.task == task)
+    };
+    coordinator
+        .wait("both tasks to be held and a fetch", |state| {
+            is_held(state, 1) && is_held(state, 2) && !state.fetches.is_empty()
+        })
+        .await;
+    coordinator.state().fetches_wait = false;
     coordinator
         .wait("two reports", |state| state.reports.len() == 2)
         .await;

@@ -143,6 +143,33 @@ async fn what_holds_something_else_is_passed_over_until_it_is_changed_and_the_re
     assert!(!weights.pass_over_others().await, "all of it is right");
 }
 
+#[tokio::test]
+async fn a_blob_that_another_agent_is_fetching_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = subject(folder.path());
+    let blob = Blob {
+        digest: Digest::of("another model"),
+        size_bytes: 13,
+    };
+    subject.manifest.files = vec![ManifestFile {
+        path: subject.model.path.clone(),
+        place: Place::Itself,
+        blob,
+    }];
+    let place = folder.path().join("cache");
+    let others = Cache::new(place.clone(), 100);
+    let mut fetching = others.blobs.receive(blob).await.unwrap().unwrap();
+    // Whatever it asked a coordinator for would not come.
+    let mut waiting = weights(Some((place, 100))).await;
+    let waiting = tokio::spawn(async move { waiting.resolve(&subject).await });
+    sleep(BETWEEN_LOOKS * 3 / 2).await;
+    assert!(!waiting.is_finished());
+    fetching.add(b"another model").await.unwrap();
+    fetching.finish().await.unwrap();
+    let local = waiting.await.unwrap().unwrap();
+    assert_eq!(std::fs::read(local.model.path).unwrap(), b"another model");
+}
+
 #[test]
 fn a_fetched_file_keeps_a_plain_name_and_the_end_of_any_other() {
     let cases = [
