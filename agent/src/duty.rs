@@ -23,7 +23,7 @@ use crate::heartbeat::{self, Held};
 use crate::spool::{Finished, Unsent};
 use crate::weights::Weights;
 use crate::worker::{Crash, Facts, Failure, Worker};
-use with_files::{answered, measured};
+use with_files::{Came, answered, measured};
 
 /// All that the loop works with.
 pub(crate) struct Duty {
@@ -43,6 +43,8 @@ pub(crate) struct Duty {
 enum Done {
     /// Measured, and the coordinator has said what became of it.
     Reported,
+    /// Somebody else has it before it was measured.
+    Lost,
     /// This device could not measure it, and gave it back.
     GivenBack,
     /// Shutdown came first.
@@ -103,18 +105,21 @@ impl Duty {
                 break;
             };
             let (tokens, lease) = work.leases();
+            let lost = CancellationToken::new();
             self.held.send_replace(Some(Held {
                 device: self.registered.device,
                 tokens,
                 period: heartbeat::period(self.registered.heartbeat, lease),
+                lost: lost.clone(),
             }));
             let done = match work {
-                Work::Measure(assignments) => self.work(assignments).await,
-                Work::Answer(assignment) => self.answer(assignment).await,
+                Work::Measure(assignments) => self.work(assignments, &lost).await,
+                Work::Answer(assignment) => self.answer(assignment, &lost).await,
             };
             self.held.send_replace(None);
             match done {
                 Done::Reported => failures.reset(),
+                Done::Lost => {}
                 Done::GivenBack => tokio::select! {
                     () = sleep(failures.pause()) => {}
                     () = self.shutdown.cancelled() => break,
@@ -202,7 +207,7 @@ impl Duty {
         self.delivery.client.lease(self.registered.device).await
     }
 
-    async fn work(&mut self, assignments: Vec<Assignment>) -> Done {
+    async fn work(&mut self, assignments: Vec<Assignment>, lost: &CancellationToken) -> Done {
         for assignment in &assignments {
             tracing::info!(
                 task = assignment.token.task,
@@ -220,11 +225,12 @@ impl Duty {
         let tokens: Vec<_> = held.iter().map(|&(token, _)| token).collect();
         let found = tokio::select! {
             biased;
-            found = measured(&mut self.weights, &mut self.worker, assignments) => found,
+            found = measured(&mut self.weights, &mut self.worker, lost, assignments) => found,
             () = self.shutdown.cancelled() => return self.stop(&tokens).await,
         };
         let found = match found {
-            Ok(found) => found,
+            Ok(Came::Of(found)) => found,
+            Ok(Came::TooLate) => return Done::Lost,
             Err(crash) => return self.crashed(&tokens, &crash).await,
         };
         let reports: Vec<_> = held
@@ -259,7 +265,7 @@ impl Duty {
         worst
     }
 
-    async fn answer(&mut self, assignment: QuestionAssignment) -> Done {
+    async fn answer(&mut self, assignment: QuestionAssignment, lost: &CancellationToken) -> Done {
         let QuestionAssignment {
             token, question, ..
         } = assignment;
@@ -267,11 +273,12 @@ impl Duty {
         tracing::info!(task = token.task, epoch = token.epoch, "measuring a {kind}");
         let answered = tokio::select! {
             biased;
-            answered = answered(&mut self.weights, &mut self.worker, question) => answered,
+            answered = answered(&mut self.weights, &mut self.worker, lost, question) => answered,
             () = self.shutdown.cancelled() => return self.stop(&[token]).await,
         };
         match answered {
-            Ok(Ok(answer)) => {
+            Ok(Came::TooLate) => Done::Lost,
+            Ok(Came::Of(Ok(answer))) => {
                 let unsent = self.unsent(Finished::Answer(Box::new(AnswerReport {
                     token,
                     idempotency_key: Uuid::now_v7().to_string(),
@@ -281,7 +288,7 @@ impl Duty {
                 self.delivery.spool.keep(&unsent);
                 self.hand_in(&unsent).await
             }
-            Ok(Err(failure)) => self.give_back(token, failure).await,
+            Ok(Came::Of(Err(failure))) => self.give_back(token, failure).await,
             Err(crash) => self.crashed(&[token], &crash).await,
         }
     }

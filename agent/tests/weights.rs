@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bitfront_agent::Config;
-use bitfront_model::{Assignment, Blob, Digest, FileName, ManifestFile, Place, Subject, TaskKind};
+use bitfront_model::{
+    Assignment, Blob, Digest, FileName, LeaseToken, ManifestFile, Place, Subject, TaskKind,
+};
 use bitfront_runtime::RuntimeError;
 use bitfront_runtime::error::SourceError;
 use support::bench::{Agent, World, config, tasks_reported};
@@ -345,5 +347,34 @@ async fn what_was_damaged_since_it_was_fetched_is_fetched_again() {
         let here = opened.lock().unwrap()[0].clone();
         std::fs::write(here, WEIGHTS.to_uppercase()).unwrap();
     }
+    assert!(coordinator.state().releases.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_fetched_for_a_lease_that_was_lost() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let elsewhere = subject(&world);
+    offer(&coordinator, &[WEIGHTS, CONFIG, TEXT]);
+    coordinator.state().fetches_wait = true;
+    queue(&coordinator, &world, 1, &elsewhere);
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, _) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("a fetch", |state| !state.fetches.is_empty())
+        .await;
+    coordinator.state().lost = vec![LeaseToken { task: 1, epoch: 1 }];
+    world.queue(&coordinator, 2, TaskKind::Quality);
+    coordinator
+        .wait("the next task", |state| state.reports.len() == 1)
+        .await;
+    coordinator.state().fetches_wait = false;
+    // The files are fetched once they are of use.
+    queue(&coordinator, &world, 3, &elsewhere);
+    coordinator
+        .wait("the one after it", |state| state.reports.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+    assert_eq!(tasks_reported(&coordinator.state()), [2, 3]);
     assert!(coordinator.state().releases.is_empty());
 }
