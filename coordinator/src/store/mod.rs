@@ -89,8 +89,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn seen(&self, devices: &[(i64, i64)]) -> Result<(), StoreError>;
     /// What devices hold, each with the device, by task.
     async fn held(&self) -> Result<Vec<(i64, HeldTask)>, StoreError>;
-    /// The latest measurements that a device handed in, the newest first, repeats among them.
-    async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError>;
+    /// The latest measurements that each of some devices handed in, as many of each at the most, by
+    /// device, the newest first, repeats among them.
+    async fn latest(
+        &self,
+        devices: &[i64],
+        most: u32,
+    ) -> Result<Vec<DeviceMeasurement>, StoreError>;
     /// A hardware profile by its digest.
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
 
