@@ -82,7 +82,7 @@ pub(super) async fn one(
     connection: &mut Connection,
     device: i64,
 ) -> Result<Option<StoredDevice>, Failure> {
-    let row = sqlx::query(stored!("d.id - d.id", "WHERE d.id = $1"))
+    let row = sqlx::query(stored!("CAST(0 AS BIGINT)", "WHERE d.id = $1"))
         .bind(device)
         .fetch_optional(connection)
         .await?;
@@ -95,7 +95,7 @@ pub(super) async fn served_elsewhere(
     me: Option<i64>,
 ) -> Result<Vec<StoredDevice>, Failure> {
     let rows = sqlx::query(stored!(
-        "d.id - d.id",
+        "CAST(0 AS BIGINT)",
         "WHERE d.coordinator <> $1
            AND d.coordinator IN (SELECT id FROM coordinators WHERE state = 'serving')
          ORDER BY d.id"
