@@ -1,10 +1,14 @@
 //! The loop that leases, measures and reports.
+//!
+//! - [`with_files`]: measures once the files of the subject are here, and with others where they are
+//!   not the right ones.
+
+mod with_files;
 
 use std::time::Duration;
 
 use bitfront_model::{
-    AnswerReport, Assignment, LeaseToken, Question, QuestionAssignment, Registration, Report,
-    Subject,
+    AnswerReport, Assignment, LeaseToken, QuestionAssignment, Registration, Report,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -18,7 +22,8 @@ use crate::delivery::{self, Delivered, Delivery};
 use crate::heartbeat::{self, Held};
 use crate::spool::{Finished, Unsent};
 use crate::weights::Weights;
-use crate::worker::{Answered, Crash, Facts, Failure, Found, Worker};
+use crate::worker::{Crash, Facts, Failure, Worker};
+use with_files::{Came, answered, measured};
 
 /// All that the loop works with.
 pub(crate) struct Duty {
@@ -38,6 +43,8 @@ pub(crate) struct Duty {
 enum Done {
     /// Measured, and the coordinator has said what became of it.
     Reported,
+    /// Somebody else has it before it was measured.
+    Lost,
     /// This device could not measure it, and gave it back.
     GivenBack,
     /// Shutdown came first.
@@ -98,18 +105,21 @@ impl Duty {
                 break;
             };
             let (tokens, lease) = work.leases();
+            let lost = CancellationToken::new();
             self.held.send_replace(Some(Held {
                 device: self.registered.device,
                 tokens,
                 period: heartbeat::period(self.registered.heartbeat, lease),
+                lost: lost.clone(),
             }));
             let done = match work {
-                Work::Measure(assignments) => self.work(assignments).await,
-                Work::Answer(assignment) => self.answer(assignment).await,
+                Work::Measure(assignments) => self.work(assignments, &lost).await,
+                Work::Answer(assignment) => self.answer(assignment, &lost).await,
             };
             self.held.send_replace(None);
             match done {
                 Done::Reported => failures.reset(),
+                Done::Lost => {}
                 Done::GivenBack => tokio::select! {
                     () = sleep(failures.pause()) => {}
                     () = self.shutdown.cancelled() => break,
@@ -197,7 +207,7 @@ impl Duty {
         self.delivery.client.lease(self.registered.device).await
     }
 
-    async fn work(&mut self, assignments: Vec<Assignment>) -> Done {
+    async fn work(&mut self, assignments: Vec<Assignment>, lost: &CancellationToken) -> Done {
         for assignment in &assignments {
             tracing::info!(
                 task = assignment.token.task,
@@ -215,11 +225,12 @@ impl Duty {
         let tokens: Vec<_> = held.iter().map(|&(token, _)| token).collect();
         let found = tokio::select! {
             biased;
-            found = measured(&mut self.weights, &mut self.worker, assignments) => found,
+            found = measured(&mut self.weights, &mut self.worker, lost, assignments) => found,
             () = self.shutdown.cancelled() => return self.stop(&tokens).await,
         };
         let found = match found {
-            Ok(found) => found,
+            Ok(Came::Of(found)) => found,
+            Ok(Came::TooLate) => return Done::Lost,
             Err(crash) => return self.crashed(&tokens, &crash).await,
         };
         let reports: Vec<_> = held
@@ -254,7 +265,7 @@ impl Duty {
         worst
     }
 
-    async fn answer(&mut self, assignment: QuestionAssignment) -> Done {
+    async fn answer(&mut self, assignment: QuestionAssignment, lost: &CancellationToken) -> Done {
         let QuestionAssignment {
             token, question, ..
         } = assignment;
@@ -262,11 +273,12 @@ impl Duty {
         tracing::info!(task = token.task, epoch = token.epoch, "measuring a {kind}");
         let answered = tokio::select! {
             biased;
-            answered = answered(&mut self.weights, &mut self.worker, question) => answered,
+            answered = answered(&mut self.weights, &mut self.worker, lost, question) => answered,
             () = self.shutdown.cancelled() => return self.stop(&[token]).await,
         };
         match answered {
-            Ok(Ok(answer)) => {
+            Ok(Came::TooLate) => Done::Lost,
+            Ok(Came::Of(Ok(answer))) => {
                 let unsent = self.unsent(Finished::Answer(Box::new(AnswerReport {
                     token,
                     idempotency_key: Uuid::now_v7().to_string(),
@@ -276,7 +288,7 @@ impl Duty {
                 self.delivery.spool.keep(&unsent);
                 self.hand_in(&unsent).await
             }
-            Ok(Err(failure)) => self.give_back(token, failure).await,
+            Ok(Came::Of(Err(failure))) => self.give_back(token, failure).await,
             Err(crash) => self.crashed(&[token], &crash).await,
         }
     }
@@ -339,76 +351,4 @@ impl Duty {
         self.delivery.release(token, release).await;
         Done::GivenBack
     }
-}
-
-/// Measures with the files of this device; where they turn out to be others than were submitted, with
-/// fetched ones.
-async fn measured(
-    weights: &mut Weights,
-    worker: &mut Worker,
-    assignments: Vec<Assignment>,
-) -> Result<Vec<Found>, Crash> {
-    let Some(subject) = assignments.first().map(|first| first.subject.clone()) else {
-        return Ok(Vec::new());
-    };
-    loop {
-        let local = match weights.resolve(&subject).await {
-            Ok(local) => local,
-            Err(error) => {
-                let failure = Failure::Failed(error.to_string());
-                return Ok(vec![Err(failure); assignments.len()]);
-            }
-        };
-        let here = assignments.iter().map(|assignment| Assignment {
-            subject: local.clone(),
-            ..assignment.clone()
-        });
-        let found = worker.measure(here.collect()).await;
-        let failures = found.iter().flatten().filter_map(|one| one.as_ref().err());
-        if !others_are_worth_a_try(weights, &subject, failures) {
-            return found;
-        }
-    }
-}
-
-/// Answers a question, as [`measured`] measures.
-async fn answered(
-    weights: &mut Weights,
-    worker: &mut Worker,
-    question: Question,
-) -> Result<Answered, Crash> {
-    let Question::Sensitivity(about) = &question else {
-        return worker.answer(question).await;
-    };
-    let subject = about.subject.clone();
-    loop {
-        let mut here = about.clone();
-        here.subject = match weights.resolve(&subject).await {
-            Ok(local) => local,
-            Err(error) => return Ok(Err(Failure::Failed(error.to_string()))),
-        };
-        let answered = worker.answer(Question::Sensitivity(here)).await;
-        let failures = answered.iter().filter_map(|answer| answer.as_ref().err());
-        if !others_are_worth_a_try(weights, &subject, failures) {
-            return answered;
-        }
-    }
-}
-
-/// Whether it is worth trying again with other files; after any failure they are looked for anew.
-fn others_are_worth_a_try<'a>(
-    weights: &mut Weights,
-    subject: &Subject,
-    failures: impl Iterator<Item = &'a Failure>,
-) -> bool {
-    let mut others = false;
-    for failure in failures {
-        weights.forget();
-        others |= matches!(failure, Failure::OtherFiles(_));
-        if others {
-            tracing::warn!("passing over what lies under the paths of the search: {failure}");
-            break;
-        }
-    }
-    others && weights.distrust(subject)
 }

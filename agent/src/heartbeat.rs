@@ -5,16 +5,19 @@ use std::time::Duration;
 use bitfront_model::LeaseToken;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::{CallError, Client};
 
 /// The leases that are held, and what their heartbeats need to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) device: i64,
     pub(crate) tokens: Vec<LeaseToken>,
     /// Time between heartbeats.
     pub(crate) period: Duration,
+    /// Cancelled where none of them is held any more.
+    pub(crate) lost: CancellationToken,
 }
 
 /// Time between heartbeats: what the coordinator asks for, but three to a lease at least, so that
@@ -25,8 +28,8 @@ pub(crate) fn period(asked: Duration, lease: Duration) -> Duration {
 
 /// Sends heartbeats for whatever leases `held` shows, until its sender is dropped.
 ///
-/// A lost lease is only told: the measurement goes on and is reported, since it is paid for and
-/// the coordinator keeps it as a repeat. No failed heartbeat is repeated before the next is due.
+/// A lost lease is only told: a measurement goes on and is reported, since it is paid for and the
+/// coordinator keeps it as a repeat; files that it waits for are not. No failed heartbeat is repeated before the next is due.
 pub(crate) async fn beat(mut client: Client, mut held: watch::Receiver<Option<Held>>) {
     loop {
         let current = held.borrow_and_update().clone();
@@ -34,7 +37,10 @@ pub(crate) async fn beat(mut client: Client, mut held: watch::Receiver<Option<He
             None => held.changed().await,
             Some(lease) => tokio::select! {
                 changed = held.changed() => changed,
-                () = keep(&mut client, lease) => held.changed().await,
+                () = keep(&mut client, &lease) => {
+                    lease.lost.cancel();
+                    held.changed().await
+                }
             },
         };
         if changed.is_err() {
@@ -43,26 +49,22 @@ pub(crate) async fn beat(mut client: Client, mut held: watch::Receiver<Option<He
     }
 }
 
-/// Keeps leases alive; returns when all of them are lost.
-async fn keep(client: &mut Client, held: Held) {
-    let Held {
-        device,
-        mut tokens,
-        period,
-    } = held;
-    let mut ticks = interval(period);
+/// Keeps leases alive; returns when all of them are lost, or the coordinator does not know them.
+async fn keep(client: &mut Client, held: &Held) {
+    let mut tokens = held.tokens.clone();
+    let mut ticks = interval(held.period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick comes at once, when the leases are as fresh as can be.
     ticks.tick().await;
     while !tokens.is_empty() {
         ticks.tick().await;
-        match client.heartbeat(device, &tokens).await {
+        match client.heartbeat(held.device, &tokens).await {
             Ok(lost) => {
                 for token in &lost {
                     tracing::warn!(
                         task = token.task,
                         epoch = token.epoch,
-                        "the lease was lost; the measurement goes on and will be kept as a repeat"
+                        "the lease was lost; a measurement goes on and will be kept as a repeat"
                     );
                 }
                 tokens.retain(|token| !lost.contains(token));

@@ -4,12 +4,13 @@
 //! is understood of them and, in its manifest, by those of their bytes. [`Weights::resolve`] turns
 //! that into paths on this device: a file that lies under the submitter's path is taken as it is, and
 //! one that does not is fetched from the coordinator into this device's [`cache`]. Whether a file that
-//! was found is the right one is told by [`Runtime::open`](bitfront_runtime::Runtime::open), which
-//! reads it; where it is not, [`Weights::distrust`] makes the next look pass it over.
+//! was found may be the right one is told by [`Runtime::open`](bitfront_runtime::Runtime::open), which
+//! reads it; where it may not, [`Weights::pass_over_others`] finds out and makes the next look pass it
+//! over.
 
 mod cache;
+mod others;
 
-use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::backoff::Backoff;
 use crate::client::{CallError, Client};
 
 use cache::{Cache, CacheError, Named, Set};
+use others::{Others, is_right};
 
 /// How often it is looked whether another agent has fetched a blob that both need.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -107,13 +109,19 @@ pub(crate) struct Weights {
     client: Client,
     patience: Patience,
     cache: Option<Cache>,
-    /// The subject that was resolved last, as submitted and as it is here: as long as it stays, its
-    /// files are not looked for again.
-    resolved: Option<(Subject, Subject)>,
+    /// As long as its subject stays, files are not looked for again.
+    resolved: Option<Resolved>,
     /// What of the cache it uses.
     sets: Vec<Set>,
-    /// Subjects, by content, under whose paths something else lies.
-    distrusted: HashSet<Digest>,
+    /// What is passed over.
+    others: Others,
+}
+
+/// A subject as it was submitted and as it is here, and what of it is used where it lay.
+struct Resolved {
+    submitted: Subject,
+    local: Subject,
+    in_place: Vec<(PathBuf, Blob)>,
 }
 
 impl Weights {
@@ -125,7 +133,7 @@ impl Weights {
             cache: cache.map(|(folder, most_bytes)| Cache::new(folder, most_bytes)),
             resolved: None,
             sets: Vec::new(),
-            distrusted: HashSet::new(),
+            others: Others::default(),
         }
     }
 
@@ -134,23 +142,28 @@ impl Weights {
     /// A coordinator that goes away while a file is fetched is waited for, ten minutes without a byte at
     /// the most, and the fetch goes on where it broke.
     pub(crate) async fn resolve(&mut self, subject: &Subject) -> Result<Subject, WeightsError> {
-        if let Some((submitted, local)) = &self.resolved
-            && submitted == subject
+        if let Some(resolved) = &self.resolved
+            && resolved.submitted == *subject
         {
-            return Ok(local.clone());
+            return Ok(resolved.local.clone());
         }
         self.forget();
-        let trusted = !self.distrusted.contains(&subject.digest());
         let mut local = subject.clone();
+        let mut in_place = Vec::new();
         for (what, path, digest) in paths(&mut local) {
             let files: Vec<_> = subject.manifest.at(path).collect();
-            if (trusted || files.is_empty()) && is_there(what, path, &files)? {
+            if self.is_there(what, path, &files)? {
+                in_place.extend(files.iter().map(|file| (file.whereabouts(), file.blob)));
                 continue;
             }
             let here = self.fetch_all(what, path, digest, &files).await?;
             *path = here.to_string_lossy().into_owned();
         }
-        self.resolved = Some((subject.clone(), local.clone()));
+        self.resolved = Some(Resolved {
+            submitted: subject.clone(),
+            local: local.clone(),
+            in_place,
+        });
         Ok(local)
     }
 
@@ -160,11 +173,66 @@ impl Weights {
         self.sets.clear();
     }
 
-    /// Notes that something else lies under the paths of a subject; true where its files can be
-    /// had otherwise and were not yet.
-    pub(crate) fn distrust(&mut self, subject: &Subject) -> bool {
+    /// Holds what was resolved last against its manifest, byte by byte. What is something else where
+    /// the submitter had it is passed over for as long as it stays as it is; what was damaged since it
+    /// was fetched is thrown away. True where there was any of it, so that others are looked for.
+    pub(crate) async fn pass_over_others(&mut self) -> bool {
+        let in_place = self.resolved.take().map(|resolved| resolved.in_place);
+        let mut found = false;
+        for (path, blob) in in_place.into_iter().flatten() {
+            if !is_right(&path, blob).await {
+                tracing::warn!(
+                    "passing over `{}`, which is not blob {}",
+                    path.display(),
+                    blob.digest
+                );
+                self.others.add(path, blob);
+                found = true;
+            }
+        }
+        let fetched: Vec<_> = self.sets.iter().flat_map(Set::files).collect();
+        for (path, blob) in fetched {
+            if !is_right(&path, blob).await {
+                tracing::warn!("`{}` was damaged since it was fetched", path.display());
+                if let Some(Err(error)) = self.cache.as_ref().map(|it| it.discard(blob.digest)) {
+                    tracing::error!("{error}");
+                    return false;
+                }
+                found = true;
+            }
+        }
         self.forget();
-        !subject.manifest.files.is_empty() && self.distrusted.insert(subject.digest())
+        found
+    }
+
+    /// Whether all files of a path are there, are as long as they should be and are not known to be
+    /// others; of a path of which no files are known, whether anything is.
+    fn is_there(
+        &self,
+        what: &'static str,
+        path: &str,
+        files: &[&ManifestFile],
+    ) -> Result<bool, WeightsError> {
+        let unreadable = |path: &Path, source| WeightsError::Unreadable {
+            what,
+            path: path.to_owned(),
+            source,
+        };
+        let path = Path::new(path);
+        let there = path.try_exists();
+        if !there.map_err(|source| unreadable(path, source))? {
+            return Ok(false);
+        }
+        for file in files {
+            let at = file.whereabouts();
+            match std::fs::metadata(&at) {
+                Ok(found) if self.others.may_be(&at, &found, file.blob) => {}
+                Ok(_) => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(unreadable(&at, error)),
+            }
+        }
+        Ok(true)
     }
 
     /// Fetches what lies under a path; gives back where it is now.
@@ -333,31 +401,6 @@ fn paths(subject: &mut Subject) -> Vec<(&'static str, &mut String, Option<Digest
         paths.push(("imatrix", path, Some(*digest)));
     }
     paths
-}
-
-/// Whether all files of a path are there and as long as they should be; of a path of which no files
-/// are known, whether anything is.
-fn is_there(what: &'static str, path: &str, files: &[&ManifestFile]) -> Result<bool, WeightsError> {
-    let unreadable = |path: &Path, source| WeightsError::Unreadable {
-        what,
-        path: path.to_owned(),
-        source,
-    };
-    let path = Path::new(path);
-    let there = path.try_exists();
-    if !there.map_err(|source| unreadable(path, source))? {
-        return Ok(false);
-    }
-    for file in files {
-        let at = file.whereabouts();
-        match std::fs::metadata(&at) {
-            Ok(metadata) if metadata.len() == file.blob.size_bytes => {}
-            Ok(_) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(unreadable(&at, error)),
-        }
-    }
-    Ok(true)
 }
 
 /// What a file is called here: as where it comes from, since the end of the name says how a text is

@@ -44,7 +44,7 @@ pub(crate) enum Failure {
     /// Others use the cores that measure.
     #[error("{0}")]
     Busy(String),
-    /// The files of the subject hold something else than was submitted.
+    /// The files of the subject hold something else than was submitted, or may do so.
     #[error("{0}")]
     OtherFiles(String),
     #[error("{0}")]

@@ -11,9 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bitfront_agent::Config;
-use bitfront_model::{Assignment, Blob, Digest, FileName, ManifestFile, Place, Subject, TaskKind};
+use bitfront_model::{
+    Assignment, Blob, Digest, FileName, LeaseToken, ManifestFile, Place, Subject, TaskKind,
+};
+use bitfront_runtime::RuntimeError;
+use bitfront_runtime::error::SourceError;
 use support::bench::{Agent, World, config, tasks_reported};
-use support::fake_coordinator::FakeCoordinator;
+use support::fake_coordinator::{FakeCoordinator, State};
 use support::scripted::ScriptedRuntime;
 use tempfile::TempDir;
 
@@ -150,8 +154,20 @@ async fn agents_that_share_a_cache_fetch_nothing_twice() {
     coordinator
         .wait("both agents", |state| state.registrations.len() == 2)
         .await;
+    coordinator.state().fetches_wait = true;
     queue(&coordinator, &world, 1, &subject);
     queue(&coordinator, &world, 2, &subject);
+    // Each has a task whose files are not here, and neither can have got any.
+    let is_held = |state: &State, task: i64| {
+        let mut held = state.heartbeats.iter().flat_map(|beat| &beat.held);
+        held.any(|token| token.task == task)
+    };
+    coordinator
+        .wait("both tasks to be held and a fetch", |state| {
+            is_held(state, 1) && is_held(state, 2) && !state.fetches.is_empty()
+        })
+        .await;
+    coordinator.state().fetches_wait = false;
     coordinator
         .wait("two reports", |state| state.reports.len() == 2)
         .await;
@@ -221,41 +237,144 @@ async fn what_the_coordinator_does_not_hold_is_named_with_what_to_do() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn other_files_under_the_paths_of_the_search_are_passed_over() {
-    let (world, coordinator) = (World::new(), FakeCoordinator::start());
-    let mut subject = world.subject();
-    let path = subject.model.path.clone();
-    // It is as long as the right one, so that only its reader tells them apart.
-    subject.manifest.files = vec![file(&path, Place::Itself, "MODEL.GGUF")];
-    offer(&coordinator, &["MODEL.GGUF"]);
-    queue(&coordinator, &world, 1, &subject);
-    let cache = tempfile::tempdir().unwrap();
+/// A runtime that reads what lies under a model's path, remembers where that was, and refuses all but
+/// one content.
+fn reading(
+    right: &'static str,
+    refuse: fn(&Subject) -> RuntimeError,
+) -> (ScriptedRuntime, Arc<Mutex<Vec<PathBuf>>>) {
     let opened = Arc::new(Mutex::new(Vec::new()));
     let remembered = opened.clone();
     let runtime = ScriptedRuntime::obliging().opening(move |subject: &Subject| {
-        let content = std::fs::read(&subject.model.path).unwrap();
-        remembered.lock().unwrap().push(subject.model.path.clone());
-        match content.as_slice() {
-            b"MODEL.GGUF" => Ok(()),
-            other => Err(bitfront_runtime::RuntimeError::OtherModel {
-                path: PathBuf::from(&subject.model.path),
-                expected: subject.model.digest,
-                found: Digest::of(other),
-            }),
+        let path = PathBuf::from(&subject.model.path);
+        let content = std::fs::read(&path).unwrap();
+        remembered.lock().unwrap().push(path);
+        match content == right.as_bytes() {
+            true => Ok(()),
+            false => Err(refuse(subject)),
         }
     });
+    (runtime, opened)
+}
+
+/// It was understood, and is another model.
+fn other_model(subject: &Subject) -> RuntimeError {
+    RuntimeError::OtherModel {
+        path: PathBuf::from(&subject.model.path),
+        expected: subject.model.digest,
+        found: Digest::of("another"),
+    }
+}
+
+/// It was not understood.
+fn not_a_model(subject: &Subject) -> RuntimeError {
+    RuntimeError::Source(SourceError::NotAModel {
+        path: PathBuf::from(&subject.model.path),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_files_under_the_paths_of_the_search_are_passed_over() {
+    for refuse in [other_model, not_a_model] {
+        let (world, coordinator) = (World::new(), FakeCoordinator::start());
+        let mut subject = world.subject();
+        let path = subject.model.path.clone();
+        // It is as long as the right one, so that only its reader tells them apart.
+        subject.manifest.files = vec![file(&path, Place::Itself, "MODEL.GGUF")];
+        offer(&coordinator, &["MODEL.GGUF"]);
+        queue(&coordinator, &world, 1, &subject);
+        let cache = tempfile::tempdir().unwrap();
+        let (runtime, opened) = reading("MODEL.GGUF", refuse);
+        let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+        coordinator
+            .wait("a report", |state| state.reports.len() == 1)
+            .await;
+        agent.stop().await.unwrap();
+        assert!(coordinator.state().releases.is_empty());
+        let opened = opened.lock().unwrap();
+        assert_eq!(opened[0], Path::new(&path));
+        assert!(opened[1].starts_with(cache.path()), "{opened:?}");
+        assert!(opened[1].ends_with("model.gguf"), "{opened:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_files_that_cannot_be_read_give_the_task_back_with_the_reason() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let mut subject = world.subject();
+    let path = subject.model.path.clone();
+    subject.manifest.files = vec![file(&path, Place::Itself, "model.gguf")];
+    queue(&coordinator, &world, 1, &subject);
+    // Nothing else can be had of those that are others.
+    let mut others = subject.clone();
+    others.manifest.files = vec![file(&path, Place::Itself, "MODEL.GGUF")];
+    queue(&coordinator, &world, 2, &others);
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, _) = reading("something else", not_a_model);
     let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
     coordinator
-        .wait("a report", |state| state.reports.len() == 1)
+        .wait("both tasks to go back", |state| state.releases.len() == 2)
         .await;
     agent.stop().await.unwrap();
+    let state = coordinator.state();
+    let [right, other] = state.releases.as_slice() else {
+        panic!("{:?}", state.releases);
+    };
+    assert!(right.reason.ends_with("or a GGUF file"), "{}", right.reason);
+    for part in ["is not a model", "no such blob", "bitfront model add"] {
+        assert!(other.reason.contains(part), "{}", other.reason);
+    }
+    assert_eq!(state.fetches, [(Digest::of("MODEL.GGUF"), 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_damaged_since_it_was_fetched_is_fetched_again() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let mut subject = world.subject();
+    subject.model.path = "/nowhere/tiny.gguf".to_owned();
+    subject.manifest.files = vec![file("/nowhere/tiny.gguf", Place::Itself, WEIGHTS)];
+    offer(&coordinator, &[WEIGHTS]);
+    let cache = tempfile::tempdir().unwrap();
+    for (task, fetches) in [(1, 1), (2, 2)] {
+        queue(&coordinator, &world, task, &subject);
+        let (runtime, opened) = reading(WEIGHTS, other_model);
+        let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+        coordinator
+            .wait("a report", |state| state.reports.len() == task as usize)
+            .await;
+        agent.stop().await.unwrap();
+        assert_eq!(coordinator.state().fetches.len(), fetches);
+        let here = opened.lock().unwrap()[0].clone();
+        std::fs::write(here, WEIGHTS.to_uppercase()).unwrap();
+    }
     assert!(coordinator.state().releases.is_empty());
-    let opened = opened.lock().unwrap();
-    assert_eq!(opened[0], path);
-    assert!(
-        Path::new(&opened[1]).starts_with(cache.path()),
-        "{opened:?}"
-    );
-    assert!(opened[1].ends_with("/model.gguf"), "{opened:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_fetched_for_a_lease_that_was_lost() {
+    let (world, coordinator) = (World::new(), FakeCoordinator::start());
+    let elsewhere = subject(&world);
+    offer(&coordinator, &[WEIGHTS, CONFIG, TEXT]);
+    coordinator.state().fetches_wait = true;
+    queue(&coordinator, &world, 1, &elsewhere);
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, _) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("a fetch", |state| !state.fetches.is_empty())
+        .await;
+    coordinator.state().lost = vec![LeaseToken { task: 1, epoch: 1 }];
+    world.queue(&coordinator, 2, TaskKind::Quality);
+    coordinator
+        .wait("the next task", |state| state.reports.len() == 1)
+        .await;
+    coordinator.state().fetches_wait = false;
+    // The files are fetched once they are of use.
+    queue(&coordinator, &world, 3, &elsewhere);
+    coordinator
+        .wait("the one after it", |state| state.reports.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+    assert_eq!(tasks_reported(&coordinator.state()), [2, 3]);
+    assert!(coordinator.state().releases.is_empty());
 }

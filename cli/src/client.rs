@@ -21,6 +21,10 @@ use crate::problem::{ExitStatus, Problem};
 /// How long a coordinator may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a coordinator may take to answer a ping before the connection counts as lost, and how
+/// long after the last answer it is pinged. Its machine may vanish without closing the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 /// How often a submission whose answer was lost is sent again.
 const RESUBMISSIONS: u32 = 3;
 const RESUBMISSION_PAUSE: Duration = Duration::from_millis(300);
@@ -36,9 +40,15 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the coordinator at `url`.
     pub(crate) async fn connect(url: &str) -> Result<Self, Problem> {
+        Self::connect_alive(url, KEEP_ALIVE).await
+    }
+
+    async fn connect_alive(url: &str, keep_alive: Duration) -> Result<Self, Problem> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|error| Problem::usage(format!("`{url}` is not a URL: {error}")))?
-            .connect_timeout(CONNECT_TIMEOUT);
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(keep_alive)
+            .keep_alive_timeout(keep_alive);
         let channel = endpoint.connect().await.map_err(|error| {
             unreachable(url, &innermost(&error)).with_hint(
                 "start one with `bitfront serve`, or leave --coordinator away to use the \
@@ -282,4 +292,23 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = cause;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::problem::status_of;
+
+    #[tokio::test]
+    async fn a_coordinator_that_vanishes_is_not_waited_for() {
+        // A machine that takes connections and never says anything.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let client = Client::connect_alive(&url, Duration::from_millis(100)).await;
+        let mut client = client.unwrap();
+        let asked = tokio::time::timeout(Duration::from_secs(20), client.list()).await;
+        let error = asked.expect("it gives up").unwrap_err();
+        assert_eq!(status_of(&error), ExitStatus::Unreachable, "{error:#}");
+    }
 }

@@ -93,6 +93,7 @@ pub(crate) fn joint(
         key: uuid::Uuid::new_v4().to_string(),
         selectors,
         max_decode: request.limits.max_decode,
+        profile: None,
     }))
 }
 

@@ -1,7 +1,8 @@
 //! Reports on their way into the store.
 //!
 //! What arrives while reports are being committed is committed together afterwards, in one
-//! transaction. One that cannot be stored harms none of the others.
+//! transaction. One that cannot be stored harms none of the others: they are stored one by one then.
+//! A database that is away is asked once for all of them.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -104,18 +105,35 @@ async fn record_each(
     let together = store.record_each(reports, clock.now_ms()).await;
     let receipts = match (together, reports) {
         (Ok(receipts), _) => receipts,
-        (Err(error), [_]) => vec![Err(error)],
-        (Err(error), _) => {
-            // One of them may be to blame, and storing one again that was stored does no harm.
+        (Err(error), [_, _, ..]) if error.is_about_what_was_given() => {
             tracing::warn!(%error, reports = reports.len(), "storing them one by one");
-            let mut receipts = Vec::new();
-            for report in reports {
-                receipts.push(store.record(report, clock.now_ms()).await);
-            }
-            receipts
+            record_in_turn(store, clock, reports).await
         }
+        (Err(error), _) => vec![Err(error); reports.len()],
     };
     receipts.into_iter()
+}
+
+/// Stores reports one by one, until the database fails; those that were not tried then get the same
+/// error.
+async fn record_in_turn(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    reports: &[Report],
+) -> Vec<Result<Receipt, StoreError>> {
+    let mut receipts = Vec::new();
+    for report in reports {
+        let receipt = store.record(report, clock.now_ms()).await;
+        let failed = receipt.as_ref().err();
+        let failed = failed.filter(|error| !error.is_about_what_was_given());
+        let untried = failed.cloned().map(StoreError::of_what_was_not_tried);
+        receipts.push(receipt);
+        if let Some(error) = untried {
+            receipts.resize(reports.len(), Err(error));
+            break;
+        }
+    }
+    receipts
 }
 
 #[cfg(test)]

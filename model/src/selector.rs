@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HardwareProfile, NumericsClass};
+use crate::{Digest, HardwareProfile, NumericsClass};
 
 /// What a device is, in place of its name: conditions that must all hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +162,10 @@ pub struct Joint {
     pub selectors: Vec<Selector>,
     /// The limit on the time of a decode step on a device that joins: the one that is common to all.
     pub max_decode: Option<Duration>,
+    /// Which of their hardware profiles this one is for, whichever device brings it: that of its
+    /// device when it was submitted. None before, and in requests from before it was noted.
+    #[serde(default)]
+    pub profile: Option<Digest>,
 }
 
 impl Joint {
@@ -217,6 +221,7 @@ mod tests {
                 .map(|text| text.parse().unwrap())
                 .to_vec(),
             max_decode: None,
+            profile: None,
         };
         assert!(joint.fits(&profile, &class), "one selector is enough");
     }

@@ -135,6 +135,7 @@ fn request() -> SearchRequest {
             key: "key".to_owned(),
             selectors: vec!["arch=x86_64,cores=4".parse().unwrap()],
             max_decode: Some(Duration::from_millis(8)),
+            profile: Some(Digest::of("a profile")),
         }),
     }
 }

@@ -211,6 +211,22 @@ impl From<candle_core::Error> for RuntimeError {
 }
 
 impl RuntimeError {
+    /// Whether the files of a subject are other ones than were submitted, or may be: what cannot be
+    /// read or understood here was read and understood where it was submitted.
+    pub fn is_about_files(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherModel { .. }
+                | Self::OtherData { .. }
+                | Self::OtherImatrix { .. }
+                | Self::ReferenceNotFinite { .. }
+                | Self::Source(_)
+                | Self::Tokenizer(_)
+                | Self::Text(_)
+                | Self::Imatrix(_)
+        )
+    }
+
     /// An operating system error with what was tried.
     pub(crate) fn io(
         action: &'static str,

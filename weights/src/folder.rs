@@ -287,6 +287,29 @@ impl Receiving {
     }
 }
 
+/// Whether a file is there and holds the bytes of a blob and nothing else. Reads it whole where it is
+/// as long.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub async fn is_blob(path: &Path, blob: Blob) -> Result<bool, BlobError> {
+    if length(path).await? != Some(blob.size_bytes) {
+        return Ok(false);
+    }
+    let file = File::open(path).await;
+    let mut file = file.map_err(BlobError::io("read", path))?;
+    let mut digest = Digest::stream();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let read = file.read(&mut buffer).await;
+        match read.map_err(BlobError::io("read", path))? {
+            0 => return Ok(digest.finish() == blob.digest),
+            read => digest.add(&buffer[..read]),
+        }
+    }
+}
+
 /// The bytes of a file, where there is one.
 async fn length(path: &Path) -> Result<Option<u64>, BlobError> {
     match fs::metadata(path).await {
@@ -388,6 +411,22 @@ mod tests {
         let error = receiving.finish().await.unwrap_err();
         assert!(matches!(error, BlobError::TooShort { held_bytes: 3, .. }));
         assert_eq!(folder.held_bytes(blob).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_a_blob_to_the_last_byte_or_it_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        let blob = blob(b"some weights");
+        assert!(!is_blob(&path, blob).await.unwrap(), "it is not there");
+        for (bytes, is_it) in [
+            ("some weights", true),
+            ("SOME WEIGHTS", false),
+            ("some", false),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(is_blob(&path, blob).await.unwrap(), is_it, "{bytes}");
+        }
     }
 
     #[tokio::test]

@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use bitfront_model::{Digest, FileName};
 use hf_hub::api::RepoInfo;
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
 use crate::ContentsError;
 use crate::contents::{self, BESIDE_WEIGHTS, INDEX, WEIGHTS};
-use transfer::{Copying, Failure, Said, Transfer};
+use transfer::{Copying, Failure, PATIENCE, Said, Transfer};
 
 /// How often in a row a file is gone on with after its download broke.
 const RESUMPTIONS: u32 = 4;
@@ -207,8 +206,7 @@ pub enum HubError {
 struct Download<'a> {
     hub: &'a Hub,
     model: &'a HubModel,
-    api: Api,
-    repo: ApiRepo,
+    repo: Repo,
     cached: hf_hub::CacheRepo,
     transfer: Transfer,
     /// Of which it is, and where its files lie.
@@ -231,7 +229,7 @@ impl Hub {
         model: &HubModel,
         progress: &mut dyn FnMut(&str),
     ) -> Result<PathBuf, HubError> {
-        let download = Download::begin(self, model)?;
+        let download = Download::begin(self, model);
         let info = download.info()?;
         let download = download.at(&info.sha)?;
         let has = |name: &str| info.siblings.iter().any(|file| file.rfilename == name);
@@ -261,37 +259,34 @@ impl Hub {
 }
 
 impl<'a> Download<'a> {
-    fn begin(hub: &'a Hub, model: &'a HubModel) -> Result<Self, HubError> {
+    fn begin(hub: &'a Hub, model: &'a HubModel) -> Self {
         let cache = Cache::new(hub.cache.clone());
-        let mut builder = ApiBuilder::from_cache(cache.clone())
-            .with_endpoint(hub.endpoint.trim_end_matches('/').to_owned())
-            .with_user_agent("bitfront", env!("CARGO_PKG_VERSION"))
-            .with_progress(false);
-        if hub.token.is_some() {
-            builder = builder.with_token(hub.token.clone());
-        }
         let repo = Repo::with_revision(model.id(), RepoType::Model, model.revision.clone());
-        match builder.build() {
-            Ok(api) => Ok(Self {
-                hub,
-                model,
-                repo: api.repo(repo.clone()),
-                api,
-                transfer: Transfer::new(hub.token.clone().or_else(|| cache.token())),
-                cached: cache.repo(repo),
-                commit: String::new(),
-                snapshot: PathBuf::new(),
-            }),
-            Err(error) => Err(HubError::Unreachable {
-                model: model.id(),
-                endpoint: hub.endpoint.clone(),
-                reason: error.to_string(),
-            }),
+        let token = hub.token.clone().or_else(|| cache.token());
+        Self {
+            hub,
+            model,
+            transfer: Transfer::new(token, PATIENCE),
+            cached: cache.repo(repo.clone()),
+            repo,
+            commit: String::new(),
+            snapshot: PathBuf::new(),
         }
     }
 
+    /// What a repository has, and in which commit.
     fn info(&self) -> Result<RepoInfo, HubError> {
-        self.repo.info().map_err(|error| self.failed(error))
+        let url = format!("{}/api/{}", self.endpoint(), self.repo.api_url());
+        let answer = self.transfer.answer(&url);
+        let answer = answer.map_err(|failure| self.missed(failure))?;
+        serde_json::from_slice(&answer).map_err(|error| {
+            let reason = format!("its answer says not what the repository has: {error}");
+            self.unreachable(reason)
+        })
+    }
+
+    fn endpoint(&self) -> &str {
+        self.hub.endpoint.trim_end_matches('/')
     }
 
     /// The same model as it is in a commit, whatever becomes of the revision meanwhile.
@@ -301,7 +296,7 @@ impl<'a> Download<'a> {
         Ok(Self {
             snapshot: self.cached.pointer_path(commit.as_str()),
             commit: commit.to_string(),
-            repo: self.api.repo(repo),
+            repo,
             ..self
         })
     }
@@ -356,7 +351,8 @@ impl<'a> Download<'a> {
         file: &FileName,
         progress: &mut dyn FnMut(&str),
     ) -> Result<PathBuf, HubError> {
-        let url = self.repo.url(file.as_str());
+        let (repo, revision) = (self.repo.url(), self.repo.url_revision());
+        let url = format!("{}/{repo}/resolve/{revision}/{file}", self.endpoint());
         let said = self.transfer.ask(&url);
         let said = said.map_err(|failure| self.missed(failure))?;
         if said.commit != self.commit {
@@ -485,16 +481,6 @@ impl<'a> Download<'a> {
             model: self.model.id(),
             cache: self.hub.cache.clone(),
             source,
-        }
-    }
-
-    fn failed(&self, error: ApiError) -> HubError {
-        match error {
-            ApiError::RequestError(error) => match *error {
-                ureq::Error::StatusCode(status) => self.refused(status),
-                error => self.unreachable(error.to_string()),
-            },
-            error => self.unreachable(error.to_string()),
         }
     }
 }

@@ -12,5 +12,5 @@ pub mod folder;
 pub mod hugging_face;
 
 pub use contents::ContentsError;
-pub use folder::{BlobError, BlobFolder, Receiving};
+pub use folder::{BlobError, BlobFolder, Receiving, is_blob};
 pub use hugging_face::{Hub, HubError, HubModel};

@@ -88,6 +88,14 @@ pub(crate) struct Set {
     _lock: File,
 }
 
+impl Set {
+    /// Its files, with what they must hold.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (PathBuf, Blob)> {
+        let named = self.files.iter();
+        named.map(|file| (self.folder.join(file.name.as_str()), file.blob))
+    }
+}
+
 /// A set that is on the disk.
 struct Found {
     digest: String,
@@ -158,6 +166,19 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// Throws a blob away whose bytes are others by now, with all links to it.
+    pub(crate) fn discard(&self, damaged: Digest) -> Result<(), CacheError> {
+        let _deciding = self.decide()?;
+        for set in self.found()? {
+            let folder = self.sets().join(&set.digest);
+            let links = set.files.iter().filter(|file| file.blob.digest == damaged);
+            for link in links {
+                remove_file(&folder.join(link.name.as_str()))?;
+            }
+        }
+        remove_file(&self.blobs.path(damaged))
     }
 
     fn decide(&self) -> Result<File, CacheError> {
@@ -239,12 +260,7 @@ impl Cache {
             Err(failure) if failure.kind() == io::ErrorKind::NotFound => {}
             Err(failure) => return Err(error("remove", &folder)(failure)),
         }
-        match fs::remove_file(self.mark(&set.digest)) {
-            Err(failure) if failure.kind() != io::ErrorKind::NotFound => {
-                return Err(error("remove", &list)(failure));
-            }
-            _ => {}
-        }
+        remove_file(&self.mark(&set.digest))?;
         fs::remove_file(&list).map_err(error("remove", &list))?;
         Ok(true)
     }
@@ -279,6 +295,16 @@ impl Cache {
             }
         }
         Ok(())
+    }
+}
+
+/// Removes a file that may not be there.
+fn remove_file(path: &Path) -> Result<(), CacheError> {
+    match fs::remove_file(path) {
+        Err(failure) if failure.kind() != io::ErrorKind::NotFound => {
+            Err(error("remove", path)(failure))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -99,13 +99,75 @@ async fn a_file_of_another_size_is_passed_over_and_needs_a_cache() {
     assert!(matches!(error, WeightsError::NoCache { .. }), "{error}");
 
     std::fs::write(&subject.model.path, "another model").unwrap();
+    let resolved = weights(None).await.resolve(&subject).await;
+    assert_eq!(resolved.unwrap(), subject);
+}
+
+#[tokio::test]
+async fn what_holds_something_else_is_passed_over_until_it_is_changed_and_the_rest_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = subject(folder.path());
+    let texts = ["a model", "an evaluation"];
+    let paths = [&subject.model.path, &subject.data.evaluation_path].map(String::clone);
+    let file = |path: &String, text: &str| ManifestFile {
+        path: path.clone(),
+        place: Place::Itself,
+        blob: Blob {
+            digest: Digest::of(text),
+            size_bytes: text.len() as u64,
+        },
+    };
+    subject.manifest.files = vec![file(&paths[0], texts[0]), file(&paths[1], texts[1])];
+    std::fs::write(&paths[0], "A MODEL").unwrap();
+    std::fs::write(&paths[1], texts[1]).unwrap();
     let mut weights = weights(None).await;
     assert_eq!(weights.resolve(&subject).await.unwrap(), subject);
-    // It has the size and turns out to hold something else.
-    assert!(weights.distrust(&subject));
-    let error = weights.resolve(&subject).await.unwrap_err();
-    assert!(matches!(error, WeightsError::NoCache { .. }), "{error}");
-    assert!(!weights.distrust(&subject), "there is nothing else to try");
+    assert!(weights.pass_over_others().await);
+    for _ in 0..2 {
+        let error = weights.resolve(&subject).await.unwrap_err();
+        let is_model = |what| what == "model";
+        assert!(
+            matches!(error, WeightsError::NoCache { what, .. } if is_model(what)),
+            "{error}"
+        );
+    }
+    assert!(!weights.pass_over_others().await, "nothing is used");
+
+    let before = std::fs::metadata(&paths[0]).unwrap().modified().unwrap();
+    std::fs::write(&paths[0], texts[0]).unwrap();
+    // Times of files are not told apart within a moment on every system.
+    let right = std::fs::File::options().write(true).open(&paths[0]);
+    let later = before + Duration::from_secs(10);
+    right.unwrap().set_modified(later).unwrap();
+    assert_eq!(weights.resolve(&subject).await.unwrap(), subject);
+    assert!(!weights.pass_over_others().await, "all of it is right");
+}
+
+#[tokio::test]
+async fn a_blob_that_another_agent_is_fetching_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = subject(folder.path());
+    let blob = Blob {
+        digest: Digest::of("another model"),
+        size_bytes: 13,
+    };
+    subject.manifest.files = vec![ManifestFile {
+        path: subject.model.path.clone(),
+        place: Place::Itself,
+        blob,
+    }];
+    let place = folder.path().join("cache");
+    let others = Cache::new(place.clone(), 100);
+    let mut fetching = others.blobs.receive(blob).await.unwrap().unwrap();
+    // Whatever it asked a coordinator for would not come.
+    let mut waiting = weights(Some((place, 100))).await;
+    let waiting = tokio::spawn(async move { waiting.resolve(&subject).await });
+    sleep(BETWEEN_LOOKS * 3 / 2).await;
+    assert!(!waiting.is_finished());
+    fetching.add(b"another model").await.unwrap();
+    fetching.finish().await.unwrap();
+    let local = waiting.await.unwrap().unwrap();
+    assert_eq!(std::fs::read(local.model.path).unwrap(), b"another model");
 }
 
 #[test]

@@ -62,11 +62,9 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         match problem {
             Problem::Busy(busy) => Self::Busy(busy.to_string()),
-            Problem::Runtime(
-                error @ (RuntimeError::OtherModel { .. }
-                | RuntimeError::OtherData { .. }
-                | RuntimeError::OtherImatrix { .. }),
-            ) => Self::OtherFiles(error.to_string()),
+            Problem::Runtime(error) if error.is_about_files() => {
+                Self::OtherFiles(error.to_string())
+            }
             Problem::Runtime(error) => Self::Failed(error.to_string()),
         }
     }

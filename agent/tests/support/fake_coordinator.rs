@@ -41,6 +41,8 @@ pub struct State {
     pub fetches: Vec<(Digest, u64)>,
     /// How many bytes the next answers to that send before they break.
     pub cuts: VecDeque<usize>,
+    /// Nothing of a blob is sent for as long as this is set.
+    pub fetches_wait: bool,
     /// The names of all calls but heartbeats that were answered, in order.
     pub calls: Vec<&'static str>,
 }
@@ -329,8 +331,11 @@ impl Blobs for Service {
     ) -> Result<Response<Self::FetchStream>, Status> {
         let v1::FetchRequest { digest, offset } = request.into_inner();
         let digest: Digest = digest.parse().unwrap();
+        self.state().fetches.push((digest, offset));
+        while self.state().fetches_wait {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let mut state = self.state();
-        state.fetches.push((digest, offset));
         let cut = state.cuts.pop_front();
         let bytes = state.blobs.get(&digest);
         let bytes = bytes.ok_or_else(|| Status::not_found("no such blob"))?;

@@ -2,6 +2,7 @@
 
 use std::io::SeekFrom;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bitfront_model::Blob;
@@ -11,10 +12,16 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use super::{Client, RESUBMISSION_PAUSE, RESUBMISSIONS, problem, unreachable};
 use crate::problem::{ExitStatus, status_of};
+
+/// How often it is looked whether another one has handed a file in.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+/// Looks in a row without a byte of it in between.
+const MOST_LOOKS: u32 = 120;
 
 /// How much of a blob a coordinator holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,25 +46,28 @@ impl Client {
     }
 
     /// Hands a file in, from where the coordinator's bytes of it end. A connection that breaks is
-    /// made again and the file gone on with, a few times in a row without a byte in between.
+    /// made again and the file gone on with, a few times in a row without a byte in between; whoever
+    /// else hands it in at this moment is waited for, a minute without a byte at the most.
     pub(crate) async fn put(&mut self, blob: Blob, path: &Path) -> anyhow::Result<()> {
         let (mut furthest, mut in_vain) = (0, 0);
         loop {
             let before = furthest;
-            match self.go_on(blob, path, &mut furthest).await {
-                Err(error)
-                    if status_of(&error) == ExitStatus::Unreachable && in_vain < RESUBMISSIONS =>
-                {
-                    in_vain = if furthest > before { 0 } else { in_vain + 1 };
-                    tokio::time::sleep(RESUBMISSION_PAUSE).await;
-                }
-                ended => return ended,
+            let (error, pause, most_in_vain) = match self.go_on(blob, path, &mut furthest).await {
+                Ok(()) => return Ok(()),
+                Err(Broken::Ended(error)) => return Err(error),
+                Err(Broken::Away(error)) => (error, RESUBMISSION_PAUSE, RESUBMISSIONS),
+                Err(Broken::Busy(error)) => (error, BETWEEN_LOOKS, MOST_LOOKS),
+            };
+            in_vain = if furthest > before { 0 } else { in_vain + 1 };
+            if in_vain > most_in_vain {
+                return Err(error);
             }
+            tokio::time::sleep(pause).await;
         }
     }
 
     /// Hands in what is missing of a file; tells how far the coordinator had it before.
-    async fn go_on(&mut self, blob: Blob, path: &Path, furthest: &mut u64) -> anyhow::Result<()> {
+    async fn go_on(&mut self, blob: Blob, path: &Path, furthest: &mut u64) -> Result<(), Broken> {
         let holding = self.find(&[blob]).await?;
         let holding = holding
             .first()
@@ -73,15 +83,39 @@ impl Client {
             read(blob, path, offset, parts)
         );
         read.with_context(|| format!("cannot read `{}`", path.display()))?;
-        let refused = |status: Status| match status.code() {
+        let Err(status) = answer else {
+            return Ok(());
+        };
+        let problem = match status.code() {
             // A connection that breaks amid a stream is one of these.
             Code::Unknown | Code::Cancelled => unreachable(&self.url, status.message()),
             _ => problem(&self.url, &status),
         };
-        answer
-            .map_err(refused)
-            .with_context(|| format!("cannot hand in `{}`", path.display()))?;
-        Ok(())
+        let error = anyhow::Error::new(problem);
+        let error = error.context(format!("cannot hand in `{}`", path.display()));
+        Err(match status.code() {
+            // Another connection adds to it, or did since the coordinator was asked.
+            Code::AlreadyExists | Code::Aborted => Broken::Busy(error),
+            _ => error.into(),
+        })
+    }
+}
+
+/// Why a file was not handed in whole.
+enum Broken {
+    /// The coordinator does not answer.
+    Away(anyhow::Error),
+    /// Another one hands it in.
+    Busy(anyhow::Error),
+    Ended(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Broken {
+    fn from(error: anyhow::Error) -> Self {
+        match status_of(&error) {
+            ExitStatus::Unreachable => Self::Away(error),
+            _ => Self::Ended(error),
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bitfront_model::{Digest, Limits, SearchRequest};
+use bitfront_model::{Digest, Joint, Limits, SearchRequest};
 
 use crate::error::ServiceError;
 use crate::query;
@@ -81,6 +81,10 @@ impl Joined {
                     max_decode: joint.max_decode,
                     ..stored.request.limits
                 },
+                joint: Some(Joint {
+                    profile: Some(profile),
+                    ..joint.clone()
+                }),
                 ..stored.request.clone()
             };
             let new = NewSearch {
@@ -97,18 +101,21 @@ impl Joined {
 
 /// The hardware profiles that searches are for: those that they are bound to, or will be.
 async fn profiles(world: &World, members: &[StoredSearch]) -> Result<Vec<Digest>, StoreError> {
-    let mut profiles: Vec<_> = members
-        .iter()
-        .filter_map(|member| Some(member.binding.as_ref()?.hardware_profile))
-        .collect();
-    let unbound = members.iter().filter(|member| member.binding.is_none());
-    let unbound: HashSet<_> = unbound
-        .filter_map(|it| it.request.device.as_ref())
-        .collect();
-    if !unbound.is_empty() {
+    let mut profiles = Vec::new();
+    // Of requests from before their profiles were noted.
+    let mut by_name = HashSet::new();
+    for member in members {
+        let bound = member.binding.as_ref().map(|it| it.hardware_profile);
+        let noted = member.request.joint.as_ref().and_then(|it| it.profile);
+        match bound.or(noted) {
+            Some(profile) => profiles.push(profile),
+            None => by_name.extend(&member.request.device),
+        }
+    }
+    if !by_name.is_empty() {
         let devices = world.store.devices().await?.into_iter();
         let devices = devices.map(|device| device.registration);
-        let named = devices.filter(|device| unbound.contains(&device.device));
+        let named = devices.filter(|device| by_name.contains(&device.device));
         profiles.extend(named.map(|device| device.hardware_profile.digest()));
     }
     Ok(profiles)

@@ -589,19 +589,19 @@ fn choose(
     request: &SearchRequest,
     serving: &[Arc<KnownDevice>],
 ) -> Result<(Arc<KnownDevice>, Binding), String> {
-    let mut reason = match &request.device {
-        Some(name) => format!("waiting for device `{name}`"),
-        None => "waiting for a device".to_owned(),
+    let profile = request.joint.as_ref().and_then(|joint| joint.profile);
+    let mut reason = match (&request.device, profile) {
+        (Some(name), None) => format!("waiting for device `{name}`"),
+        (Some(name), Some(_)) => format!("waiting for device `{name}` or another like it"),
+        (None, _) => "waiting for a device".to_owned(),
     };
-    for device in serving {
+    let is_meant = |device: &KnownDevice| match (profile, &request.device) {
+        (Some(profile), _) => profile == device.profile,
+        (None, Some(name)) => *name == device.registration.device,
+        (None, None) => true,
+    };
+    for device in serving.iter().filter(|device| is_meant(device)) {
         let registration = &device.registration;
-        if request
-            .device
-            .as_ref()
-            .is_some_and(|name| *name != registration.device)
-        {
-            continue;
-        }
         match SearchSpace::bound(request, &registration.precisions, &[]) {
             // Intake checked the limit against what was asked for; a device may execute less.
             Ok(space) if exceeds(&space, request) => {

@@ -320,7 +320,7 @@ impl Leasing {
             return;
         }
         let store = self.world.store.as_ref();
-        let latest = match store.latest(device.id, MOST_RECALLED).await {
+        let latest = match store.latest(&[device.id], MOST_RECALLED).await {
             Ok(latest) => latest,
             Err(error) => {
                 tracing::warn!(%error, "how fast a device is, is not recalled");

@@ -7,30 +7,42 @@ use bitfront_model::{
 };
 
 use super::noise::{self, noise};
-use crate::error::ServiceError;
+use crate::error::{ServiceError, unknown_device};
 use crate::exclusion::exclusions;
 use crate::store::{StoredDevice, StoredQuestion};
 use crate::world::World;
+
+/// Of so many devices the latest measurements are read at once: as many as fit into memory, each with
+/// all of its samples.
+const READ_AT_ONCE: usize = 32;
 
 /// Every device that ever registered. Costs reading the latest measurements of each. Whether they
 /// are there and when they were heard from last is the one thing here that is not in the database
 /// alone.
 pub(crate) async fn devices(world: &World) -> Result<Vec<Device>, ServiceError> {
+    described(world, world.store.devices().await?).await
+}
+
+async fn described(world: &World, stored: Vec<StoredDevice>) -> Result<Vec<Device>, ServiceError> {
     let mut held: HashMap<i64, Vec<HeldTask>> = HashMap::new();
     for (device, task) in world.store.held().await? {
         held.entry(device).or_default().push(task);
     }
     let serving = world.presence.serving(world.clock.elapsed());
     let serving: HashSet<_> = serving.iter().map(|device| device.id).collect();
-    let mut devices = Vec::new();
-    for stored in world.store.devices().await? {
-        let latest = match stored.measurements {
-            0 => Vec::new(),
-            _ => world.store.latest(stored.id, noise::MOST_LATEST).await?,
-        };
+    let measured = stored.iter().filter(|device| device.measurements > 0);
+    let measured: Vec<_> = measured.map(|device| device.id).collect();
+    let mut noises = HashMap::new();
+    for some in measured.chunks(READ_AT_ONCE) {
+        let latest = world.store.latest(some, noise::MOST_LATEST).await?;
+        for of_one in latest.chunk_by(|one, next| one.device == next.device) {
+            noises.insert(of_one[0].device, noise(of_one));
+        }
+    }
+    let described = stored.into_iter().map(|stored| {
         let is_serving = serving.contains(&stored.id);
         let (state, last_seen_ms) = seen(world, &stored, is_serving);
-        devices.push(Device {
+        Device {
             device_id: stored.id,
             state,
             registration: stored.registration,
@@ -40,10 +52,10 @@ pub(crate) async fn devices(world: &World) -> Result<Vec<Device>, ServiceError> 
             agent: stored.instance,
             coordinator: stored.coordinator,
             held: held.remove(&stored.id).unwrap_or_default(),
-            noise: noise(&latest),
-        });
-    }
-    Ok(devices)
+            noise: noises.remove(&stored.id).flatten(),
+        }
+    });
+    Ok(described.collect())
 }
 
 /// Whether a device is there, and when it was heard from last.
@@ -62,17 +74,17 @@ fn seen(world: &World, stored: &StoredDevice, is_serving: bool) -> (DeviceState,
 
 /// One device with the probes of its hardware profile.
 pub(crate) async fn device(world: &World, name: &str) -> Result<ProbedDevice, ServiceError> {
-    let known = devices(world).await?;
-    let Some(device) = known.iter().find(|it| it.registration.device == name) else {
-        return Err(ServiceError::UnknownDevice {
-            name: name.to_owned(),
-            known: known.into_iter().map(|it| it.registration.device).collect(),
-        });
+    let mut known = world.store.devices().await?;
+    let Some(place) = known.iter().position(|it| it.registration.device == name) else {
+        return Err(unknown_device(name, &known));
     };
+    let device = described(world, vec![known.swap_remove(place)])
+        .await?
+        .remove(0);
     let profile = device.registration.hardware_profile.digest().to_string();
     let asked = world.store.questions(&profile).await?.into_iter();
     Ok(ProbedDevice {
-        device: device.clone(),
+        device,
         probes: asked.filter_map(probe).collect(),
     })
 }

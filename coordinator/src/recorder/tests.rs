@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::fixtures;
-use crate::store::unreliable::Unreliable;
+use crate::store::unreliable::{Fate, LateCall, Unreliable, Weather, Witness};
 use crate::testing::{Bench, folder};
 
 /// A search with `count` leased tasks, and the reports about them.
@@ -70,3 +70,72 @@ async fn a_report_that_cannot_be_stored_harms_no_other() {
     );
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_database_that_is_away_is_asked_once_for_all_reports() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let reports = reports(&bench, 4).await;
+    // How many of a thousand requests and replies are lost, and whether something may be stored.
+    for (requests, replies, may_be_stored) in [(1000, 0, false), (0, 1000, true)] {
+        let store = Unreliable::new(bench.world.store.clone(), 0, requests, replies);
+        let receipts = record_each(&store, &*bench.clock, &reports).await;
+        for receipt in receipts {
+            let error = receipt.unwrap_err();
+            assert_eq!(error.may_have_happened(), may_be_stored, "{error}");
+        }
+        assert_eq!(store.calls(), 1);
+    }
+    let sent_again = record_each(&*bench.world.store, &*bench.clock, &reports).await;
+    let sent_again: Vec<_> = sent_again.map(Result::unwrap).collect();
+    assert_eq!(sent_again, [Receipt::AlreadyReported; 4]);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn reports_are_stored_one_by_one_until_the_database_fails() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let mut reports = reports(&bench, 4).await;
+    reports[0].token.epoch = 99;
+    let store = Unreliable::under(
+        bench.world.store.clone(),
+        Arc::new(AfterCalls(3.into())),
+        Arc::new(Sightless),
+        true,
+    );
+    let receipts = record_each(&store, &*bench.clock, &reports).await;
+    let [refused, stored, unheard, untried] = <[_; 4]>::try_from(receipts.collect::<Vec<_>>())
+        .map_err(|all| all.len())
+        .unwrap();
+    assert!(matches!(refused, Err(StoreError::Corrupt { .. })));
+    assert_eq!(stored.unwrap(), Receipt::Recorded);
+    assert!(unheard.unwrap_err().may_have_happened());
+    assert!(!untried.unwrap_err().may_have_happened());
+    // All of them together, and three of them alone.
+    assert_eq!(store.calls(), 4);
+    bench.stop().await;
+}
+
+/// Loses the reply of every call after the first few.
+struct AfterCalls(std::sync::atomic::AtomicU64);
+
+#[async_trait::async_trait]
+impl Weather for AfterCalls {
+    async fn fate(&self, _call: &'static str) -> (Fate, Box<dyn Send>) {
+        let left = self.0.load(std::sync::atomic::Ordering::SeqCst);
+        let fate = match left {
+            0 => Fate::ReplyLost,
+            _ => Fate::Passes,
+        };
+        self.0
+            .store(left.saturating_sub(1), std::sync::atomic::Ordering::SeqCst);
+        (fate, Box::new(()))
+    }
+
+    fn keep(&self, _call: &'static str, _late: LateCall) {}
+}
+
+struct Sightless;
+
+impl Witness for Sightless {}

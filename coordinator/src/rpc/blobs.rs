@@ -125,7 +125,8 @@ impl Blobs for BlobsService {
             return Ok(Response::new(v1::PutResponse {}));
         };
         if receiving.held_bytes() != begin.offset {
-            return Err(Status::failed_precondition(format!(
+            // Somebody else may have added to it since the caller looked.
+            return Err(Status::aborted(format!(
                 "begin.offset: is {}, but {} bytes of blob {} are held; go on there",
                 begin.offset,
                 receiving.held_bytes(),

@@ -35,17 +35,20 @@ pub(crate) struct SearchesService {
 impl SearchesService {
     async fn submit_checked(
         &self,
-        request: SearchRequest,
+        mut request: SearchRequest,
         idempotency_key: String,
     ) -> Result<i64, ServiceError> {
         let store = &self.world.store;
-        let devices: Vec<_> = store
-            .devices()
-            .await?
-            .into_iter()
-            .map(|device| device.registration.device)
-            .collect();
-        intake::check(&request, &devices)?;
+        let devices = store.devices().await?.into_iter();
+        let devices: Vec<_> = devices.map(|device| device.registration).collect();
+        let names: Vec<_> = devices.iter().map(|it| it.device.clone()).collect();
+        intake::check(&request, &names)?;
+        if let Some(joint) = &mut request.joint {
+            let named = devices
+                .iter()
+                .find(|it| Some(&it.device) == request.device.as_ref());
+            joint.profile = named.map(|device| device.hardware_profile.digest());
+        }
         let starts = match request.start_from {
             Some(search) => query::starts(&self.world, &request, search).await?,
             None => Vec::new(),

@@ -54,7 +54,7 @@ fn code(error: &StoreError) -> Code {
         StoreError::Failed { .. } => Code::Unavailable,
         StoreError::NotDriven { .. } => Code::Unavailable,
         StoreError::Corrupt { .. } => Code::DataLoss,
-        StoreError::KeyReused { .. } => Code::InvalidArgument,
+        StoreError::Refused { .. } | StoreError::KeyReused { .. } => Code::InvalidArgument,
         StoreError::Open { .. }
         | StoreError::InUse { .. }
         | StoreError::NotOurs { .. }

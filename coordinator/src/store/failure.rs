@@ -1,5 +1,7 @@
 //! Why a piece of work on a connection failed.
 
+use sqlx::error::ErrorKind;
+
 use super::StoreError;
 
 /// Why a piece of work on a connection failed.
@@ -31,6 +33,18 @@ impl Failure {
     pub(super) fn while_asked_to(self, doing: &'static str) -> StoreError {
         let reason = match self {
             Self::Store(error) => return error,
+            Self::Database(sqlx::Error::ColumnDecode { index, source }) => {
+                return StoreError::Corrupt {
+                    what: format!("the column {index}"),
+                    reason: source.to_string(),
+                };
+            }
+            Self::Database(error) if is_about_values(&error) => {
+                return StoreError::Refused {
+                    doing,
+                    reason: said(&error),
+                };
+            }
             Self::Database(error) => said(&error),
             Self::Overtaken => "somebody else did the same at the same time".to_owned(),
         };
@@ -40,6 +54,24 @@ impl Failure {
             may_have_happened: false,
         }
     }
+}
+
+/// Whether it is the values that the database will not have: however often they are sent, it says so
+/// again.
+fn is_about_values(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else {
+        return matches!(error, sqlx::Error::Encode(_));
+    };
+    // Class 22 of SQL's states, of five characters: what is no value of its type. SQLite's codes have
+    // another length.
+    let is_no_value = |code: &str| code.len() == 5 && code.starts_with("22");
+    error.code().is_some_and(|code| is_no_value(&code))
+        || matches!(
+            error.kind(),
+            ErrorKind::CheckViolation
+                | ErrorKind::NotNullViolation
+                | ErrorKind::ForeignKeyViolation
+        )
 }
 
 /// What the database says, without where in its own source it says so.

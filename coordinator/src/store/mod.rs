@@ -89,8 +89,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn seen(&self, devices: &[(i64, i64)]) -> Result<(), StoreError>;
     /// What devices hold, each with the device, by task.
     async fn held(&self) -> Result<Vec<(i64, HeldTask)>, StoreError>;
-    /// The latest measurements that a device handed in, the newest first, repeats among them.
-    async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError>;
+    /// The latest measurements that each of some devices handed in, as many of each at the most, by
+    /// device, the newest first, repeats among them.
+    async fn latest(
+        &self,
+        devices: &[i64],
+        most: u32,
+    ) -> Result<Vec<DeviceMeasurement>, StoreError>;
     /// A hardware profile by its digest.
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
 
@@ -278,7 +283,7 @@ pub(crate) trait Store: Send + Sync + 'static {
 }
 
 /// The store did not do as it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be opened or made.
     #[error("cannot open the database {database}: {reason}")]
@@ -328,6 +333,14 @@ pub enum StoreError {
         /// False where it is certain that nothing was written.
         may_have_happened: bool,
     },
+    /// The database will not have the values that it was given. Nothing was written.
+    #[error("the database refused what it was given when it was asked to {doing}: {reason}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// What the database said.
+        reason: String,
+    },
     /// What is stored cannot be what was written.
     #[error("the database holds {what} that cannot be read: {reason}")]
     Corrupt {
@@ -361,5 +374,26 @@ impl StoreError {
                 ..
             }
         )
+    }
+
+    /// True where what was asked is to blame, or a row that it is about: others of the same kind may
+    /// do better. False where the database is, as one that is away.
+    pub(crate) fn is_about_what_was_given(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::Corrupt { .. } | Self::KeyReused { .. }
+        )
+    }
+
+    /// The same error for what was not even tried because of it.
+    pub(crate) fn of_what_was_not_tried(self) -> Self {
+        match self {
+            Self::Failed { doing, reason, .. } => Self::Failed {
+                doing,
+                reason,
+                may_have_happened: false,
+            },
+            other => other,
+        }
     }
 }

@@ -38,6 +38,7 @@ pub(crate) struct StoredDevice {
 /// What a device measured for a search.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DeviceMeasurement {
+    pub(crate) device: i64,
     pub(crate) search: i64,
     pub(crate) measurement: Measurement,
 }

@@ -286,7 +286,7 @@ passed_on! {
     devices() -> Vec<StoredDevice>;
     seen(devices: &[(i64, i64)]) -> ();
     held() -> Vec<(i64, HeldTask)>;
-    latest(device: i64, most: u32) -> Vec<DeviceMeasurement>;
+    latest(devices: &[i64], most: u32) -> Vec<DeviceMeasurement>;
     profile(digest: Digest) -> Option<HardwareProfile>;
     submit(search: &NewSearch, now_ms: i64) -> i64;
     search(search: i64) -> Option<StoredSearch>;

@@ -8,8 +8,8 @@ use bitfront_model::{
 };
 
 use super::{
-    ConvertError, manifest::manifest, message, milliseconds, names, nanoseconds, optional, present,
-    word, words,
+    ConvertError, manifest::manifest, message, milliseconds, names, nanoseconds, optional,
+    optional_word, present, word, words,
 };
 use crate::v1;
 use crate::v1::imatrix_source::From as WireImatrix;
@@ -244,6 +244,7 @@ impl TryFrom<v1::Joint> for Joint {
             key: wire.key,
             selectors: words("selectors", &wire.selectors)?,
             max_decode: wire.max_decode_ns.map(Duration::from_nanos),
+            profile: optional_word("profile", wire.profile)?,
         })
     }
 }
@@ -254,6 +255,7 @@ impl From<&Joint> for v1::Joint {
             key: joint.key.clone(),
             selectors: names(&joint.selectors),
             max_decode_ns: joint.max_decode.map(nanoseconds),
+            profile: joint.profile.map(|profile| profile.to_string()),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The bytes of one file, over HTTP.
+//! What the Hub has, and the bytes of one file of it, over HTTP.
 //!
 //! hf-hub has this too, and it is not used: it sends the token on to whichever host the Hub redirects
 //! to, takes names of files in the cache from an answer that nobody has checked, and waits for ever for
-//! a host that has stopped amid an answer.
+//! a host that does not answer or has stopped amid an answer.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -11,7 +11,10 @@ use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body};
 
 /// How long a host may take to be there, and to send anything at all.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Most bytes of an answer that is no file: the names of some hundred thousand files.
+const MOST_ANSWERED: u64 = 64 << 20;
 
 /// Hosts that send on to each other, at the most.
 const MOST_REDIRECTS: usize = 8;
@@ -41,11 +44,12 @@ pub(super) enum Failure {
 }
 
 impl Transfer {
-    pub(super) fn new(token: Option<String>) -> Self {
+    pub(super) fn new(token: Option<String>, patience: Duration) -> Self {
         let agent = Agent::config_builder()
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(PATIENCE))
+            .user_agent(concat!("bitfront/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(patience))
+            .timeout_recv_response(Some(patience))
+            .timeout_per_read(Some(patience))
             .http_status_as_error(false)
             // Followed here, since what the Hub says of a file is in the answer that sends on.
             .max_redirects(0)
@@ -57,10 +61,18 @@ impl Transfer {
         }
     }
 
+    /// An answer that is no file.
+    pub(super) fn answer(&self, url: &str) -> Result<Vec<u8>, Failure> {
+        let answer = self.get(url, None, |_| {})?;
+        let body = answer.into_body().into_with_config().limit(MOST_ANSWERED);
+        let read = body.read_to_vec();
+        read.map_err(|error| Failure::Connection(error.to_string()))
+    }
+
     /// What the Hub says of a file.
     pub(super) fn ask(&self, url: &str) -> Result<Said, Failure> {
         let mut said = [const { None }; 2];
-        let answer = self.get(url, "bytes=0-0", |answer| {
+        let answer = self.get(url, Some("bytes=0-0"), |answer| {
             let names = ["x-repo-commit", "x-linked-etag"];
             for (said, name) in said.iter_mut().zip(names) {
                 *said = said.take().or_else(|| header(answer, name));
@@ -81,7 +93,7 @@ impl Transfer {
 
     /// The bytes of a file from an offset on.
     pub(super) fn bytes(&self, url: &str, offset: u64) -> Result<impl Read + use<>, Failure> {
-        let answer = self.get(url, &format!("bytes={offset}-"), |_| {})?;
+        let answer = self.get(url, Some(&format!("bytes={offset}-")), |_| {})?;
         match answer.status() {
             StatusCode::PARTIAL_CONTENT => Ok(answer.into_body().into_reader()),
             StatusCode::OK if offset == 0 => Ok(answer.into_body().into_reader()),
@@ -93,14 +105,17 @@ impl Transfer {
     fn get(
         &self,
         url: &str,
-        range: &str,
+        range: Option<&str>,
         mut look: impl FnMut(&Response<Body>),
     ) -> Result<Response<Body>, Failure> {
         let hub: Uri = url.parse().map_err(|_| Failure::Lacking("no address"))?;
         let mut at = hub.clone();
         for _ in 0..MOST_REDIRECTS {
             let is_hub = (at.scheme(), at.authority()) == (hub.scheme(), hub.authority());
-            let mut request = self.agent.get(&at).header("range", range);
+            let mut request = self.agent.get(&at);
+            if let Some(range) = range {
+                request = request.header("range", range);
+            }
             if let Some(token) = self.token.as_ref().filter(|_| is_hub) {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
@@ -165,7 +180,37 @@ pub(super) enum Copying {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// A host that takes a connection, says something and then nothing more; the connection is kept.
+    fn silent_after(said: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!(
+            "http://{}/api/models/acme/tiny",
+            listener.local_addr().unwrap()
+        );
+        std::thread::spawn(move || {
+            let mut connection = listener.accept().unwrap().0;
+            connection.write_all(said.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_secs(60));
+        });
+        url
+    }
+
+    #[test]
+    fn a_host_that_stops_is_not_waited_for() {
+        let transfer = Transfer::new(None, Duration::from_millis(200));
+        let amid = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{";
+        for said in ["", "HTTP/1.1 200 OK\r\n", amid] {
+            let begun = std::time::Instant::now();
+            let failure = transfer.answer(&silent_after(said)).unwrap_err();
+            assert!(matches!(failure, Failure::Connection(_)), "{failure:?}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{said:?}");
+        }
+    }
 
     #[test]
     fn a_path_stays_on_its_host_and_an_address_leaves_it() {

@@ -17,12 +17,21 @@ fn for_kinds(device: &str, evaluations: u64) -> SearchRequest {
             key: "a joint search".to_owned(),
             selectors: vec!["arch=x86_64".parse().unwrap()],
             max_decode: None,
+            profile: None,
         }),
         ..request(evaluations)
     };
     // A limit that holds for the first device alone.
     request.limits.max_decode = Some(Duration::from_secs(1));
     request
+}
+
+/// What a search is joint with, as the one of it that is for a processor.
+fn for_profile(request: &SearchRequest, processor: &str) -> Joint {
+    Joint {
+        profile: Some(hardware("any", processor).hardware_profile.digest()),
+        ..request.joint.clone().unwrap()
+    }
 }
 
 /// The searches once there are so many; their drivers are started, as by a coordinator's beat.
@@ -78,6 +87,7 @@ async fn who_joins_later_begins_with_what_was_found_and_measures_its_times_alone
     assert_eq!(all[1].starts, found);
     let expected = SearchRequest {
         device: Some("later".to_owned()),
+        joint: Some(for_profile(before, "Scripted 2")),
         limits: Limits {
             max_decode: None,
             ..before.limits
@@ -177,5 +187,57 @@ async fn more_budget_for_a_search_that_ended_catches_up_who_came_after_it() {
     assert_eq!(all[1].request.device.as_deref(), Some("later"));
     assert_eq!(all[1].starts, found);
     assert_eq!(all[1].request.budget, fixtures::evaluations(41));
+    bench.stop().await;
+}
+
+/// Lets devices be heard from, second by second, until there are so many searches.
+async fn heard_from(bench: &Bench, devices: &[&Registration], searches: usize) {
+    for _ in 0..500 {
+        for &device in devices {
+            bench.register_as(device.clone()).await.unwrap();
+        }
+        if searches_of(bench).await.len() == searches {
+            return;
+        }
+        bench.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("there are {} searches", searches_of(bench).await.len());
+}
+
+#[tokio::test]
+async fn each_is_for_its_hardware_whichever_device_brings_it_and_no_two_are_for_the_same() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let mut request = for_kinds("one", 40);
+    request.joint = Some(for_profile(&request, "Scripted 1"));
+    // The device that was chosen is away, and another one of its hardware is not.
+    let twin = hardware("twin", "Scripted 1");
+    bench.register_as(twin.clone()).await.unwrap();
+    let first = bench.submit(request).await;
+    crate::testing::until(&bench, first, |it| it.binding.is_some()).await;
+
+    // One joins, and is other hardware before its search is bound, as after an upgrade; what it was
+    // before comes back under another name.
+    let later = hardware("later", "Scripted 2");
+    heard_from(&bench, &[&twin, &later], 2).await;
+    let (later, its_twin) = (
+        hardware("later", "Scripted 3"),
+        hardware("its twin", "Scripted 2"),
+    );
+    heard_from(&bench, &[&twin, &later, &its_twin], 3).await;
+    bench.take_over().await;
+    for search in searches_of(&bench).await {
+        crate::testing::until(&bench, search.id, |it| it.binding.is_some()).await;
+    }
+    look(&bench).await;
+    let all = searches(&bench, 3).await;
+    let bound: Vec<_> = all
+        .iter()
+        .map(|it| it.binding.as_ref().unwrap().hardware_profile)
+        .collect();
+    let expected = ["Scripted 1", "Scripted 2", "Scripted 3"];
+    let expected = expected.map(|it| hardware("any", it).hardware_profile.digest());
+    assert_eq!(bound, expected);
     bench.stop().await;
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitfront_model::{
@@ -8,6 +9,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::fixtures;
 use crate::leasing::HandOut;
+use crate::store::unreliable::Unreliable;
 use crate::testing::{Bench, folder};
 
 async fn only(bench: &Bench) -> Device {
@@ -97,6 +99,37 @@ async fn what_a_device_measures_is_shown_and_how_evenly() {
     let noise = only(&bench).await.noise.unwrap();
     assert!(noise.timings >= 6, "{noise:?}");
     assert!((0.001..0.02).contains(&noise.deviation), "{noise:?}");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn many_devices_cost_as_many_looks_into_the_store_as_one() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let names = ["one", "two", "three"];
+    bench.submit(fixtures::request()).await;
+    for name in names {
+        let device = bench.register(name).await;
+        let hand_out = bench.lease_one(device).await;
+        bench.report(&hand_out).await.unwrap();
+    }
+    let counted = Arc::new(Unreliable::new(bench.world.store.clone(), 0, 0, 0));
+    let after = Bench::over(counted.clone(), |_| {}).await;
+    let all = devices(&after.world).await.unwrap();
+    let all = all
+        .iter()
+        .map(|it| (it.registration.device.as_str(), it.measurements));
+    assert_eq!(all.collect::<Vec<_>>(), names.map(|name| (name, 1)));
+    assert_eq!(
+        counted.calls(),
+        3,
+        "who they are, what they hold, what they measured"
+    );
+    let one = device(&after.world, "two").await.unwrap();
+    assert_eq!(one.device.registration.device, "two");
+    assert_eq!(counted.calls(), 3 + 4, "and what was asked of it");
+    let unknown = device(&after.world, "four").await.unwrap_err().to_string();
+    assert!(unknown.ends_with("known are one, two, three"), "{unknown}");
     bench.stop().await;
 }
 

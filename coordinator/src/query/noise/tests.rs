@@ -31,6 +31,7 @@ fn timing(search: i64, anchor: Precision, anchor_samples_ns: &[u64]) -> DeviceMe
         }
     }
     DeviceMeasurement {
+        device: 1,
         search,
         measurement,
     }

@@ -1,4 +1,4 @@
-use bitfront_model::SearchState;
+use bitfront_model::{Joint, SearchState};
 
 use super::*;
 use crate::fixtures;
@@ -56,5 +56,30 @@ async fn a_submission_whose_caller_goes_away_is_driven_all_the_same() {
         let bound = tokio::time::timeout(Duration::from_secs(5), bound).await;
         assert!(bound.is_ok(), "nobody drives search {}", search.id);
     }
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn of_a_joint_search_the_hardware_of_the_named_device_is_noted() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    bench.register("one").await;
+    let request = SearchRequest {
+        device: Some("one".to_owned()),
+        joint: Some(Joint {
+            key: "a joint search".to_owned(),
+            selectors: vec!["arch=x86_64".parse().unwrap()],
+            max_decode: None,
+            profile: None,
+        }),
+        ..fixtures::request()
+    };
+    let service = service(&bench);
+    let submitted = service.submit_checked(request, String::new());
+    let search = submitted.await.unwrap();
+    let stored = bench.world.store.search(search).await.unwrap().unwrap();
+    let hardware = fixtures::registration("one").hardware_profile;
+    let joint = stored.request.joint.unwrap();
+    assert_eq!(joint.profile, Some(hardware.digest()));
     bench.stop().await;
 }

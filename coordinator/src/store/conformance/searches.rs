@@ -41,6 +41,7 @@ pub(super) async fn a_request_reads_back_as_it_was_submitted(store: Arc<dyn Stor
         key: "key".to_owned(),
         selectors: vec!["isa=avx2,cores=2".parse().unwrap()],
         max_decode: Some(Duration::from_nanos(5)),
+        profile: Some(Digest::of("a profile")),
     });
     let id = store.submit(&new, NOW).await.unwrap();
     let stored = store.search(id).await.unwrap().unwrap();

@@ -491,7 +491,7 @@ pub(super) async fn several_claims_at_once_are_claims_in_turn(store: Arc<dyn Sto
 pub(super) async fn what_devices_hold_and_measured_last_is_told(store: Arc<dyn Store>) {
     let (device, search) = running(&store, &[Precision::Q4K, Precision::Q8_0]).await;
     assert_eq!(store.held().await.unwrap(), []);
-    assert_eq!(store.latest(device, 10).await.unwrap(), []);
+    assert_eq!(store.latest(&[device], 10).await.unwrap(), []);
     let question = Question::Probe(fixtures::probe_question());
     let profile = binding().hardware_profile.to_string();
     store.ask(&profile, &question, NOW).await.unwrap();
@@ -522,7 +522,7 @@ pub(super) async fn what_devices_hold_and_measured_last_is_told(store: Arc<dyn S
     report(&store, &quality, "second").await;
     // A repeat was measured too.
     report(&store, &quality, "third").await;
-    let all = store.latest(device, 10).await.unwrap();
+    let all = store.latest(&[device], 10).await.unwrap();
     let kinds = |all: &[DeviceMeasurement]| -> Vec<bool> {
         let is_quality = |it: &DeviceMeasurement| {
             assert_eq!(it.search, search);
@@ -531,9 +531,15 @@ pub(super) async fn what_devices_hold_and_measured_last_is_told(store: Arc<dyn S
         all.iter().map(is_quality).collect()
     };
     assert_eq!(kinds(&all), [true, true, false], "the newest comes first");
-    assert_eq!(kinds(&store.latest(device, 2).await.unwrap()), [true, true]);
-    let stranger = fixtures::registration("two");
-    let stranger = store.register(&stranger, NOW).await.unwrap();
-    assert_eq!(store.latest(stranger, 10).await.unwrap(), []);
+    let latest = store.latest(&[device], 2).await.unwrap();
+    assert_eq!(kinds(&latest), [true, true]);
+    let second = fixtures::registration("two");
+    let second = store.register(&second, NOW).await.unwrap();
+    assert_eq!(store.latest(&[second], 10).await.unwrap(), []);
+    let next = claim(&store, second).await;
+    report(&store, &next, "fourth").await;
+    let of_both = store.latest(&[second, 99, device], 2).await.unwrap();
+    let of_both: Vec<_> = of_both.iter().map(|it| it.device).collect();
+    assert_eq!(of_both, [device, device, second], "by device");
     assert_eq!(store.held().await.unwrap().len(), 1, "the question is left");
 }

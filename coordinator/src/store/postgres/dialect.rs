@@ -23,6 +23,17 @@ macro_rules! holding {
     };
 }
 
+/// The latest measurements that each device (the rows of $1) handed in, as many as wanted ($2), as `m`.
+macro_rules! latest_of_each {
+    () => {
+        "json_array_elements($1::json) it CROSS JOIN LATERAL (
+             SELECT id, device, search, payload FROM measurements
+             WHERE device = CAST(it.value ->> 0 AS BIGINT)
+                   AND outcome <> 'abandoned' AND reused_from IS NULL
+             ORDER BY id DESC LIMIT $2) m"
+    };
+}
+
 /// Numbers rows from one again, in empty tables.
 #[cfg(test)]
 pub(super) const BEGIN_NUMBERS: &str =

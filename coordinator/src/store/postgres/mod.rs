@@ -26,8 +26,11 @@
 //! - A measurement is read in order while others are being added: `dialect::settled`.
 //! - Bind, end, reference point, used time: each is one statement that compares what it replaces.
 //!
-//! Rows are locked in one order (search, tasks by number, device), so writers seldom wait in
-//! a circle; where they do, the server ends one of them, and it is tried again (`transaction`).
+//! Rows are locked in one order: search, tasks, device; and tasks by number where they are known by
+//! it (`dialect::hold_tasks`, a cancel). An end, a continuation, confirmations and a takeover of leases
+//! find their tasks by a condition, and lock them as they find them. So one of these may wait in a
+//! circle with reports about the same tasks, or two takeovers with each other; the server ends one of
+//! the two after its `deadlock_timeout`, a second by default, and it is tried again (`transaction`).
 
 #[macro_use]
 mod dialect;

@@ -145,6 +145,10 @@ async fn migrate(at: &Place<'_>, connection: &mut PgConnection) -> Result<(), St
     })
 }
 
+fn is_not_found(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// The database that is opened, for what is said of it.
 struct Place<'u> {
     url: &'u PostgresUrl,
@@ -182,6 +186,15 @@ impl Place<'_> {
                 Some(NO_SUCH_DATABASE) => {
                     format!("{reason}; make it with `createdb`, owned by the role of the URL")
                 }
+                // How rustls begins, from within an error of the connection.
+                _ if reason.contains("invalid peer certificate") => format!(
+                    "{reason}; the name of the server in the URL must be in its certificate, and \
+                     `sslrootcert=FILE` names the authority that signed that"
+                ),
+                _ if is_not_found(&error) => format!(
+                    "{reason}: a file that the URL names, such as `sslrootcert`, or the folder of a \
+                     socket in `host`"
+                ),
                 _ => reason,
             })
         }

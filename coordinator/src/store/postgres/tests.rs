@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod coordinators;
+mod encryption;
 mod errors;
 mod opening;
 mod server;

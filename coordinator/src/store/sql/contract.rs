@@ -131,12 +131,16 @@ impl Store for ThisStore {
         read!(self, "list what devices hold", devices::held)
     }
 
-    async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError> {
+    async fn latest(
+        &self,
+        devices: &[i64],
+        most: u32,
+    ) -> Result<Vec<DeviceMeasurement>, StoreError> {
         read!(
             self,
-            "list what a device measured",
+            "list what devices measured",
             devices::latest,
-            device,
+            devices,
             most
         )
     }

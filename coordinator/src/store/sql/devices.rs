@@ -82,7 +82,7 @@ pub(super) async fn one(
     connection: &mut Connection,
     device: i64,
 ) -> Result<Option<StoredDevice>, Failure> {
-    let row = sqlx::query(stored!("d.id - d.id", "WHERE d.id = $1"))
+    let row = sqlx::query(stored!("CAST(0 AS BIGINT)", "WHERE d.id = $1"))
         .bind(device)
         .fetch_optional(connection)
         .await?;
@@ -95,7 +95,7 @@ pub(super) async fn served_elsewhere(
     me: Option<i64>,
 ) -> Result<Vec<StoredDevice>, Failure> {
     let rows = sqlx::query(stored!(
-        "d.id - d.id",
+        "CAST(0 AS BIGINT)",
         "WHERE d.coordinator <> $1
            AND d.coordinator IN (SELECT id FROM coordinators WHERE state = 'serving')
          ORDER BY d.id"
@@ -168,27 +168,26 @@ pub(super) async fn held(connection: &mut Connection) -> Result<Vec<(i64, HeldTa
     rows.iter().map(held).collect()
 }
 
-/// The latest measurements that a device handed in, the newest first.
+/// The latest measurements that each of some devices handed in, by device, the newest first.
 pub(super) async fn latest(
     connection: &mut Connection,
-    device: i64,
+    devices: &[i64],
     most: u32,
 ) -> Result<Vec<DeviceMeasurement>, Failure> {
-    let rows = sqlx::query(
-        "SELECT m.id, m.payload, c.search
-         FROM (SELECT id, task, payload FROM measurements
-               WHERE device = $1 AND outcome <> 'abandoned' AND reused_from IS NULL
-               ORDER BY id DESC LIMIT $2) m
-              JOIN tasks t ON t.id = m.task JOIN candidates c ON c.id = t.candidate
-         ORDER BY m.id DESC",
-    )
-    .bind(device)
+    let devices: Vec<_> = devices.iter().map(|&device| [device]).collect();
+    let rows = sqlx::query(concat!(
+        "SELECT m.id, m.device, m.search, m.payload FROM ",
+        latest_of_each!(),
+        " ORDER BY m.device, m.id DESC",
+    ))
+    .bind(json("devices", &devices)?)
     .bind(i64::from(most))
     .fetch_all(connection)
     .await?;
     let measurement = |row: &Row| {
         let id: i64 = row.try_get("id")?;
         Ok(DeviceMeasurement {
+            device: row.try_get("device")?,
             search: row.try_get("search")?,
             measurement: parsed(&format!("measurement {id}"), row.try_get("payload")?)?,
         })

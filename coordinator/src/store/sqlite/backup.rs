@@ -1,14 +1,15 @@
 //! Copies of a database file: made while it is served, and put where nobody serves one.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use tempfile::{TempDir, TempPath};
 
 use super::StoreError;
-use super::open::{APPLICATION_ID, Lock, MIGRATIONS, beside, failed};
+use super::open::{APPLICATION_ID, Lock, MIGRATIONS, failed};
 
 /// Copies a database as it is at one moment into a new file. Whoever serves it goes on.
 pub(crate) async fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
@@ -104,28 +105,89 @@ async fn copy(connection: &mut SqliteConnection, from: &Path, to: &Path) -> Resu
             });
         }
     }
-    // Two that run at once do not share it.
-    let partial = beside(to, &format!("{}.partial", std::process::id()));
-    let _ = fs::remove_file(&partial);
-    let name = partial.to_str().ok_or_else(|| StoreError::Open {
+    let partial = Partial::beside(to).map_err(cannot_write(to))?;
+    let copy = partial.copy();
+    let name = copy.to_str().ok_or_else(|| StoreError::Open {
         database: to.display().to_string(),
         reason: "its path is not UTF-8".to_owned(),
     })?;
     // One reading transaction: what others write meanwhile is not in it.
     let copied = sqlx::query("VACUUM INTO $1").bind(name);
-    let copied = copied.execute(connection).await.map_err(failed(from));
-    let kept = copied.and_then(|_| keep(&partial, to).map_err(cannot_write(to)));
-    if kept.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    kept
+    copied.execute(connection).await.map_err(failed(from))?;
+    partial.keep(to).map_err(cannot_write(to))
 }
 
-fn keep(partial: &Path, to: &Path) -> io::Result<()> {
-    File::open(partial)?.sync_all()?;
-    fs::rename(partial, to)?;
-    let folder = to.parent().filter(|it| !it.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+/// A copy that is being written: a folder beside its place, with a lock that the operating system
+/// drops with the process. It goes away with this; one of a process that was killed, with the next
+/// copy to the same place.
+struct Partial {
+    _lock: File,
+    folder: TempDir,
+}
+
+impl Partial {
+    const END: &str = ".partial";
+
+    fn beside(to: &Path) -> io::Result<Self> {
+        let (folder, begin) = (parent(to), Self::begin(to));
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(&begin) && name.ends_with(Self::END) {
+                remove_abandoned(&path)?;
+            }
+        }
+        let mut folder_beside = tempfile::Builder::new();
+        let folder_beside = folder_beside.prefix(&begin).suffix(Self::END);
+        let folder = folder_beside.tempdir_in(folder)?;
+        let lock = File::create(lock_of(folder.path()))?;
+        lock.lock()?;
+        Ok(Self {
+            _lock: lock,
+            folder,
+        })
+    }
+
+    /// What the folders of copies to a place begin with.
+    fn begin(to: &Path) -> String {
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name}.")
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.folder.path().join("copy")
+    }
+
+    /// Forces the copy to the disk and gives it its name, unless somebody has taken that meanwhile.
+    fn keep(self, to: &Path) -> io::Result<()> {
+        let copy = self.copy();
+        File::open(&copy)?.sync_all()?;
+        TempPath::try_from_path(copy)?.persist_noclobber(to)?;
+        File::open(parent(to))?.sync_all()
+    }
+}
+
+fn lock_of(partial: &Path) -> PathBuf {
+    partial.join("lock")
+}
+
+/// Removes the folder of a copy that nobody writes any more. One without a lock is not ours, or is
+/// just being made.
+fn remove_abandoned(partial: &Path) -> io::Result<()> {
+    let Ok(lock) = File::open(lock_of(partial)) else {
+        return Ok(());
+    };
+    match lock.try_lock() {
+        Ok(()) => fs::remove_dir_all(partial),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The folder of a file.
+fn parent(path: &Path) -> &Path {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 fn cannot_write(path: &Path) -> impl Fn(io::Error) -> StoreError {
@@ -239,5 +301,39 @@ mod tests {
             refused.to_string().contains("moved-wal is left"),
             "{refused}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_appears_while_a_copy_is_written_stays() {
+        let folder = folder();
+        let to = folder.path().join("copy");
+        let partial = Partial::beside(&to).unwrap();
+        fs::write(partial.copy(), "a copy").unwrap();
+        fs::write(&to, "of somebody else").unwrap();
+        let error = partial.keep(&to).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{error}");
+        assert_eq!(fs::read(&to).unwrap(), b"of somebody else");
+        assert_eq!(partials(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_copy_left_goes_with_the_next_one_and_what_is_being_written_stays() {
+        let folder = folder();
+        let path = |name: &str| folder.path().join(name);
+        let store = SqliteStore::open(path("live")).await.unwrap();
+        let written = Partial::beside(&path("copy")).unwrap();
+        let left = path("copy.abcdef.partial");
+        fs::create_dir(&left).unwrap();
+        for file in ["lock", "copy", "copy-journal"] {
+            fs::write(left.join(file), "some of it").unwrap();
+        }
+        let not_ours = path("copy.notes.partial");
+        fs::create_dir(&not_ours).unwrap();
+        backup(&path("live"), &path("copy")).await.unwrap();
+        assert!(!left.exists());
+        assert!(written.folder.path().exists() && not_ours.exists());
+        drop(written);
+        assert_eq!(partials(folder.path()), 1);
+        store.close().await;
     }
 }

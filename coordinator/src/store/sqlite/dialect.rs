@@ -66,6 +66,17 @@ macro_rules! first_queued {
     };
 }
 
+/// The latest measurements that each device (the rows of $1) handed in, as many as wanted ($2), as `m`.
+macro_rules! latest_of_each {
+    () => {
+        "json_each($1) it CROSS JOIN measurements m ON m.id IN (
+             SELECT id FROM measurements
+             WHERE device = CAST(it.value ->> 0 AS BIGINT)
+                   AND outcome <> 'abandoned' AND reused_from IS NULL
+             ORDER BY id DESC LIMIT $2)"
+    };
+}
+
 /// Numbers rows from one again, in empty tables.
 #[cfg(test)]
 pub(super) const BEGIN_NUMBERS: &str = "DELETE FROM sqlite_sequence";

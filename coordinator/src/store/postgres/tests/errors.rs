@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use bitfront_model::Receipt;
+use bitfront_model::{Outcome, Receipt};
 
 use super::*;
+use crate::clock::ManualClock;
+use crate::recorder::Recorder;
 use crate::store::conformance::*;
 
 /// A trigger on registrations that fails with a code the first so many times.
@@ -128,6 +130,35 @@ async fn a_connection_that_is_lost_says_whether_the_write_may_have_happened() {
         let again = store.record(&report, NOW + 3).await.unwrap();
         assert_eq!(again, Receipt::AlreadyReported);
     }
+}
+
+#[tokio::test]
+async fn what_is_no_text_is_refused_and_harms_nothing_that_comes_with_it() {
+    let database = TestDatabase::new().await;
+    let store: Arc<dyn Store> = Arc::new(open(&database).await);
+    let (device, _) = running(&store, &[Precision::Q8_0, Precision::Q4K]).await;
+    let mut reports = Vec::new();
+    while let Some(claimed) = store.claim(&claimant(device), NOW).await.unwrap() {
+        let key = claimed.token.task.to_string();
+        reports.push(report_with(&claimed, &key, None));
+    }
+    reports[1].measurement.outcome = Outcome::Infeasible {
+        reason: "it said \0".to_owned(),
+    };
+    let recorder = Arc::new(Recorder::new(store.clone(), Arc::new(ManualClock::new())));
+    let all = reports.into_iter().map(|report| {
+        let recorder = recorder.clone();
+        tokio::spawn(async move { recorder.record(report).await })
+    });
+    let mut receipts = Vec::new();
+    for one in all.collect::<Vec<_>>() {
+        receipts.push(one.await.unwrap());
+    }
+    let refused = receipts.remove(1).unwrap_err();
+    assert!(matches!(refused, StoreError::Refused { .. }), "{refused}");
+    assert!(!refused.may_have_happened());
+    let stored: Vec<_> = receipts.into_iter().map(Result::unwrap).collect();
+    assert_eq!(stored, [Receipt::Recorded; 3]);
 }
 
 #[tokio::test]
