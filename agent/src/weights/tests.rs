@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use bitfront_model::{DataSpec, HeldBack, Manifest, ModelSource};
+use bitfront_model::{Blob, DataSpec, HeldBack, Manifest, ModelSource};
 
 use super::*;
 
@@ -46,7 +46,7 @@ async fn weights(cache: Option<(PathBuf, u64)>) -> Weights {
     // Connections are accepted by the system; what is asked over one is never answered.
     let urls = [url.parse().unwrap()];
     let client = Client::connect(&urls, 0, &patience).await.unwrap();
-    let weights = Weights::new(client, patience, cache);
+    let weights = Weights::new(client, Remote::default(), patience, cache);
     drop(nobody);
     weights
 }
@@ -94,6 +94,7 @@ async fn a_file_of_another_size_is_passed_over_and_needs_a_cache() {
         path: subject.model.path.clone(),
         place: Place::Itself,
         blob,
+        url: None,
     }];
     let error = weights(None).await.resolve(&subject).await.unwrap_err();
     assert!(matches!(error, WeightsError::NoCache { .. }), "{error}");
@@ -106,20 +107,4 @@ async fn a_file_of_another_size_is_passed_over_and_needs_a_cache() {
     let error = weights.resolve(&subject).await.unwrap_err();
     assert!(matches!(error, WeightsError::NoCache { .. }), "{error}");
     assert!(!weights.distrust(&subject), "there is nothing else to try");
-}
-
-#[test]
-fn a_fetched_file_keeps_a_plain_name_and_the_end_of_any_other() {
-    let cases = [
-        ("/models/tiny.gguf", "tiny.gguf"),
-        ("C:\\models\\tiny.gguf", "tiny.gguf"),
-        ("/texts/größe.jsonl", "file.jsonl"),
-        ("/texts/größe", "file.bin"),
-        ("/texts/a.größe", "file"),
-        ("/texts/..", "file.bin"),
-        ("", "file.bin"),
-    ];
-    for (path, name) in cases {
-        assert_eq!(own_name(path).as_str(), name, "{path}");
-    }
 }
