@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 use crate::Patience;
 
+pub(crate) use blobs::Chunks;
+
 /// Timings that are taken in turns with a first one. The more, the fewer turns the anchor takes for
 /// each; but a search has few candidates under way, and whoever waits for one waits for all.
 const MOST_COMPANIONS: u32 = 3;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bitfront_weights::Remote;
 use tonic::transport::Uri;
 
 use crate::{Calm, CoreChoice};
@@ -26,6 +27,8 @@ pub struct Config {
     /// The folder for files that are fetched by content, and the most bytes that it may have; without
     /// one nothing is fetched. Several agents of a machine may share it.
     pub weights_cache: Option<(PathBuf, u64)>,
+    /// Reads files by URL, where a search says that they can be.
+    pub remote: Remote,
     /// Where the files are found in which the platform tells of itself: `/` on a real device.
     pub root: PathBuf,
     /// How long things are waited for.
@@ -43,6 +46,7 @@ impl Config {
             calm: Calm::default(),
             spool: None,
             weights_cache: None,
+            remote: Remote::default(),
             root: PathBuf::from("/"),
             patience: Patience::default(),
         }

@@ -86,7 +86,12 @@ async fn serve(
         Pinning::Held(held) => tracing::info!("measuring on {}", list(&held.cores)),
         Pinning::Free(reason) => tracing::info!("measuring on any core: {reason}"),
     }
-    let weights = Weights::new(client.clone(), config.patience, config.weights_cache);
+    let weights = Weights::new(
+        client.clone(),
+        config.remote,
+        config.patience,
+        config.weights_cache,
+    );
     let (held, seen) = watch::channel(None);
     let beats = tokio::spawn(heartbeat::beat(client.clone(), seen));
     let ended = Duty {

@@ -3,31 +3,28 @@
 //! A subject names its files by the paths under which the submitter saw them, by the digests of what
 //! is understood of them and, in its manifest, by those of their bytes. [`Weights::resolve`] turns
 //! that into paths on this device: a file that lies under the submitter's path is taken as it is, and
-//! one that does not is fetched from the coordinator into this device's [`cache`]. Whether a file that
-//! was found may be the right one is told by [`Runtime::open`](bitfront_runtime::Runtime::open), which
-//! reads it; where it may not, [`Weights::pass_over_others`] finds out and makes the next look pass it
-//! over.
+//! one that does not is [fetched](fetch) into this device's [`cache`], from the URL that the manifest
+//! has for it, or else from the coordinator. Whether a file that was found may be the right one is told
+//! by [`Runtime::open`](bitfront_runtime::Runtime::open), which reads it; where it may not,
+//! [`Weights::pass_over_others`] finds out and makes the next look pass it over.
 
 mod cache;
+mod fetch;
 mod others;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use bitfront_model::{Blob, Digest, FileName, ImatrixSource, ManifestFile, Place, Subject};
-use bitfront_weights::BlobError;
-use tokio::time::sleep;
+use bitfront_model::{Blob, Digest, ImatrixSource, ManifestFile, Place, Subject};
+use bitfront_weights::contents::own_name;
+use bitfront_weights::{BlobError, Remote};
 
 use crate::Patience;
-use crate::backoff::Backoff;
-use crate::client::{CallError, Client};
+use crate::client::Client;
 
 use cache::{Cache, CacheError, Named, Set};
+use fetch::Fetch;
 use others::{Others, is_right};
-
-/// How often it is looked whether another agent has fetched a blob that both need.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// A file that a task needs is not here.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +63,7 @@ pub(crate) enum WeightsError {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// It is not here and cannot be had from the coordinator.
+    /// It is not here and cannot be had from anywhere else.
     #[error(
         "this device has no {what} at `{}`, and cannot fetch it: {reason}. Hand it in with `bitfront \
          model add`, copy it to this path, or run the agent where it is", path.display()
@@ -76,18 +73,20 @@ pub(crate) enum WeightsError {
         what: &'static str,
         /// Where it was looked for.
         path: PathBuf,
-        /// What the coordinator says.
+        /// What was tried, and what came of it.
         reason: String,
     },
     /// What came is not what was asked for, or the disk will not take it.
-    #[error("the {what} came from {from}, but {source}")]
+    #[error("the {what} came from {from}, but {source}{}", tried_first(.before))]
     Blob {
         /// What the file is for.
         what: &'static str,
         /// Where the bytes came from.
         from: String,
         /// What is wrong.
-        source: BlobError,
+        source: Box<BlobError>,
+        /// What was tried before, and what came of it.
+        before: Option<String>,
     },
     /// The cache will not take it.
     #[error(transparent)]
@@ -100,13 +99,18 @@ fn wanted(digest: Option<Digest>) -> String {
     })
 }
 
-/// Tries to go on with a blob of which nothing came: about ten minutes. Whoever has the task may be
-/// there and not have the file, and another device may get it.
-const MOST_IN_VAIN: u32 = 120;
+/// What was tried first, at the end of an error.
+fn tried_first(tried: &Option<String>) -> String {
+    tried
+        .as_ref()
+        .map_or_else(String::new, |tried| format!("; before that, {tried}"))
+}
 
 /// Finds and fetches the files of subjects.
 pub(crate) struct Weights {
     client: Client,
+    /// Reads by URL.
+    remote: Remote,
     patience: Patience,
     cache: Option<Cache>,
     /// As long as its subject stays, files are not looked for again.
@@ -126,9 +130,15 @@ struct Resolved {
 
 impl Weights {
     /// `cache` is a folder and the most bytes that it may have.
-    pub(crate) fn new(client: Client, patience: Patience, cache: Option<(PathBuf, u64)>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        remote: Remote,
+        patience: Patience,
+        cache: Option<(PathBuf, u64)>,
+    ) -> Self {
         Self {
             client,
+            remote,
             patience,
             cache: cache.map(|(folder, most_bytes)| Cache::new(folder, most_bytes)),
             resolved: None,
@@ -260,8 +270,17 @@ impl Weights {
             blob: file.blob,
         });
         let set = cache.reserve(named.collect())?;
+        let mut away = None;
         for file in files {
-            self.fetch(cache, what, path, file.blob).await?;
+            let fetch = Fetch {
+                client: &self.client,
+                remote: &self.remote,
+                patience: self.patience,
+                blobs: &cache.blobs,
+                what,
+                file,
+            };
+            fetch.run(&mut away).await?;
         }
         cache.link(&set)?;
         let here = match files.iter().any(|file| file.place == Place::Itself) {
@@ -271,112 +290,6 @@ impl Weights {
         self.sets.push(set);
         Ok(here)
     }
-
-    /// Fetches a blob, for as long as some of it comes now and then.
-    async fn fetch(
-        &self,
-        cache: &Cache,
-        what: &'static str,
-        path: &str,
-        blob: Blob,
-    ) -> Result<(), WeightsError> {
-        let mut backoff = Backoff::new(self.patience.first_retry, self.patience.last_retry);
-        let (mut held_bytes, mut in_vain) = (0, 0);
-        loop {
-            let ended = self.fetch_once(cache, what, path, blob).await;
-            let Err(broken) = ended else {
-                return Ok(());
-            };
-            match broken {
-                Broken::Away(reason) => {
-                    let now = cache.blobs.held_bytes(blob).await.unwrap_or(0);
-                    in_vain += 1;
-                    if now > held_bytes {
-                        backoff.reset();
-                        in_vain = 0;
-                    }
-                    if in_vain > MOST_IN_VAIN {
-                        return Err(WeightsError::NotFetched {
-                            what,
-                            path: PathBuf::from(path),
-                            reason: format!(
-                                "nothing of it came in {in_vain} tries, the last: {reason}"
-                            ),
-                        });
-                    }
-                    held_bytes = now;
-                    let pause = backoff.pause();
-                    tracing::warn!(
-                        "going on with blob {} after {held_bytes} of {} bytes in {pause:?}: {reason}",
-                        blob.digest,
-                        blob.size_bytes
-                    );
-                    sleep(pause).await;
-                }
-                Broken::Busy => sleep(BETWEEN_LOOKS).await,
-                Broken::Ended(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn fetch_once(
-        &self,
-        cache: &Cache,
-        what: &'static str,
-        path: &str,
-        blob: Blob,
-    ) -> Result<(), Broken> {
-        let mut from = "this device's cache".to_owned();
-        let wrong = |from: &str, source: BlobError| match source {
-            BlobError::Busy(_) => Broken::Busy,
-            // It ended as if it was whole, as where a coordinator is stopped.
-            BlobError::TooShort { .. } => Broken::Away(source.to_string()),
-            source => Broken::Ended(WeightsError::Blob {
-                what,
-                from: from.to_owned(),
-                source,
-            }),
-        };
-        let receiving = cache.blobs.receive(blob).await;
-        let Some(mut receiving) = receiving.map_err(|error| wrong(&from, error))? else {
-            return Ok(());
-        };
-        if receiving.held_bytes() < blob.size_bytes {
-            let offset = receiving.held_bytes();
-            let called = |error: CallError| match error {
-                CallError::Away(reason) => Broken::Away(reason),
-                error => Broken::Ended(WeightsError::NotFetched {
-                    what,
-                    path: PathBuf::from(path),
-                    reason: error.to_string(),
-                }),
-            };
-            let chunks = self.client.fetch(blob.digest, offset).await;
-            let mut chunks = chunks.map_err(called)?;
-            from.clone_from(&chunks.from);
-            tracing::info!(
-                "fetching the {what} `{path}`: blob {}, {} bytes, from {from}",
-                blob.digest,
-                blob.size_bytes - offset
-            );
-            while let Some(chunk) = chunks.next().await.map_err(called)? {
-                let added = receiving.add(&chunk).await;
-                added.map_err(|error| wrong(&from, error))?;
-            }
-        }
-        let finished = receiving.finish().await;
-        finished.map_err(|error| wrong(&from, error))?;
-        Ok(())
-    }
-}
-
-/// Why a blob did not come whole.
-enum Broken {
-    /// It will be gone on with.
-    Away(String),
-    /// Another agent is fetching it to the same folder.
-    Busy,
-    Ended(WeightsError),
 }
 
 /// Every path of a subject, with what lies there and what is known of it.
@@ -401,20 +314,6 @@ fn paths(subject: &mut Subject) -> Vec<(&'static str, &mut String, Option<Digest
         paths.push(("imatrix", path, Some(*digest)));
     }
     paths
-}
-
-/// What a file is called here: as where it comes from, since the end of the name says how a text is
-/// read and the beginning what a model is called; where that is no plain name, by its end alone.
-fn own_name(path: &str) -> FileName {
-    let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
-    let end = Path::new(name).extension().and_then(|end| end.to_str());
-    let by_its_end = || format!("file.{}", end.unwrap_or("bin")).parse();
-    let plain = name.parse().or_else(|_| by_its_end());
-    plain.unwrap_or_else(|_| plain_file())
-}
-
-fn plain_file() -> FileName {
-    "file".parse().expect("it is a plain name")
 }
 
 #[cfg(test)]

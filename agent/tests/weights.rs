@@ -7,6 +7,10 @@
 #[allow(unreachable_pub, dead_code)]
 mod support;
 
+#[allow(unreachable_pub, dead_code)]
+#[path = "../../weights/tests/support/store.rs"]
+mod store;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +20,7 @@ use bitfront_model::{
 };
 use bitfront_runtime::RuntimeError;
 use bitfront_runtime::error::SourceError;
+use store::Store;
 use support::bench::{Agent, World, config, tasks_reported};
 use support::fake_coordinator::{FakeCoordinator, State};
 use support::scripted::ScriptedRuntime;
@@ -33,6 +38,7 @@ fn file(path: &str, place: Place, text: &str) -> ManifestFile {
             digest: Digest::of(text),
             size_bytes: text.len() as u64,
         },
+        url: None,
     }
 }
 
@@ -377,4 +383,111 @@ async fn nothing_is_fetched_for_a_lease_that_was_lost() {
     agent.stop().await.unwrap();
     assert_eq!(tasks_reported(&coordinator.state()), [2, 3]);
     assert!(coordinator.state().releases.is_empty());
+}
+
+/// The same subject, whose model can be read from a store.
+fn subject_at(store: &Store, world: &World) -> Subject {
+    let mut subject = subject(world);
+    for file in &mut subject.manifest.files {
+        if file.path == "/nowhere/model" {
+            let url = format!("{}/tiny", store.url).parse().unwrap();
+            file.url = Some(file.url_from(&url));
+        }
+    }
+    subject
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_read_by_url_is_and_a_coordinator_is_asked_for_the_rest() {
+    let (world, coordinator, store) = (World::new(), FakeCoordinator::start(), Store::start());
+    offer(&coordinator, &[TEXT]);
+    store.put("/tiny/config.json", CONFIG);
+    store.put("/tiny/model.safetensors", WEIGHTS);
+    // The first file comes in one go, the second in three.
+    store.state().cuts = [100, 9, 6].into();
+    queue(&coordinator, &world, 1, &subject_at(&store, &world));
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, opened) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("a report", |state| state.reports.len() == 1)
+        .await;
+    agent.stop().await.unwrap();
+    let model = PathBuf::from(&opened.lock().unwrap()[0].model.path);
+    let weights = std::fs::read_to_string(model.join("model.safetensors")).unwrap();
+    assert_eq!(weights, WEIGHTS);
+    let seen = [
+        "GET /tiny/config.json",
+        "GET /tiny/model.safetensors",
+        "GET /tiny/model.safetensors bytes=9-",
+        "GET /tiny/model.safetensors bytes=15-",
+    ];
+    assert_eq!(store.seen(), seen);
+    assert_eq!(coordinator.state().fetches, [(Digest::of(TEXT), 0)]);
+    assert_eq!(partials(cache.path()), [] as [&Path; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_url_does_not_give_comes_from_the_coordinator() {
+    let (world, coordinator, store) = (World::new(), FakeCoordinator::start(), Store::start());
+    offer(&coordinator, &[WEIGHTS, CONFIG, TEXT]);
+    // One file is not there. The other was changed after the search was submitted, and its bytes break
+    // off amid it for good.
+    store.put("/tiny/model.safetensors", "THE WEIGHTS OF A MODEL");
+    store.state().cuts = [9, 0, 0, 0, 0, 0].into();
+    queue(&coordinator, &world, 1, &subject_at(&store, &world));
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, opened) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("a report", |state| state.reports.len() == 1)
+        .await;
+    let model = PathBuf::from(&opened.lock().unwrap()[0].model.path);
+    let weights = std::fs::read_to_string(model.join("model.safetensors")).unwrap();
+    assert_eq!(weights, WEIGHTS);
+    // What was there of the other bytes was found out by the digest.
+    let [config, weights, text] = [CONFIG, WEIGHTS, TEXT].map(Digest::of);
+    let expected = [(config, 0), (weights, 9), (weights, 0), (text, 0)];
+    assert_eq!(coordinator.state().fetches, expected);
+
+    // A host that is not there is asked for one file of a path, and not for every one.
+    let mut other = subject_at(&store, &world);
+    other.model.digest = Digest::of("another");
+    for (index, file) in other.manifest.files.iter_mut().enumerate().take(2) {
+        let text = format!("another {index}");
+        file.blob = self::file("", Place::Itself, &text).blob;
+        file.url = Some("http://127.0.0.1:1/any".parse().unwrap());
+        offer(&coordinator, &[&text]);
+    }
+    queue(&coordinator, &world, 2, &other);
+    coordinator
+        .wait("another report", |state| state.reports.len() == 2)
+        .await;
+    agent.stop().await.unwrap();
+    assert!(coordinator.state().releases.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_was_tried_is_told_of_what_nobody_has() {
+    let (world, coordinator, store) = (World::new(), FakeCoordinator::start(), Store::start());
+    store.put("/tiny/config.json", "[]");
+    queue(&coordinator, &world, 1, &subject_at(&store, &world));
+    let cache = tempfile::tempdir().unwrap();
+    let (runtime, _) = remembering();
+    let agent = Agent::start_with(fetching(&coordinator, &cache), runtime);
+    coordinator
+        .wait("the task to go back", |state| !state.releases.is_empty())
+        .await;
+    agent.stop().await.unwrap();
+    let release = coordinator.state().releases[0].clone();
+    for part in [
+        "/nowhere/model",
+        "no such blob",
+        &format!("it came from `{}/tiny/config.json`", store.url),
+        &Digest::of(CONFIG).to_string(),
+        &Digest::of("[]").to_string(),
+        "bitfront model add",
+    ] {
+        assert!(release.reason.contains(part), "{part}: {}", release.reason);
+    }
 }

@@ -132,11 +132,13 @@ pub(crate) struct DemoArguments {
 /// What to search, and how.
 #[derive(Debug, Args)]
 pub(crate) struct SearchArguments {
-    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file, or a model of
-    /// the Hugging Face Hub such as hf://organisation/name@revision
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file, a model of the
+    /// Hugging Face Hub such as hf://organisation/name@revision, or the URL of such a folder or file,
+    /// as in s3://bucket/folder (also gs, az, abfss, http, https)
     pub(crate) model: PathBuf,
 
-    /// Text that quality is measured on: UTF-8, or JSON lines with a `text` field (.jsonl)
+    /// Text that quality is measured on: UTF-8, or JSON lines with a `text` field (.jsonl). This and
+    /// other files may be given by URL too
     #[arg(long, value_name = "TEXT")]
     pub(crate) data: PathBuf,
 
@@ -526,8 +528,8 @@ pub(crate) struct ReportArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// A Hugging Face folder, a GGUF file, or a model of the Hugging Face Hub such as
-    /// hf://organisation/name@revision
+    /// A Hugging Face folder, a GGUF file, a model of the Hugging Face Hub such as
+    /// hf://organisation/name@revision, or the URL of such a folder or file
     pub(crate) model: PathBuf,
 
     /// What to list: layers, or the baselines with their sizes
@@ -553,8 +555,8 @@ pub(crate) enum ModelVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArguments {
-    /// A Hugging Face folder, a GGUF file, or a model of the Hugging Face Hub such as
-    /// hf://organisation/name@revision
+    /// A Hugging Face folder, a GGUF file, a model of the Hugging Face Hub such as
+    /// hf://organisation/name@revision, or the URL of such a folder or file
     pub(crate) model: PathBuf,
 
     #[command(flatten)]
@@ -624,8 +626,8 @@ pub(crate) struct AgentArguments {
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
 
-    /// Where files are kept that were fetched from the coordinator; agents of one machine may share
-    /// it [default: weights in the user's data directory]
+    /// Where files are kept that were fetched from the coordinator or by URL; agents of one machine
+    /// may share it [default: weights in the user's data directory]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) weights_cache: Option<PathBuf>,
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use bitfront_weights::Hub;
+use bitfront_weights::{Hub, Remote, remote};
 use etcetera::BaseStrategy as _;
 
 use crate::problem::Problem;
@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) measuring: Measuring,
     /// `HF_ENDPOINT`, `HF_TOKEN` and `HF_HOME`, as every program of the Hugging Face Hub has them.
     pub(crate) hub: Hub,
+    /// `AWS_...`, `AZURE_...` and `GOOGLE_...`, as the programs of object stores have them.
+    pub(crate) remote: Remote,
 }
 
 /// How an agent of this machine measures, as it was written.
@@ -69,7 +71,10 @@ Environment:
   BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug
   HF_ENDPOINT           where hf:// models come from, in place of https://huggingface.co
   HF_HOME               where they are kept, in `hub` [default: huggingface in the user's cache]
-  HF_TOKEN              proves who downloads them, for those that not everybody may have";
+  HF_TOKEN              proves who downloads them, for those that not everybody may have
+  AWS_...               who reads s3:// files, and where they are, as for programs of S3
+  AZURE_...             the same for az:// and abfss:// files
+  GOOGLE_...            the same for gs:// files";
 
 /// What programs of the Hugging Face Hub are told, as far as it is told here too.
 const HUB: [&str; 3] = ["HF_ENDPOINT", "HF_HOME", "HF_TOKEN"];
@@ -106,8 +111,11 @@ impl Config {
         let mut data_dir = None;
         let mut measuring = Measuring::default();
         let (mut endpoint, mut token, mut hub_dir) = (None, None, None);
+        let mut stores = Vec::new();
+        let is_stores = |name: &str| remote::VARIABLES.iter().any(|it| name.starts_with(it));
         for (name, value) in variables {
-            let ours = |name: &&str| name.starts_with(PREFIX) || HUB.contains(name);
+            let ours =
+                |name: &&str| name.starts_with(PREFIX) || HUB.contains(name) || is_stores(name);
             let Some(name) = name.to_str().filter(ours) else {
                 continue;
             };
@@ -128,6 +136,7 @@ impl Config {
                 "HF_ENDPOINT" => endpoint = Some(text()?).filter(|text| !text.is_empty()),
                 "HF_TOKEN" => token = Some(text()?).filter(|text| !text.is_empty()),
                 "HF_HOME" => hub_dir = Some(PathBuf::from(&value)),
+                name if is_stores(name) => stores.push((name.to_owned(), text()?)),
                 unknown => {
                     return Err(Problem::usage(format!(
                         "unknown environment variable `{unknown}`; known are {}",
@@ -154,6 +163,7 @@ impl Config {
             data_dir,
             measuring,
             hub,
+            remote: Remote::new(stores),
         })
     }
 }
@@ -182,6 +192,9 @@ mod tests {
             ("BITFRONT_CORES", "2,3"),
             ("HF_ENDPOINT", "http://mirror"),
             ("HF_TOKEN", "secret"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWSOME", "secret"),
+            ("GOOGLE_BUCKET", "secret"),
             ("BITFRONT_CALM_WAIT", "1s"),
             ("BITFRONT_DATABASE", "postgres://user:secret@host/fleet"),
         ])
@@ -196,6 +209,8 @@ mod tests {
         assert_eq!(config.measuring.calm_wait.as_deref(), Some("1s"));
         assert_eq!(config.hub.endpoint, "http://mirror");
         assert_eq!(config.hub.cache, PathBuf::from("/home/user/cache/hub"));
+        let names = r#"{"AWS_SECRET_ACCESS_KEY", "GOOGLE_BUCKET"}"#;
+        assert_eq!(format!("{:?}", config.remote), names);
         assert_eq!(
             read(&[]).unwrap().data_dir,
             PathBuf::from("/home/user/data")

@@ -15,6 +15,7 @@ use bitfront_runtime::{
     Accelerator, AcceleratorDevice, AcceleratorRuntime, CandleRuntime, CandleSettings, Runtime,
     RuntimeError,
 };
+use bitfront_weights::Remote;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,8 @@ pub(crate) struct Place {
     pub(crate) blobs: PathBuf,
     /// What the agent fetched.
     pub(crate) weights: PathBuf,
+    /// Reads files by URL for it.
+    pub(crate) remote: Remote,
     /// How the agent measures.
     pub(crate) measuring: Measuring,
 }
@@ -70,6 +73,7 @@ impl Place {
             spool: config.data_dir.join("spool").join("embedded"),
             blobs: config.data_dir.join("blobs"),
             weights: config.data_dir.join("weights"),
+            remote: config.remote.clone(),
             measuring: config.measuring.clone(),
         }
     }
@@ -144,6 +148,7 @@ impl Local {
             let mut config = agent_config(std::slice::from_ref(&local.url), &place.measuring)?;
             config.spool = Some(place.spool.clone());
             config.weights_cache = Some(weights_cache(place.weights.clone(), USUAL_WEIGHTS_BYTES)?);
+            config.remote = place.remote.clone();
             let life = agent(config, place.cache.clone(), accelerator, stop.clone());
             local.agent = Some(Part::start(async { Ok(life.await?) }, stop));
             local.wait_until_served().await?;

@@ -11,7 +11,7 @@ use bitfront_model::{
 use bitfront_runtime::{source, text, tokenizer};
 use bitfront_weights::contents;
 
-use crate::locate::Located;
+use crate::locate::{Files, Located};
 use crate::problem::Problem;
 use crate::quantized::read_imatrix;
 use crate::settings::{ImatrixChoice, SearchSettings};
@@ -38,24 +38,24 @@ const SHORT_ROWS: [Precision; 4] = [
 const USUAL_CONTEXT: u64 = 512;
 
 /// Reads the model and the texts and states the whole request, but for the device.
-pub(crate) fn build(settings: &SearchSettings, model: &Located) -> anyhow::Result<SearchRequest> {
-    let model_path = model.path.clone();
+pub(crate) fn build(settings: &SearchSettings, files: &Files) -> anyhow::Result<SearchRequest> {
+    let model_path = files.model.path.clone();
     let source = source::open(&model_path)?;
     let mut spec = source.spec().clone();
-    if let Some(name) = &model.name {
+    if let Some(name) = &files.model.name {
         spec.name.clone_from(name);
     }
 
-    let tokenizer_path = settings.tokenizer.as_deref().map(absolute).transpose()?;
-    let tokenizer = tokenizer::load(&model_path, tokenizer_path.as_deref(), spec.vocabulary_size)?;
+    let tokenizer_path = files.tokenizer.as_ref().map(|file| file.path.as_path());
+    let tokenizer = tokenizer::load(&model_path, tokenizer_path, spec.vocabulary_size)?;
 
     let context = context(settings.context, &spec)?;
-    let evaluation_path = absolute(&settings.data)?;
-    let calibration_path = settings.calibration.as_deref().map(absolute).transpose()?;
+    let evaluation_path = files.data.path.as_path();
+    let calibration_path = files.calibration.as_ref().map(|file| file.path.as_path());
     let windows = text::read(
         &tokenizer,
-        &evaluation_path,
-        calibration_path.as_deref(),
+        evaluation_path,
+        calibration_path,
         context,
         Some(settings.windows),
         Some(settings.calibration_windows),
@@ -69,12 +69,12 @@ pub(crate) fn build(settings: &SearchSettings, model: &Located) -> anyhow::Resul
     let mut subject = Subject {
         model: ModelSource {
             path: text_of(&model_path)?,
-            tokenizer_path: tokenizer_path.as_deref().map(text_of).transpose()?,
+            tokenizer_path: tokenizer_path.map(text_of).transpose()?,
             digest: spec.digest,
         },
         data: DataSpec {
-            evaluation_path: text_of(&evaluation_path)?,
-            calibration_path: calibration_path.as_deref().map(text_of).transpose()?,
+            evaluation_path: text_of(evaluation_path)?,
+            calibration_path: calibration_path.map(text_of).transpose()?,
             context,
             evaluation_windows: settings.windows,
             calibration_windows: settings.calibration_windows,
@@ -82,13 +82,16 @@ pub(crate) fn build(settings: &SearchSettings, model: &Located) -> anyhow::Resul
             calibration_digest: windows.calibration_digest,
             held_back: windows.held_back_spec(),
         },
-        imatrix: imatrix_source(&settings.imatrix, &spec)?,
+        imatrix: imatrix_source(&settings.imatrix, files.imatrix.as_ref(), &spec)?,
         manifest: Manifest::default(),
     };
-    let files = &mut subject.manifest.files;
-    files.extend(contents::of_model(&subject.model.path)?);
+    let named = &mut subject.manifest.files;
+    named.extend(contents::of_model(&subject.model.path)?);
     let rest = contents::of_the_rest(&subject)?;
     subject.manifest.files.extend(rest);
+    for file in files.all() {
+        file.tell_urls(&mut subject.manifest.files);
+    }
 
     Ok(SearchRequest {
         subject,
@@ -197,20 +200,22 @@ pub(crate) fn names(precisions: impl IntoIterator<Item = Precision>) -> String {
     names.join(", ")
 }
 
-fn imatrix_source(choice: &ImatrixChoice, spec: &ModelSpec) -> anyhow::Result<ImatrixSource> {
-    Ok(match choice {
-        ImatrixChoice::None => ImatrixSource::None,
-        ImatrixChoice::Calibration => ImatrixSource::Calibration,
-        ImatrixChoice::File(path) => {
-            let path = absolute(path)?;
-            read_imatrix(&path, spec)?;
-            let bytes = std::fs::read(&path)
-                .with_context(|| format!("cannot read `{}`", path.display()))?;
-            ImatrixSource::File {
-                path: text_of(&path)?,
-                digest: Digest::of(bytes),
-            }
-        }
+fn imatrix_source(
+    choice: &ImatrixChoice,
+    file: Option<&Located>,
+    spec: &ModelSpec,
+) -> anyhow::Result<ImatrixSource> {
+    let typed = match choice {
+        ImatrixChoice::None => return Ok(ImatrixSource::None),
+        ImatrixChoice::Calibration => return Ok(ImatrixSource::Calibration),
+        ImatrixChoice::File(typed) => typed,
+    };
+    let path = file.map_or(typed, |file| &file.path);
+    read_imatrix(path, spec)?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(ImatrixSource::File {
+        path: text_of(path)?,
+        digest: Digest::of(bytes),
     })
 }
 

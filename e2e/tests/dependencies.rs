@@ -48,7 +48,7 @@ const EDGES: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that only some members may depend on.
-const CONFINED: [(&str, &[&str]); 11] = [
+const CONFINED: [(&str, &[&str]); 13] = [
     ("sqlx", &["coordinator"]),
     ("candle-core", &["runtime"]),
     ("candle-nn", &["runtime"]),
@@ -56,6 +56,8 @@ const CONFINED: [(&str, &[&str]); 11] = [
     ("tokenizers", &["runtime"]),
     ("hf-hub", &["weights"]),
     ("ureq", &["weights"]),
+    ("object_store", &["weights"]),
+    ("reqwest", &["weights"]),
     ("prost", &["proto"]),
     ("tonic-prost", &["proto"]),
     ("tonic", &["proto", "coordinator", "agent", "cli", "e2e"]),

@@ -75,6 +75,7 @@ async fn a_fetch_whose_connection_is_cut_goes_on_where_it_was() {
         path: model.clone(),
         place: Place::Itself,
         blob,
+        url: None,
     }];
     let searches = coordinator.searches().await;
     let search = searches.submit(&request).await.unwrap();

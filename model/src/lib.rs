@@ -8,7 +8,8 @@
 //! - [`plan`]: a precision for every layer ([`Plan`]),
 //! - [`preset`]: llama.cpp's presets and the uniform plans, expressed as plans ([`Baseline`]),
 //! - [`request`]: what a user wants found ([`SearchRequest`]),
-//! - [`manifest`]: what the files of a subject hold, byte by byte ([`Manifest`], [`Blob`]),
+//! - [`manifest`]: what the files of a subject hold, byte by byte ([`Manifest`], [`Blob`]), and where
+//!   else they can be read ([`FileUrl`]),
 //! - [`early_stop`]: what ends a search before its budget does ([`EarlyStop`]),
 //! - [`task`]: one thing to measure, and the lease that it is held under ([`Assignment`]),
 //! - [`hardware`]: what makes devices interchangeable ([`HardwareProfile`], [`NumericsClass`]),
@@ -36,6 +37,7 @@ pub mod condition;
 pub mod device;
 pub mod digest;
 pub mod early_stop;
+pub mod file_url;
 pub mod fleet;
 pub mod hardware;
 pub mod manifest;
@@ -66,6 +68,7 @@ pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use device::{Device, DeviceState, HeldTask, TimingNoise, Work};
 pub use digest::Digest;
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};
+pub use file_url::{FileUrl, InvalidFileUrl};
 pub use fleet::{FleetPick, Regret};
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use manifest::{Blob, FileName, Manifest, ManifestError, ManifestFile, Place};

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, FileUrl};
 
 /// A file's bytes, known by their SHA-256 digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -99,9 +99,21 @@ pub struct ManifestFile {
     pub place: Place,
     /// What it holds.
     pub blob: Blob,
+    /// Where whoever may read it finds it too, should it be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<FileUrl>,
 }
 
 impl ManifestFile {
+    /// Where the file is, if its path stands for what is at a URL.
+    pub fn url_from(&self, url: &FileUrl) -> FileUrl {
+        match &self.place {
+            Place::Itself => url.clone(),
+            Place::Inside(name) => url.inside(name),
+            Place::Beside(name) => url.beside(name),
+        }
+    }
+
     /// Where it lies on a machine on which the subject's paths mean something.
     pub fn whereabouts(&self) -> PathBuf {
         let path = Path::new(&self.path);
@@ -193,6 +205,44 @@ mod tests {
     }
 
     #[test]
+    fn a_file_reads_back_with_its_url_and_one_from_before_there_were_any_without() {
+        let before = format!(
+            r#"{{"path":"/text","place":"itself","blob":{{"digest":"{}","size_bytes":5}}}}"#,
+            Digest::of("bytes")
+        );
+        let mut file: ManifestFile = serde_json::from_str(&before).unwrap();
+        assert_eq!(file.url, None);
+        assert_eq!(serde_json::to_string(&file).unwrap(), before);
+        file.url = Some("s3://bucket/text".parse().unwrap());
+        let json = serde_json::to_string(&file).unwrap();
+        assert_eq!(serde_json::from_str::<ManifestFile>(&json).unwrap(), file);
+        let signed = json.replace("s3://", "https://me:secret@");
+        assert!(serde_json::from_str::<ManifestFile>(&signed).is_err());
+    }
+
+    #[test]
+    fn files_of_a_path_are_near_its_url() {
+        let url: FileUrl = "s3://bucket/tiny/own.json".parse().unwrap();
+        let name: FileName = "config.json".parse().unwrap();
+        let at = |place: Place| {
+            let file = ManifestFile {
+                path: "/anywhere".to_owned(),
+                place,
+                blob: Blob {
+                    digest: Digest::of("bytes"),
+                    size_bytes: 5,
+                },
+                url: None,
+            };
+            file.url_from(&url).to_string()
+        };
+        assert_eq!(at(Place::Itself), "s3://bucket/tiny/own.json");
+        let inside = at(Place::Inside(name.clone()));
+        assert_eq!(inside, "s3://bucket/tiny/own.json/config.json");
+        assert_eq!(at(Place::Beside(name)), "s3://bucket/tiny/config.json");
+    }
+
+    #[test]
     fn what_no_subject_can_have_is_refused() {
         let blob = Blob {
             digest: Digest::of("bytes"),
@@ -202,6 +252,7 @@ mod tests {
             path: path.to_owned(),
             place: place.clone(),
             blob,
+            url: None,
         };
         let inside = Place::Inside("config.json".parse().unwrap());
         let sound = Manifest {

@@ -52,6 +52,7 @@ fn file(path: &str, place: Place) -> ManifestFile {
             digest: Digest::of(path),
             size_bytes: u64::MAX,
         },
+        url: Some(format!("s3://bucket{path}").parse().unwrap()),
     }
 }
 

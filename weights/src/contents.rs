@@ -16,7 +16,7 @@ pub(crate) const BESIDE_WEIGHTS: [&str; 4] = [
 ];
 
 /// What is read in the folder of a tokenizer that replaces a model's own, as far as it is there.
-const BESIDE_TOKENIZER: [&str; 2] = ["tokenizer_config.json", "chat_template.jinja"];
+pub(crate) const BESIDE_TOKENIZER: [&str; 2] = ["tokenizer_config.json", "chat_template.jinja"];
 
 /// The weights of a folder that has them in one file.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
@@ -118,6 +118,7 @@ fn file(path: &str, place: Place) -> Result<ManifestFile, ContentsError> {
             digest: Digest::of([]),
             size_bytes: 0,
         },
+        url: None,
     };
     file.blob = of_file(&file.whereabouts())?;
     Ok(file)
@@ -144,6 +145,17 @@ pub(crate) fn of_file(path: &Path) -> Result<Blob, ContentsError> {
 fn there(folder: &Path, names: &[&str]) -> Vec<FileName> {
     let there = names.iter().filter(|&&name| folder.join(name).exists());
     there.map(|name| plain(name)).collect()
+}
+
+/// What a file is called in a folder of links: as where it comes from, since the end of the name says
+/// how a text is read and the beginning what a model is called; where that is no plain name, by its
+/// end alone.
+pub fn own_name(path: &str) -> FileName {
+    let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
+    let end = Path::new(name).extension().and_then(|end| end.to_str());
+    let by_its_end = || format!("file.{}", end.unwrap_or("bin")).parse();
+    let own = name.parse().or_else(|_| by_its_end());
+    own.unwrap_or_else(|_| plain("file"))
 }
 
 /// A name of this file's own constants.
@@ -224,6 +236,22 @@ mod tests {
         let files = of_model(path).unwrap();
         let inside = ["config.json", "tokenizer.json", WEIGHTS];
         assert_eq!(places(&files), inside.map(|name| format!("inside {name}")));
+    }
+
+    #[test]
+    fn a_file_keeps_a_plain_name_and_the_end_of_any_other() {
+        let cases = [
+            ("/models/tiny.gguf", "tiny.gguf"),
+            ("C:\\models\\tiny.gguf", "tiny.gguf"),
+            ("/texts/größe.jsonl", "file.jsonl"),
+            ("/texts/größe", "file.bin"),
+            ("/texts/a.größe", "file"),
+            ("/texts/..", "file.bin"),
+            ("", "file.bin"),
+        ];
+        for (path, name) in cases {
+            assert_eq!(own_name(path).as_str(), name, "{path}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A folder of blobs.
 //!
-//! A blob that is whole lies under its digest, one that is not under its digest and `.partial`. A
-//! partial one is locked by whoever adds to it, gets its name once its bytes were found to have its
+//! A blob that is whole lies under its digest, one that is not under its digest and `.partial`, or,
+//! where that is not known before the last byte, under a name of the same form that stands for where
+//! the bytes come from. A partial one is locked by whoever adds to it, gets its name once its bytes were found to have its
 //! digest and are on the disk, and stays where its bytes stop coming, to be added to later.
 
 use std::fs::TryLockError;
@@ -151,6 +152,55 @@ impl BlobFolder {
     ///
     /// Somebody else is taking it in, or the disk will not.
     pub async fn receive(&self, blob: Blob) -> Result<Option<Receiving>, BlobError> {
+        let mut receiving = self.begin(blob, true).await?;
+        if self.holds(blob).await? {
+            receiving.throw_away().await?;
+            return Ok(None);
+        }
+        receiving.read_what_is_there().await?;
+        Ok(Some(receiving))
+    }
+
+    /// Begins to take bytes in whose digest is not known before they are all there. Until then they
+    /// go by a name, the digest of what stands for where they come from.
+    ///
+    /// What is there under that name is taken for their beginning if `goes_on`, and is thrown away
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::receive`], or there is more than there should be.
+    pub async fn receive_unknown(
+        &self,
+        name: Digest,
+        size_bytes: u64,
+        goes_on: bool,
+    ) -> Result<Receiving, BlobError> {
+        let blob = Blob {
+            digest: name,
+            size_bytes,
+        };
+        let mut receiving = self.begin(blob, false).await?;
+        match goes_on {
+            true => receiving.read_what_is_there().await?,
+            false => {
+                let emptied = receiving.file.set_len(0).await;
+                emptied.map_err(BlobError::io("write", &receiving.partial))?;
+            }
+        }
+        Ok(receiving)
+    }
+
+    /// How many bytes are there under a name of [`Self::receive_unknown`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::holds`].
+    pub async fn unknown_bytes(&self, name: Digest) -> Result<u64, BlobError> {
+        Ok(length(&self.partial(name)).await?.unwrap_or(0))
+    }
+
+    async fn begin(&self, blob: Blob, is_known: bool) -> Result<Receiving, BlobError> {
         let made = fs::create_dir_all(&self.folder).await;
         made.map_err(BlobError::io("make the folder", &self.folder))?;
         let partial = self.partial(blob.digest);
@@ -170,21 +220,15 @@ impl BlobFolder {
         if !is_at(&file, &partial) {
             return Err(BlobError::Busy(blob.digest));
         }
-        if self.holds(blob).await? {
-            let removed = fs::remove_file(&partial).await;
-            removed.map_err(BlobError::io("remove", &partial))?;
-            return Ok(None);
-        }
-        let mut receiving = Receiving {
+        Ok(Receiving {
             blob,
+            is_known,
             file: File::from_std(file),
             digest: Digest::stream(),
             held_bytes: 0,
-            whole: self.path(blob.digest),
             partial,
-        };
-        receiving.read_what_is_there().await?;
-        Ok(Some(receiving))
+            folder: self.clone(),
+        })
     }
 }
 
@@ -193,11 +237,13 @@ impl BlobFolder {
 #[derive(Debug)]
 pub struct Receiving {
     blob: Blob,
+    /// Whether the digest is that of the bytes, and not of where they come from.
+    is_known: bool,
     file: File,
     digest: DigestStream,
     held_bytes: u64,
     partial: PathBuf,
-    whole: PathBuf,
+    folder: BlobFolder,
 }
 
 impl Receiving {
@@ -245,12 +291,12 @@ impl Receiving {
         Ok(())
     }
 
-    /// Ends with it: it is whole, and is on the disk when this returns.
+    /// Ends with it: it is whole, and is on the disk when this returns. Gives back what it is.
     ///
     /// # Errors
     ///
     /// Bytes are missing, or they are others than they should be, which are thrown away.
-    pub async fn finish(self) -> Result<PathBuf, BlobError> {
+    pub async fn finish(self) -> Result<Blob, BlobError> {
         let Blob { digest, size_bytes } = self.blob;
         if self.held_bytes < size_bytes {
             return Err(BlobError::TooShort {
@@ -260,7 +306,7 @@ impl Receiving {
             });
         }
         let found = self.digest.clone().finish();
-        if found != digest {
+        if self.is_known && found != digest {
             self.throw_away().await?;
             return Err(BlobError::Mismatch {
                 expected: digest,
@@ -269,16 +315,19 @@ impl Receiving {
         }
         let forced = self.file.sync_all().await;
         forced.map_err(BlobError::io("write", &self.partial))?;
-        let renamed = fs::rename(&self.partial, &self.whole).await;
+        let whole = self.folder.path(found);
+        let renamed = fs::rename(&self.partial, &whole).await;
         renamed.map_err(BlobError::io("rename", &self.partial))?;
         // Its name must reach the disk too; systems that cannot open a folder write it themselves.
-        if let Some(folder) = self.whole.parent()
-            && let Ok(opened) = File::open(folder).await
-        {
+        let folder = &self.folder.folder;
+        if let Ok(opened) = File::open(folder).await {
             let forced = opened.sync_all().await;
             forced.map_err(BlobError::io("write", folder))?;
         }
-        Ok(self.whole)
+        Ok(Blob {
+            digest: found,
+            size_bytes,
+        })
     }
 
     async fn throw_away(&self) -> Result<(), BlobError> {
@@ -373,8 +422,8 @@ mod tests {
         let busy = folder.receive(blob).await.unwrap_err();
         assert!(matches!(busy, BlobError::Busy(_)), "{busy}");
         second.add(&bytes[5..]).await.unwrap();
-        let path = second.finish().await.unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert_eq!(second.finish().await.unwrap(), blob);
+        assert_eq!(std::fs::read(folder.path(blob.digest)).unwrap(), bytes);
         assert_eq!(
             names(&place.path().join("blobs")),
             [blob.digest.to_string()]
@@ -427,6 +476,28 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(is_blob(&path, blob).await.unwrap(), is_it, "{bytes}");
         }
+    }
+
+    #[tokio::test]
+    async fn bytes_of_an_unknown_digest_go_by_where_they_come_from_until_they_are_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = BlobFolder::new(place.path().to_owned());
+        let (name, bytes) = (Digest::of("s3://bucket/name"), b"some weights");
+        let mut first = folder.receive_unknown(name, 12, true).await.unwrap();
+        first.add(&bytes[..5]).await.unwrap();
+        drop(first);
+        assert_eq!(folder.unknown_bytes(name).await.unwrap(), 5);
+        let mut second = folder.receive_unknown(name, 12, true).await.unwrap();
+        assert_eq!(second.held_bytes(), 5);
+        drop(second.add(b"?").await);
+        drop(second);
+        // What is there has become the beginning of something else.
+        let mut third = folder.receive_unknown(name, 12, false).await.unwrap();
+        assert_eq!(third.held_bytes(), 0);
+        third.add(bytes).await.unwrap();
+        assert_eq!(third.finish().await.unwrap(), blob(bytes));
+        assert!(folder.holds(blob(bytes)).await.unwrap());
+        assert_eq!(names(place.path()), [blob(bytes).digest.to_string()]);
     }
 
     #[tokio::test]

@@ -10,21 +10,14 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use bitfront_model::{Digest, FileName};
 use hf_hub::api::RepoInfo;
 use hf_hub::{Cache, Repo, RepoType};
 
-use crate::ContentsError;
 use crate::contents::{self, BESIDE_WEIGHTS, INDEX, WEIGHTS};
+use crate::{ContentsError, FIRST_PAUSE, RESUMPTIONS};
 use transfer::{Copying, Failure, PATIENCE, Said, Transfer};
-
-/// How often in a row a file is gone on with after its download broke.
-const RESUMPTIONS: u32 = 4;
-
-/// Before the first of them; doubled with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
 
 /// What the name of a model begins with.
 const SCHEME: &str = "hf://";

@@ -1,7 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use bitfront_model::{DataSpec, HeldBack, Manifest, ModelSource};
+use std::time::Duration;
 
+use bitfront_model::{Blob, DataSpec, HeldBack, Manifest, ModelSource};
+use tokio::time::sleep;
+
+use super::fetch::BETWEEN_LOOKS;
 use super::*;
 
 /// A subject whose files lie in a folder, without a manifest.
@@ -46,7 +50,7 @@ async fn weights(cache: Option<(PathBuf, u64)>) -> Weights {
     // Connections are accepted by the system; what is asked over one is never answered.
     let urls = [url.parse().unwrap()];
     let client = Client::connect(&urls, 0, &patience).await.unwrap();
-    let weights = Weights::new(client, patience, cache);
+    let weights = Weights::new(client, Remote::default(), patience, cache);
     drop(nobody);
     weights
 }
@@ -94,6 +98,7 @@ async fn a_file_of_another_size_is_passed_over_and_needs_a_cache() {
         path: subject.model.path.clone(),
         place: Place::Itself,
         blob,
+        url: None,
     }];
     let error = weights(None).await.resolve(&subject).await.unwrap_err();
     assert!(matches!(error, WeightsError::NoCache { .. }), "{error}");
@@ -116,6 +121,7 @@ async fn what_holds_something_else_is_passed_over_until_it_is_changed_and_the_re
             digest: Digest::of(text),
             size_bytes: text.len() as u64,
         },
+        url: None,
     };
     subject.manifest.files = vec![file(&paths[0], texts[0]), file(&paths[1], texts[1])];
     std::fs::write(&paths[0], "A MODEL").unwrap();
@@ -155,6 +161,7 @@ async fn a_blob_that_another_agent_is_fetching_is_waited_for() {
         path: subject.model.path.clone(),
         place: Place::Itself,
         blob,
+        url: None,
     }];
     let place = folder.path().join("cache");
     let others = Cache::new(place.clone(), 100);
@@ -168,20 +175,4 @@ async fn a_blob_that_another_agent_is_fetching_is_waited_for() {
     fetching.finish().await.unwrap();
     let local = waiting.await.unwrap().unwrap();
     assert_eq!(std::fs::read(local.model.path).unwrap(), b"another model");
-}
-
-#[test]
-fn a_fetched_file_keeps_a_plain_name_and_the_end_of_any_other() {
-    let cases = [
-        ("/models/tiny.gguf", "tiny.gguf"),
-        ("C:\\models\\tiny.gguf", "tiny.gguf"),
-        ("/texts/größe.jsonl", "file.jsonl"),
-        ("/texts/größe", "file.bin"),
-        ("/texts/a.größe", "file"),
-        ("/texts/..", "file.bin"),
-        ("", "file.bin"),
-    ];
-    for (path, name) in cases {
-        assert_eq!(own_name(path).as_str(), name, "{path}");
-    }
 }

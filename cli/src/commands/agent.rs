@@ -37,6 +37,7 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
     let weights = typed.weights_cache.unwrap_or_else(|| session.weights_dir());
     let most_bytes = size("--weights-cache-size", &typed.weights_cache_size)?;
     config.weights_cache = Some(local::weights_cache(weights, most_bytes)?);
+    config.remote = session.config.remote.clone();
     let cache = typed.cache.unwrap_or_else(|| session.cache_dir());
     let accelerator = local::accelerator(&measuring)?;
     let mut program = local::worker(&cache, accelerator, session.printer.is_quiet())?;

@@ -106,6 +106,7 @@ pub(super) async fn demo(typed: DemoArguments, session: Session) -> anyhow::Resu
         spool: folder.join("spool"),
         blobs: folder.join("blobs"),
         weights: folder.join("weights"),
+        remote: session.config.remote.clone(),
         measuring: session.config.measuring.clone(),
     };
     let here = prepare(&request.subject, &place, &session).await?;

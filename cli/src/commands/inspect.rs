@@ -6,15 +6,17 @@ use bitfront_runtime::source;
 use crate::args::{Format, InspectArguments, Show};
 use crate::figures::{self, bytes};
 use crate::listing::{Cell, Column, Listing};
-use crate::locate::locate;
 use crate::problem::ExitStatus;
 use crate::request::{names, usual_precisions};
 
 use super::session::Session;
 
 /// Reads the model and shows it.
-pub(super) fn inspect(typed: &InspectArguments, session: &Session) -> anyhow::Result<ExitStatus> {
-    let model = locate(&typed.model, &session.config.hub, &session.printer)?;
+pub(super) async fn inspect(
+    typed: InspectArguments,
+    session: Session,
+) -> anyhow::Result<ExitStatus> {
+    let model = session.locator().model(&typed.model).await?;
     let source = source::open(&model.path)?;
     let mut spec = source.spec().clone();
     if let Some(name) = model.name {

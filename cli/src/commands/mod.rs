@@ -64,7 +64,7 @@ pub(crate) async fn dispatch(
         Verb::Best(arguments) => best::best(arguments, session).await,
         Verb::Export(arguments) => export::export(arguments, session).await,
         Verb::Report(arguments) => report::report(arguments, session).await,
-        Verb::Inspect(arguments) => inspect::inspect(&arguments, &session),
+        Verb::Inspect(arguments) => inspect::inspect(arguments, session).await,
         Verb::Model(arguments) => model::model(arguments, session).await,
         #[cfg(feature = "local")]
         Verb::Backup(arguments) => backup::backup(arguments, session).await,

@@ -6,7 +6,6 @@ use crate::args::{AddArguments, ModelArguments, ModelVerb};
 use crate::client::Client;
 use crate::figures;
 use crate::listing::{Cell, Column, Listing};
-use crate::locate::locate;
 use crate::printer::Printer;
 use crate::problem::ExitStatus;
 use crate::request;
@@ -22,11 +21,8 @@ pub(super) async fn model(typed: ModelArguments, session: Session) -> anyhow::Re
 /// Hands in what the coordinator lacks of a model.
 async fn add(typed: AddArguments, session: Session) -> anyhow::Result<ExitStatus> {
     session.printer.say("reading the model");
-    let (hub, printer) = (session.config.hub.clone(), session.printer.clone());
-    let files = tokio::task::spawn_blocking(move || {
-        request::model_files(&locate(&typed.model, &hub, &printer)?)
-    })
-    .await??;
+    let model = session.locator().model(&typed.model).await?;
+    let files = tokio::task::spawn_blocking(move || request::model_files(&model)).await??;
     let mut connection = session.connect(Agent::NotNeeded).await?;
     let added = hand_in(&mut connection.client, &files, &session.printer).await?;
     connection.close().await?;

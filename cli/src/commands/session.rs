@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use bitfront_weights::Downloads;
+
 use crate::args::ListingArguments;
 use crate::client::Client;
 use crate::config::Config;
 use crate::listing::Listing;
+use crate::locate::Locator;
 use crate::printer::Printer;
 use crate::settings::Coordinator;
 
@@ -104,6 +107,17 @@ impl Session {
     /// True where the coordinator of this session lives in this process.
     pub(super) fn is_embedded(&self) -> bool {
         self.coordinator == Coordinator::Embedded
+    }
+
+    /// Who finds models and texts, and downloads those that are elsewhere.
+    pub(super) fn locator(&self) -> Locator {
+        let config = &self.config;
+        let folder = config.data_dir.join("downloads");
+        Locator {
+            hub: config.hub.clone(),
+            downloads: Downloads::new(config.remote.clone(), folder),
+            printer: self.printer.clone(),
+        }
     }
 
     /// Where quantized tensors and the like are kept on this machine.

@@ -8,7 +8,7 @@ use bitfront_model::SearchRequest;
 
 use crate::args::SearchArguments;
 use crate::client::Client;
-use crate::locate::{Located, locate};
+use crate::locate::Located;
 use crate::problem::ExitStatus;
 use crate::settings::SearchSettings;
 use crate::{confirmation, fleet, request};
@@ -44,21 +44,18 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
     Ok(ExitStatus::Success)
 }
 
-/// Reads the model, which is downloaded where it was named, and the texts.
+/// Reads the model and the texts, which are downloaded first where they are elsewhere.
 pub(super) async fn read(
     settings: SearchSettings,
     session: &Session,
 ) -> anyhow::Result<(SearchRequest, Located)> {
-    let (hub, printer) = (session.config.hub.clone(), session.printer.clone());
-    tokio::task::spawn_blocking(move || {
-        let model = locate(&settings.model, &hub, &printer)?;
-        Ok((request::build(&settings, &model)?, model))
-    })
-    .await?
+    let files = session.locator().files(&settings).await?;
+    tokio::task::spawn_blocking(move || Ok((request::build(&settings, &files)?, files.model)))
+        .await?
 }
 
-/// Hands in what devices do not have under their paths: texts, and a model that was downloaded. A
-/// coordinator of this process is for this machine, which has them.
+/// Hands in what devices do not have under their paths: texts, and a model that they cannot download
+/// themselves. A coordinator of this process is for this machine, which has them.
 pub(super) async fn hand_in_unseen(
     client: &mut Client,
     request: &SearchRequest,
@@ -66,7 +63,7 @@ pub(super) async fn hand_in_unseen(
     session: &Session,
 ) -> anyhow::Result<()> {
     if !session.is_embedded() {
-        if model.is_downloaded() {
+        if model.is_for_this_machine() {
             let files = request.subject.manifest.files.clone();
             hand_in(client, &files, &session.printer).await?;
         } else if let Err(error) =

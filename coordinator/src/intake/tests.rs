@@ -48,6 +48,7 @@ fn every_bad_request_is_refused_with_the_field_and_the_way_out() {
                         digest,
                         size_bytes: 5,
                     },
+                    url: None,
                 };
                 r.subject.manifest.files = vec![file.clone(), file];
             },

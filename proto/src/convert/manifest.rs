@@ -37,6 +37,7 @@ impl TryFrom<v1::ManifestFile> for ManifestFile {
                 WirePlace::Beside(name) => Place::Beside(word("beside", &name)?),
             },
             blob: message("blob", wire.blob)?,
+            url: wire.url.map(|url| word("url", &url)).transpose()?,
             path: wire.path,
         })
     }
@@ -53,6 +54,7 @@ impl From<&ManifestFile> for v1::ManifestFile {
             path: file.path.clone(),
             place: Some(place),
             blob: Some(file.blob.into()),
+            url: file.url.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -1,0 +1,3 @@
+//! What tests of files by URL share.
+
+pub mod store;
