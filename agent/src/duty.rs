@@ -165,6 +165,7 @@ impl Duty {
                 }
                 Err(
                     error @ (CallError::Away(_)
+                    | CallError::Untrusted(_)
                     | CallError::Unknown(_)
                     | CallError::OtherDatabase(_)),
                 ) => {

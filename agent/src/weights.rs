@@ -276,7 +276,7 @@ impl Weights {
         if receiving.held_bytes() < blob.size_bytes {
             let offset = receiving.held_bytes();
             let called = |error: CallError| match error {
-                CallError::Away(reason) => Broken::Away(reason),
+                CallError::Away(reason) | CallError::Untrusted(reason) => Broken::Away(reason),
                 error => Broken::Ended(WeightsError::NotFetched {
                     what,
                     path: PathBuf::from(path),

@@ -27,6 +27,10 @@ fn help_texts_are_pinned() {
         "inspect",
         "model",
         "model add",
+        "token",
+        "token add",
+        "token list",
+        "token revoke",
         "serve",
         "agent",
     ];

@@ -27,8 +27,10 @@
 //! - [`fleet`]: one plan for several hardware profiles ([`FleetPick`], [`Regret`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
+//! - [`access`]: who may do what of all this ([`AccessRole`], [`AccessToken`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
+pub mod access;
 pub mod answer;
 pub mod belief;
 pub mod comparison;
@@ -56,6 +58,7 @@ pub mod stages;
 pub mod task;
 pub mod workload;
 
+pub use access::{AccessRole, AccessToken};
 pub use answer::{
     Best, Confirmation, Expected, Figure, Front, FrontPoint, Outlook, Receipt, Registration,
     Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,

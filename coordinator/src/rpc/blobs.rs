@@ -19,7 +19,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::visitor;
 use super::status::malformed;
+use crate::gate::Gate;
 
 /// Blobs that are sent at once; the next ones wait. Each has a few chunks in memory, and more of
 /// them at once only take turns at one disk and one network.
@@ -29,14 +31,20 @@ pub(super) struct BlobsService {
     /// None where this coordinator keeps none.
     folder: Option<BlobFolder>,
     turns: Arc<Semaphore>,
+    gate: Arc<Gate>,
     shutdown: CancellationToken,
 }
 
 impl BlobsService {
-    pub(super) fn new(folder: Option<PathBuf>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        folder: Option<PathBuf>,
+        gate: Arc<Gate>,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
             folder: folder.map(BlobFolder::new),
             turns: Arc::new(Semaphore::new(MOST_SENT)),
+            gate,
             shutdown,
         }
     }
@@ -86,6 +94,7 @@ impl Blobs for BlobsService {
         &self,
         request: Request<v1::FetchRequest>,
     ) -> Result<Response<Self::FetchStream>, Status> {
+        let visitor = visitor(&request);
         let v1::FetchRequest { digest, offset } = request.into_inner();
         let digest: Digest = digest
             .parse()
@@ -105,7 +114,16 @@ impl Blobs for BlobsService {
             () = self.shutdown.cancelled() => return Err(stopping()),
         };
         let (chunks, stream) = mpsc::channel(2);
-        tokio::spawn(send(file, chunks, turn, self.shutdown.clone()));
+        let (gate, shutdown) = (self.gate.clone(), self.shutdown.clone());
+        tokio::spawn(async move {
+            let ended = async {
+                tokio::select! {
+                    () = shutdown.cancelled() => stopping(),
+                    refusal = gate.dismissed(&visitor) => refusal.into(),
+                }
+            };
+            send(file, chunks, turn, ended).await;
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -114,6 +132,9 @@ impl Blobs for BlobsService {
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<v1::PutResponse>, Status> {
         let folder = self.folder()?;
+        let visitor = visitor(&request);
+        let dismissed = self.gate.dismissed(&visitor);
+        tokio::pin!(dismissed);
         let mut parts = request.into_inner();
         let begin = match parts.message().await?.and_then(|first| first.part) {
             Some(Part::Begin(begin)) => begin,
@@ -136,6 +157,7 @@ impl Blobs for BlobsService {
             let part = tokio::select! {
                 part = parts.message() => part?,
                 () = self.shutdown.cancelled() => return Err(stopping()),
+                refusal = &mut dismissed => return Err(refusal.into()),
             };
             match part.map(|part| part.part) {
                 Some(Some(Part::Chunk(chunk))) => receiving.add(&chunk).await.map_err(status)?,
@@ -149,12 +171,12 @@ impl Blobs for BlobsService {
     }
 }
 
-/// Sends a file chunk by chunk, as fast as it is taken.
+/// Sends a file chunk by chunk, as fast as it is taken, unless something ends it.
 async fn send(
     mut file: File,
     chunks: mpsc::Sender<Result<v1::FetchResponse, Status>>,
     turn: OwnedSemaphorePermit,
-    shutdown: CancellationToken,
+    ended: impl Future<Output = Status>,
 ) {
     let sent = async {
         loop {
@@ -177,9 +199,9 @@ async fn send(
     };
     tokio::select! {
         () = sent => {}
-        () = shutdown.cancelled() => {
+        status = ended => {
             // An end without an error would be that of the blob.
-            let _ = chunks.try_send(Err(stopping()));
+            let _ = chunks.try_send(Err(status));
         }
     }
     drop(turn);

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::admission::visitor;
 use super::status::malformed;
 use crate::driver::Drivers;
 use crate::error::ServiceError;
@@ -181,16 +182,22 @@ impl Searches for SearchesService {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let visitor = visitor(&request);
         let search = request.into_inner().search;
         // A search that does not exist is an error of the call, not of its stream.
         query::status(&self.world, search).await?;
         let (statuses, stream) = mpsc::channel(1);
-        tokio::spawn(watch(
-            self.world.clone(),
-            search,
-            statuses,
-            self.shutdown.clone(),
-        ));
+        let (world, gate) = (self.world.clone(), self.world.gate.clone());
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watch(world, search, statuses.clone(), shutdown) => {}
+                refusal = gate.dismissed(&visitor) => {
+                    // Nobody is left to tell where this fails.
+                    let _ = statuses.send(Err(refusal.into())).await;
+                }
+            }
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 

@@ -32,10 +32,10 @@ use bitfront_model::{
 pub(crate) use opened::Opened;
 pub(crate) use rows::{
     Binding, Claimant, Claimed, ClaimedQuestion, DeviceMeasurement, Ending, Given, HeldLease,
-    LeaseEnding, NewCandidate, NewConfirmation, NewSearch, QuestionFacts, Requeued,
+    LeaseEnding, NewCandidate, NewConfirmation, NewSearch, NewToken, QuestionFacts, Requeued,
     RetimingStanding, Score, ScoreOutcome, SharedScore, SharedScores, StoredCandidate,
     StoredConfirmation, StoredCoordinator, StoredDevice, StoredMeasurement, StoredQuestion,
-    StoredRetiming, StoredSearch, TaskFacts,
+    StoredRetiming, StoredSearch, StoredToken, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -91,6 +91,12 @@ pub(crate) trait Store: Send + Sync + 'static {
     async fn held(&self) -> Result<Vec<(i64, HeldTask)>, StoreError>;
     /// The latest measurements that a device handed in, the newest first, repeats among them.
     async fn latest(&self, device: i64, most: u32) -> Result<Vec<DeviceMeasurement>, StoreError>;
+    /// Makes an access token known. False where another one of that name is not revoked.
+    async fn add_token(&self, token: &NewToken, now_ms: i64) -> Result<bool, StoreError>;
+    /// Every access token, revoked ones too, in the order in which they were made.
+    async fn tokens(&self) -> Result<Vec<StoredToken>, StoreError>;
+    /// Revokes the access token of a name. False where none of that name is not revoked.
+    async fn revoke_token(&self, name: &str, now_ms: i64) -> Result<bool, StoreError>;
     /// A hardware profile by its digest.
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
 

@@ -284,6 +284,9 @@ passed_on! {
     seen(devices: &[(i64, i64)]) -> ();
     held() -> Vec<(i64, HeldTask)>;
     latest(device: i64, most: u32) -> Vec<DeviceMeasurement>;
+    add_token(token: &NewToken, now_ms: i64) -> bool;
+    tokens() -> Vec<StoredToken>;
+    revoke_token(name: &str, now_ms: i64) -> bool;
     profile(digest: Digest) -> Option<HardwareProfile>;
     submit(search: &NewSearch, now_ms: i64) -> i64;
     search(search: i64) -> Option<StoredSearch>;

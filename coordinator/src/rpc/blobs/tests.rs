@@ -15,11 +15,14 @@ use super::*;
 /// A client of a service over a folder; the service ends with the guard.
 async fn service(folder: Option<PathBuf>) -> (BlobsClient<Channel>, DropGuard) {
     let shutdown = CancellationToken::new();
+    let database = crate::testing::folder();
+    let bench = crate::testing::Bench::in_folder(database.path()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder()
         .add_service(BlobsServer::new(BlobsService::new(
             folder,
+            bench.world.gate.clone(),
             shutdown.clone(),
         )))
         .serve_with_incoming_shutdown(

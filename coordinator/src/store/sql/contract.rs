@@ -141,6 +141,24 @@ impl Store for ThisStore {
         )
     }
 
+    async fn add_token(&self, token: &NewToken, now_ms: i64) -> Result<bool, StoreError> {
+        let token = token.clone();
+        write!(self, "store an access token", |connection| tokens::add(
+            connection, &token, now_ms
+        ))
+    }
+
+    async fn tokens(&self) -> Result<Vec<StoredToken>, StoreError> {
+        read!(self, "list the access tokens", tokens::all)
+    }
+
+    async fn revoke_token(&self, name: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        write!(self, "revoke an access token", |connection| tokens::revoke(
+            connection, &name, now_ms
+        ))
+    }
+
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {
         read!(self, "find a hardware profile", devices::profile, digest)
     }

@@ -33,6 +33,7 @@ mod retimings;
 mod searches;
 mod siblings;
 mod tasks;
+mod tokens;
 
 use super::super::failure::Failure;
 use super::super::*;
