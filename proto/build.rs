@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "v1/agents.proto",
         "v1/blobs.proto",
         "v1/tokens.proto",
+        "v1/audit.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");

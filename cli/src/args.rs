@@ -115,6 +115,9 @@ pub(crate) enum Verb {
     /// Make, list and revoke the access tokens that a coordinator asks for
     #[command(after_help = EXIT_CODES)]
     Token(TokenArguments),
+    /// List what persons did: submitted, cancelled, continued, made and revoked
+    #[command(after_help = EXIT_CODES)]
+    Audit(AuditArguments),
     /// Run a coordinator
     #[cfg(feature = "local")]
     #[command(after_help = EXIT_CODES)]
@@ -642,6 +645,16 @@ pub(crate) struct RevokeTokenArguments {
 
     #[command(flatten)]
     pub(crate) place: TokenPlaceArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    /// Only what was done in this last time, such as 7d [default: the latest 10,000 deeds]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
 }
 
 /// Where access tokens are.

@@ -12,6 +12,7 @@ use bitfront_model::{
 pub(crate) use bitfront_proto::access::token::{Secret, TokenSource};
 pub(crate) use bitfront_proto::access::{Access, Identity};
 use bitfront_proto::access::{AccessError, Connection};
+use bitfront_proto::v1::audit_client::AuditClient;
 use bitfront_proto::v1::blobs_client::BlobsClient;
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::v1::tokens_client::TokensClient;
@@ -37,6 +38,7 @@ pub(crate) struct Client {
     searches: SearchesClient<Connection>,
     blobs: BlobsClient<Connection>,
     tokens: TokensClient<Connection>,
+    audit: AuditClient<Connection>,
 }
 
 impl Client {
@@ -55,6 +57,8 @@ impl Client {
         })?;
         let blobs = BlobsClient::new(connection.clone());
         let tokens = TokensClient::new(connection.clone());
+        let audit = AuditClient::new(connection.clone());
+        let audit = audit.max_decoding_message_size(MAX_MESSAGE_BYTES);
         let searches = SearchesClient::new(connection)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -63,6 +67,7 @@ impl Client {
             searches,
             blobs,
             tokens,
+            audit,
         })
     }
 

@@ -31,6 +31,7 @@ fn help_texts_are_pinned() {
         "token add",
         "token list",
         "token revoke",
+        "audit",
         "serve",
         "agent",
     ];

@@ -5,6 +5,7 @@
 //!
 //! - `exposure`: who could reach the coordinator, and what must hold then;
 //! - `gate`: who is let in, by the access tokens that `tokens` makes and revokes;
+//! - `audit`: what persons do, noted;
 //! - `rpc`: the gRPC services; handlers translate and call, or pass blobs to and from a folder;
 //! - `intake`: every check of a request;
 //! - `space`: what genes mean, nowhere else;
@@ -29,6 +30,7 @@
 //! its candidate in one transaction and has no life outside the store.
 
 mod anchor;
+mod audit;
 mod checks;
 pub mod clock;
 pub mod config;
@@ -77,6 +79,7 @@ pub use clock::{Clock, ManualClock, Sleep, SystemClock};
 pub use config::{Admission, Config, TlsFiles};
 pub use database::Database;
 
+use audit::Changed;
 use driver::Drivers;
 use leasing::Leasing;
 use membership::Membership;
@@ -165,7 +168,11 @@ pub async fn add_token(
 ) -> Result<String, RunError> {
     let opened = Opened::open(database).await?;
     let (store, clock) = (opened.store(), SystemClock::new());
-    let added = tokens::add(&*store, &clock, name, role, lasts).await;
+    let audit = audit::Audit::local(store.clone(), Arc::new(SystemClock::new()));
+    let adding = tokens::add(&*store, &clock, name, role, lasts);
+    let added = audit
+        .noting("add token", name, adding, |_| Changed::It)
+        .await;
     opened.close().await;
     Ok(added?)
 }
@@ -178,7 +185,11 @@ pub async fn add_token(
 pub async fn revoke_token(database: &Database, name: &str) -> Result<(), RunError> {
     let opened = Opened::open(database).await?;
     let (store, clock) = (opened.store(), SystemClock::new());
-    let revoked = tokens::revoke(&*store, &clock, name).await;
+    let audit = audit::Audit::local(store.clone(), Arc::new(SystemClock::new()));
+    let revoking = tokens::revoke(&*store, &clock, name);
+    let revoked = audit
+        .noting("revoke token", name, revoking, |_| Changed::It)
+        .await;
     opened.close().await;
     Ok(revoked?)
 }

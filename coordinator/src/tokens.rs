@@ -11,6 +11,7 @@ use std::time::Duration;
 use bitfront_model::{AccessRole, AccessToken, Digest};
 use tokio_rustls::rustls::crypto::ring;
 
+use crate::audit::LOCAL;
 use crate::clock::Clock;
 use crate::store::{NewToken, Store, StoreError};
 
@@ -47,9 +48,8 @@ pub(crate) async fn add(
     lasts: Option<Duration>,
 ) -> Result<String, TokenError> {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    // A caller who shows no token is called that.
     let is_fit = !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(known);
-    if !is_fit || name == "local" {
+    if !is_fit || name == LOCAL {
         return Err(TokenError::Name {
             name: name.to_owned(),
         });

@@ -248,6 +248,22 @@ async fn the_first_token_is_made_in_the_database_and_makes_the_others() {
         ["eyes", "read", "revoked"],
     ];
     assert_eq!(rows, expected);
+    let audit = run(&["audit", "--since=1h", "--format=csv", &url, &by_admin]);
+    let deeds: Vec<_> = audit
+        .lines()
+        .skip(1)
+        .filter_map(|row| row.split_once(','))
+        .collect();
+    let deeds: Vec<_> = deeds.into_iter().map(|(_at, deed)| deed).collect();
+    let expected = [
+        "local,add token,root,done",
+        "root,add token,eyes,done",
+        "root,add token,eyes,nothing",
+        "root,add token,a b,nothing",
+        "root,revoke token,nobody,nothing",
+        "root,revoke token,eyes,done",
+    ];
+    assert_eq!(deeds, expected);
     // No part of a secret is in what was logged, or in what is stored.
     let random = added.trim().rsplit('_').next().unwrap();
     assert!(!coordinator.stderr().contains(random));

@@ -16,3 +16,22 @@ CREATE TABLE access_tokens (
     revoked_at INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX access_tokens_by_name ON access_tokens (name) WHERE revoked_at IS NULL;
+
+-- What a person did that changed something, or meant to.
+--
+-- begun     the call, before it does anything      the same call, when it is known what came of it
+-- done      something changed                      nothing
+-- nothing   nothing changed                        nothing
+--
+-- Where it stays begun the coordinator was ended amid it, or could not note more; it may have been done.
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    -- The name of an access token, or `local` of a caller who needed none.
+    by_whom TEXT NOT NULL,
+    action TEXT NOT NULL,
+    -- The number of a search, the digest of a blob, the name of an access token.
+    subject TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('begun', 'done', 'nothing'))
+) STRICT;
+CREATE INDEX audit_in_time ON audit (at);

@@ -28,6 +28,7 @@
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
 //! - [`access`]: who may do what of all this ([`AccessRole`], [`AccessToken`]),
+//! - [`deed`]: what persons did of it ([`Deed`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
 pub mod access;
@@ -35,6 +36,7 @@ pub mod answer;
 pub mod belief;
 pub mod comparison;
 pub mod condition;
+pub mod deed;
 pub mod device;
 pub mod digest;
 pub mod early_stop;
@@ -66,6 +68,7 @@ pub use answer::{
 pub use belief::{Believed, Check, Prediction, Rank};
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};
+pub use deed::{Deed, DeedOutcome};
 pub use device::{Device, DeviceState, HeldTask, TimingNoise, Work};
 pub use digest::Digest;
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};

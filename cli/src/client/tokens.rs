@@ -1,8 +1,8 @@
-//! Access tokens, at a coordinator.
+//! Access tokens, and what their holders did, at a coordinator.
 
 use std::time::Duration;
 
-use bitfront_model::{AccessRole, AccessToken};
+use bitfront_model::{AccessRole, AccessToken, Deed};
 use bitfront_proto::v1;
 
 use super::Client;
@@ -33,6 +33,14 @@ impl Client {
         Ok(tokens
             .map(AccessToken::try_from)
             .collect::<Result<_, _>>()?)
+    }
+
+    /// What persons did within a time, the latest last.
+    pub(crate) async fn deeds(&mut self, within: Option<Duration>) -> anyhow::Result<Vec<Deed>> {
+        let within_ms = within.map(|within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        let answer = self.audit.list(v1::ListDeedsRequest { within_ms }).await;
+        let deeds = self.answer(answer)?.deeds.into_iter();
+        Ok(deeds.map(Deed::try_from).collect::<Result<_, _>>()?)
     }
 
     /// Revokes an access token.

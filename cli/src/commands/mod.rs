@@ -2,6 +2,7 @@
 
 #[cfg(feature = "local")]
 mod agent;
+mod audit;
 #[cfg(feature = "local")]
 mod backup;
 mod best;
@@ -58,6 +59,7 @@ pub(crate) async fn dispatch(
         Verb::Watch(arguments) => watch::watch(arguments, session).await,
         Verb::Continue(arguments) => r#continue::r#continue(arguments, session).await,
         Verb::Cancel(arguments) => cancel::cancel(arguments, session).await,
+        Verb::Audit(arguments) => audit::audit(arguments, session).await,
         Verb::Token(arguments) => token::token(arguments, session).await,
         Verb::Searches(arguments) => searches::searches(arguments, session).await,
         Verb::Devices(arguments) => devices::devices(arguments, session).await,

@@ -10,7 +10,9 @@ use tonic::codegen::{Service, http};
 use tonic::{Request, Status};
 
 use super::permissions::roles;
+use crate::audit::Audit;
 use crate::gate::{Gate, Refusal, Visitor};
+use crate::world::World;
 
 /// A service behind the gate. What lies behind it finds the [`Visitor`] with the request.
 #[derive(Clone)]
@@ -62,6 +64,15 @@ where
 pub(super) fn visitor<T>(request: &Request<T>) -> Visitor {
     let visitor = request.extensions().get::<Visitor>();
     visitor.cloned().unwrap_or(Visitor::LOCAL)
+}
+
+/// Notes what the caller of a request does.
+pub(super) fn audit<T>(request: &Request<T>, world: &World) -> Audit {
+    let (store, clock) = (world.store.clone(), world.clock.clone());
+    match visitor(request).name {
+        Some(by) => Audit { store, clock, by },
+        None => Audit::local(store, clock),
+    }
 }
 
 async fn admit(

@@ -2,6 +2,7 @@
 
 mod admission;
 mod agents;
+mod audit;
 mod blobs;
 mod connections;
 mod permissions;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1::agents_server::AgentsServer;
+use bitfront_proto::v1::audit_server::AuditServer;
 use bitfront_proto::v1::blobs_server::BlobsServer;
 use bitfront_proto::v1::searches_server::SearchesServer;
 use bitfront_proto::v1::tokens_server::TokensServer;
@@ -68,11 +70,11 @@ pub(crate) async fn serve(
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let agents = InterceptedService::new(agents, agents::Fence { database });
-    let blobs = BlobsServer::new(blobs::BlobsService::new(
-        world.config.blobs.clone(),
-        gate.clone(),
-        shutdown.clone(),
-    ));
+    let blobs = BlobsServer::new(blobs::BlobsService::new(world.clone(), shutdown.clone()));
+    let audit = AuditServer::new(audit::AuditService {
+        world: world.clone(),
+    })
+    .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let tokens = TokensServer::new(tokens::TokensService {
         world: world.clone(),
     });
@@ -89,6 +91,7 @@ pub(crate) async fn serve(
         .add_service(agents)
         .add_service(blobs)
         .add_service(tokens)
+        .add_service(audit)
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
     let patience_is_over = async {
         shutdown.cancelled().await;

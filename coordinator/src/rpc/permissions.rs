@@ -33,6 +33,7 @@ const PERMISSIONS: &[(&str, &[AccessRole])] = &[
     ("/bitfront.v1.Searches/Devices", READERS),
     ("/bitfront.v1.Searches/Device", READERS),
     ("/bitfront.v1.Searches/Sensitivity", READERS),
+    ("/bitfront.v1.Audit/List", ADMINISTRATORS),
     ("/bitfront.v1.Tokens/Add", ADMINISTRATORS),
     ("/bitfront.v1.Tokens/List", ADMINISTRATORS),
     ("/bitfront.v1.Tokens/Revoke", ADMINISTRATORS),

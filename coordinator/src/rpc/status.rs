@@ -63,6 +63,12 @@ fn code(error: &StoreError) -> Code {
     }
 }
 
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        ServiceError::Store(error).into()
+    }
+}
+
 impl From<TokenError> for Status {
     fn from(error: TokenError) -> Self {
         let code = match error {

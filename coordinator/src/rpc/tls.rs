@@ -270,7 +270,9 @@ mod tests {
         };
         let ends = "(1970-01-18T00:00:00Z): renew it";
         assert!((2..=3).contains(&parts(&soon, ends)), "{soon:#?}");
-        assert_eq!(parts(&soon, "cert.pem` expires in 14 days"), 1, "{soon:#?}");
+        let first = soon.first().unwrap();
+        let is_told = ["14", "13"].map(|days| first.contains(&format!("expires in {days} days")));
+        assert!(is_told.contains(&true), "{soon:#?}");
         assert_eq!(parts(&half, "is still used: `"), 1, "{half:#?}");
         assert_eq!(renewed, [] as [&str; 0]);
 

@@ -8,7 +8,9 @@ use bitfront_proto::v1::tokens_server::Tokens;
 use bitfront_proto::{ConvertError, v1};
 use tonic::{Request, Response, Status};
 
+use super::admission::audit;
 use super::status::malformed;
+use crate::audit::Changed;
 use crate::tokens::{self, TokenError};
 use crate::world::World;
 
@@ -22,12 +24,16 @@ impl Tokens for TokensService {
         &self,
         request: Request<v1::AddTokenRequest>,
     ) -> Result<Response<v1::AddTokenResponse>, Status> {
+        let audit = audit(&request, &self.world);
         let request = request.into_inner();
         let role = request.role.parse::<AccessRole>();
         let role = role.map_err(|error| malformed(ConvertError::invalid("role", error)))?;
         let lasts = request.lasts_ms.map(Duration::from_millis);
         let (store, clock) = (&*self.world.store, &*self.world.clock);
-        let secret = tokens::add(store, clock, &request.name, role, lasts).await?;
+        let name = &request.name;
+        let adding = tokens::add(store, clock, name, role, lasts);
+        let added = audit.noting("add token", name, adding, |_| Changed::It);
+        let secret = added.await?;
         self.world.gate.recheck().await;
         Ok(Response::new(v1::AddTokenResponse { secret }))
     }
@@ -47,8 +53,11 @@ impl Tokens for TokensService {
         &self,
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let audit = audit(&request, &self.world);
         let name = request.into_inner().name;
-        tokens::revoke(&*self.world.store, &*self.world.clock, &name).await?;
+        let revoking = tokens::revoke(&*self.world.store, &*self.world.clock, &name);
+        let revoked = audit.noting("revoke token", &name, revoking, |()| Changed::It);
+        revoked.await?;
         self.world.gate.recheck().await;
         Ok(Response::new(v1::RevokeTokenResponse {}))
     }

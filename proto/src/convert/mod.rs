@@ -13,6 +13,7 @@ mod access;
 mod answer;
 mod belief;
 mod comparison;
+mod deed;
 mod device;
 mod environment;
 mod fleet;

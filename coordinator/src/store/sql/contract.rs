@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
-    Report,
+    AnswerReport, Budget, Deed, DeedOutcome, Digest, HardwareProfile, LeaseToken, Question,
+    Receipt, Registration, Report,
 };
 
 use super::*;
@@ -157,6 +157,29 @@ impl Store for ThisStore {
         write!(self, "revoke an access token", |connection| tokens::revoke(
             connection, &name, now_ms
         ))
+    }
+
+    async fn begin_deed(&self, deed: &Deed) -> Result<i64, StoreError> {
+        let deed = deed.clone();
+        write!(self, "note a deed", |connection| deeds::begin(
+            connection, &deed
+        ))
+    }
+
+    async fn conclude_deed(
+        &self,
+        deed: i64,
+        subject: Option<&str>,
+        outcome: DeedOutcome,
+    ) -> Result<(), StoreError> {
+        let subject = subject.map(str::to_owned);
+        write!(self, "note what came of a deed", |connection| {
+            deeds::conclude(connection, deed, subject.as_deref(), outcome)
+        })
+    }
+
+    async fn deeds(&self, since_ms: i64, most: u32) -> Result<Vec<Deed>, StoreError> {
+        read!(self, "list the deeds", deeds::since, since_ms, most)
     }
 
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {

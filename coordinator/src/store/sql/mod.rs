@@ -25,6 +25,7 @@ mod confirmations;
 mod contract;
 mod coordinators;
 mod decode;
+mod deeds;
 pub(super) mod devices;
 mod measurements;
 mod questions;
