@@ -9,11 +9,13 @@ use std::time::Duration;
 use bitfront_model::{
     AnswerReport, Assignment, LeaseToken, QuestionAssignment, Receipt, Registration, Report,
 };
+pub use bitfront_proto::access::Access;
+use bitfront_proto::access::{AccessError, Connection};
 use bitfront_proto::v1::agents_client::AgentsClient;
 use bitfront_proto::v1::blobs_client::BlobsClient;
 use bitfront_proto::{DATABASE_HEADER, MAX_MESSAGE_BYTES, v1};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
@@ -70,6 +72,10 @@ pub(crate) enum CallError {
     /// The coordinator is away or cannot answer now: the same call may succeed later.
     #[error("the coordinator does not answer: {0}")]
     Away(String),
+    /// One of the two does not trust the other, until somebody does something about it: the same
+    /// call may succeed later.
+    #[error("{0}")]
+    Untrusted(String),
     /// The coordinator does not know what the call is about; for a lease or a heartbeat that is
     /// this device.
     #[error("the coordinator does not know it: {0}")]
@@ -88,12 +94,11 @@ impl From<Status> for CallError {
         match status.code() {
             Code::NotFound | Code::FailedPrecondition => Self::Unknown(message),
             Code::Aborted => Self::OtherDatabase(message),
+            Code::Unauthenticated | Code::PermissionDenied => Self::Untrusted(message),
             Code::InvalidArgument
             | Code::AlreadyExists
-            | Code::PermissionDenied
             | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Unauthenticated => Self::Refused(message),
+            | Code::Unimplemented => Self::Refused(message),
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -114,18 +119,13 @@ fn describe(status: &Status) -> String {
     }
 }
 
-/// The whole chain of causes: the transport's own errors say only `transport error`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
+impl From<AccessError> for CallError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Away(reason) => Self::Away(reason),
+            AccessError::Refused(reason) => Self::Untrusted(reason),
         }
-        cause = error.source();
     }
-    text
 }
 
 /// A handle on the connections, cheap to clone. Lost connections are made again with the next call.
@@ -147,8 +147,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 struct Address {
     url: Uri,
-    agents: AgentsClient<Channel>,
-    blobs: BlobsClient<Channel>,
+    agents: AgentsClient<Connection>,
+    blobs: BlobsClient<Connection>,
 }
 
 /// What a database is called in a header, where that can be.
@@ -169,13 +169,13 @@ struct Shared {
 }
 
 impl Client {
-    /// Connects to one of several addresses; the error says what the transport met. The others are
-    /// connected to when they are needed.
+    /// Connects to one of several addresses. The others are connected to when they are needed.
     pub(crate) async fn connect(
         urls: &[Uri],
         first: usize,
+        access: &Access,
         patience: &Patience,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, CallError> {
         let mut addresses = Vec::with_capacity(urls.len());
         for (index, url) in urls.iter().enumerate() {
             // The pings notice a coordinator whose machine vanished without closing the connection,
@@ -186,8 +186,8 @@ impl Client {
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(10));
             let channel = match index == first {
-                true => endpoint.connect().await.map_err(|error| chain(&error))?,
-                false => endpoint.connect_lazy(),
+                true => access.connect(endpoint).await?,
+                false => access.connect_lazy(endpoint)?,
             };
             addresses.push(Address {
                 url: url.clone(),
@@ -221,7 +221,7 @@ impl Client {
     async fn call<T, A, F>(
         &self,
         request: Request<T>,
-        method: impl FnOnce(AgentsClient<Channel>, Request<T>) -> F,
+        method: impl FnOnce(AgentsClient<Connection>, Request<T>) -> F,
     ) -> Result<A, CallError>
     where
         F: Future<Output = Result<Response<A>, Status>>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bitfront_weights::Remote;
 use tonic::transport::Uri;
 
+use crate::client::Access;
 use crate::{Calm, CoreChoice};
 
 /// What an agent is given at start; the runtime is given beside it, see [`crate::run`].
@@ -14,6 +15,8 @@ pub struct Config {
     /// Where coordinators listen, such as `http://127.0.0.1:7311`: one, or several over one
     /// database, of which one is talked to for as long as it answers.
     pub coordinators: Vec<Uri>,
+    /// How they are come to.
+    pub access: Access,
     /// The device's name, unique in the fleet; none takes the host's name. Two agents under one
     /// name are one device to the coordinator, so a second agent on a host needs a name.
     pub name: Option<String>,
@@ -41,6 +44,7 @@ impl Config {
     pub fn new(coordinators: Vec<Uri>) -> Self {
         Self {
             coordinators,
+            access: Access::default(),
             name: None,
             cores: CoreChoice::default(),
             calm: Calm::default(),

@@ -54,7 +54,7 @@ impl Delivery {
                     acknowledged(&mut self.spool, unsent, receipt);
                     return Delivered::Acknowledged;
                 }
-                Err(CallError::Away(reason)) => {
+                Err(CallError::Away(reason) | CallError::Untrusted(reason)) => {
                     let pause = backoff.pause();
                     tracing::warn!(task = token.task, "reporting again in {pause:?}: {reason}");
                     tokio::select! {
@@ -101,7 +101,7 @@ impl Delivery {
             loop {
                 match self.client.release(token, &release).await {
                     Ok(()) => return,
-                    Err(CallError::Away(reason)) => {
+                    Err(CallError::Away(reason) | CallError::Untrusted(reason)) => {
                         tracing::warn!(task = token.task, "a lease is not given back: {reason}");
                         sleep(backoff.pause()).await;
                     }
@@ -133,7 +133,7 @@ pub(crate) async fn flush(client: &mut Client, spool: &mut Spool) -> Result<(), 
         match send(client, &unsent).await {
             Ok(receipt) => acknowledged(spool, &unsent, receipt),
             Err(CallError::OtherDatabase(_)) => waiting += 1,
-            Err(error @ CallError::Away(_)) => return Err(error),
+            Err(error @ (CallError::Away(_) | CallError::Untrusted(_))) => return Err(error),
             Err(error @ (CallError::Unknown(_) | CallError::Refused(_))) => {
                 refused(spool, &unsent, &error.to_string());
             }

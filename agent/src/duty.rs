@@ -175,6 +175,7 @@ impl Duty {
                 }
                 Err(
                     error @ (CallError::Away(_)
+                    | CallError::Untrusted(_)
                     | CallError::Unknown(_)
                     | CallError::OtherDatabase(_)),
                 ) => {

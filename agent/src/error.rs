@@ -46,6 +46,14 @@ pub enum AgentError {
         /// What the transport says.
         reason: String,
     },
+    /// The coordinator is not trusted, or does not trust this agent.
+    #[error("cannot serve the coordinator at {url}: {reason}")]
+    Untrusted {
+        /// The coordinator.
+        url: Uri,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// The coordinator answers and will not have this agent.
     #[error("the coordinator at {url} refuses to {what}: {reason}")]
     Refused {

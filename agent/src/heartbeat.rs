@@ -78,7 +78,7 @@ async fn keep(client: &mut Client, held: &Held) {
                 tracing::warn!("a heartbeat was refused: {error}");
                 return;
             }
-            Err(error @ CallError::Away(_)) => {
+            Err(error @ (CallError::Away(_) | CallError::Untrusted(_))) => {
                 tracing::warn!("a heartbeat was not heard: {error}");
             }
         }

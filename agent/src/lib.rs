@@ -46,6 +46,7 @@ mod weights;
 mod worker;
 
 pub use calm::Calm;
+pub use client::Access;
 pub use config::{Config, Patience};
 pub use cores::{CoreChoice, CoresError};
 pub use error::AgentError;

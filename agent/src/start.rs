@@ -125,11 +125,9 @@ async fn introduce(
     let urls = &config.coordinators;
     let deadline = Instant::now() + patience.start;
     let mut backoff = Backoff::new(patience.first_retry, patience.last_retry);
-    for first in (0..urls.len()).cycle() {
+    for (tried, first) in (0..urls.len()).cycle().enumerate() {
         let attempt = async {
-            let mut client = Client::connect(urls, first, patience)
-                .await
-                .map_err(CallError::Away)?;
+            let mut client = Client::connect(urls, first, &config.access, patience).await?;
             delivery::flush(&mut client, spool).await?;
             let registered = client.register(registration, false).await?;
             Ok((client, registered))
@@ -139,6 +137,14 @@ async fn introduce(
         let reason = match tokio::time::timeout_at(turn, attempt).await {
             Ok(Ok(introduced)) => return Ok(introduced),
             Ok(Err(CallError::Away(reason) | CallError::OtherDatabase(reason))) => reason,
+            // Another one may be trusted.
+            Ok(Err(CallError::Untrusted(reason))) if tried + 1 < urls.len() => reason,
+            Ok(Err(CallError::Untrusted(reason))) => {
+                return Err(AgentError::Untrusted {
+                    url: urls[first].clone(),
+                    reason,
+                });
+            }
             Ok(Err(CallError::Unknown(reason) | CallError::Refused(reason))) => {
                 return Err(AgentError::Refused {
                     url: urls[first].clone(),

@@ -25,12 +25,37 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
     pub(crate) coordinator: Vec<String>,
 
+    #[command(flatten, next_help_heading = EVERYWHERE)]
+    pub(crate) access: AccessArguments,
+
     /// Only data on stdout and errors on stderr, no talk
     #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub(crate) quiet: bool,
 
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+/// How a coordinator is come to.
+#[derive(Debug, Args)]
+pub(crate) struct AccessArguments {
+    /// Certificates (PEM) of the authority that vouches for a coordinator at https://host:7311
+    /// [default: BITFRONT_CA, or those that this system trusts]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// Certificate (PEM) of this client, for a coordinator that asks for one
+    #[arg(long, global = true, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+
+    /// The private key (PEM) of that certificate
+    #[arg(long, global = true, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
+
+    /// File with an access token, for a coordinator that asks for one; nobody but its owner may read
+    /// it [default: the token in BITFRONT_TOKEN]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 fn after_help() -> String {
@@ -87,6 +112,12 @@ pub(crate) enum Verb {
     /// Hand models in to a coordinator, for devices that do not have them
     #[command(after_help = EXIT_CODES)]
     Model(ModelArguments),
+    /// Make, list and revoke the access tokens that a coordinator asks for
+    #[command(after_help = EXIT_CODES)]
+    Token(TokenArguments),
+    /// List what persons did: submitted, cancelled, continued, made and revoked
+    #[command(after_help = EXIT_CODES)]
+    Audit(AuditArguments),
     /// Run a coordinator
     #[cfg(feature = "local")]
     #[command(after_help = EXIT_CODES)]
@@ -563,6 +594,82 @@ pub(crate) struct AddArguments {
     pub(crate) listing: ListingArguments,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TokenArguments {
+    #[command(subcommand)]
+    pub(crate) verb: TokenVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make an access token and print its secret, which is told this once
+    #[command(after_help = EXIT_CODES)]
+    Add(AddTokenArguments),
+    /// List the access tokens, revoked ones too
+    #[command(after_help = EXIT_CODES)]
+    List(ListTokensArguments),
+    /// Revoke an access token: whoever shows it is refused within seconds
+    #[command(after_help = EXIT_CODES)]
+    Revoke(RevokeTokenArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddTokenArguments {
+    /// Its name among those that are not revoked: letters, digits, `-`, `_` and `.`
+    pub(crate) name: String,
+
+    /// What its holder may do: `agent` serves as a device, `read` asks, `submit` searches too, `admin`
+    /// makes and revokes access tokens too
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: String,
+
+    /// How long it counts, such as 90d [default: until it is revoked]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) place: TokenPlaceArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListTokensArguments {
+    #[command(flatten)]
+    pub(crate) place: TokenPlaceArguments,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeTokenArguments {
+    /// Its name
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) place: TokenPlaceArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    /// Only what was done in this last time, such as 7d [default: the latest 10,000 deeds]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+/// Where access tokens are.
+#[derive(Debug, Args)]
+pub(crate) struct TokenPlaceArguments {
+    /// Straight in this database instead of through a coordinator, as the first token must be: an
+    /// SQLite file that none serves, or the URL of a Postgres database [default without a
+    /// coordinator: BITFRONT_DATABASE, or bitfront.sqlite in the user's data directory]
+    #[cfg(feature = "local")]
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) database: Option<TypedDatabase>,
+}
+
 /// Which listings of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Show {
@@ -580,6 +687,29 @@ pub(crate) struct ServeArguments {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7311")]
     pub(crate) listen: String,
+
+    /// Serve over TLS with this certificate (PEM), followed by those that lead to its authority;
+    /// read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The private key (PEM) of that certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Refuse clients without a certificate of one of these authorities (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) client_ca: Option<PathBuf>,
+
+    /// Refuse callers without an access token (`bitfront token add`) on an address of this machine
+    /// too; on any other one they are refused unless --insecure-open lets them in
+    #[arg(long)]
+    pub(crate) require_tokens: bool,
+
+    /// Listen on an address that other machines reach although something of TLS and access tokens is
+    /// missing: whoever reaches it may do everything, or read everything on its way
+    #[arg(long)]
+    pub(crate) insecure_open: bool,
 
     /// The database: an SQLite file, or the URL of a Postgres database such as
     /// postgres://user@host/name [default: BITFRONT_DATABASE, or bitfront.sqlite in the user's data

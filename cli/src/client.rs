@@ -1,6 +1,7 @@
 //! The connection to a coordinator, in the words of the domain. Wire types stop here.
 
 mod blobs;
+mod tokens;
 
 use std::time::Duration;
 
@@ -8,11 +9,16 @@ use bitfront_model::{
     Best, Budget, Comparison, Device, FleetPick, Front, Limits, Prediction, ProbedDevice,
     SearchRequest, SearchSensitivity, SearchStatus,
 };
+pub(crate) use bitfront_proto::access::token::{Secret, TokenSource};
+pub(crate) use bitfront_proto::access::{Access, Identity};
+use bitfront_proto::access::{AccessError, Connection};
+use bitfront_proto::v1::audit_client::AuditClient;
 use bitfront_proto::v1::blobs_client::BlobsClient;
 use bitfront_proto::v1::searches_client::SearchesClient;
+use bitfront_proto::v1::tokens_client::TokensClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use crate::args::By;
@@ -33,36 +39,49 @@ const RESUBMISSION_PAUSE: Duration = Duration::from_millis(300);
 #[derive(Clone)]
 pub(crate) struct Client {
     url: String,
-    searches: SearchesClient<Channel>,
-    blobs: BlobsClient<Channel>,
+    searches: SearchesClient<Connection>,
+    blobs: BlobsClient<Connection>,
+    tokens: TokensClient<Connection>,
+    audit: AuditClient<Connection>,
 }
 
 impl Client {
     /// Connects to the coordinator at `url`.
-    pub(crate) async fn connect(url: &str) -> Result<Self, Problem> {
-        Self::connect_alive(url, KEEP_ALIVE).await
+    pub(crate) async fn connect(url: &str, access: &Access) -> Result<Self, Problem> {
+        Self::connect_alive(url, access, KEEP_ALIVE).await
     }
 
-    async fn connect_alive(url: &str, keep_alive: Duration) -> Result<Self, Problem> {
+    async fn connect_alive(
+        url: &str,
+        access: &Access,
+        keep_alive: Duration,
+    ) -> Result<Self, Problem> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|error| Problem::usage(format!("`{url}` is not a URL: {error}")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(keep_alive)
             .keep_alive_timeout(keep_alive);
-        let channel = endpoint.connect().await.map_err(|error| {
-            unreachable(url, &innermost(&error)).with_hint(
+        let connected = access.connect(endpoint).await;
+        let connection = connected.map_err(|error| match error {
+            AccessError::Away(reason) => unreachable(url, &reason).with_hint(
                 "start one with `bitfront serve`, or leave --coordinator away to use the \
                  embedded one",
-            )
+            ),
+            AccessError::Refused(reason) => unreachable(url, &reason),
         })?;
-        let blobs = BlobsClient::new(channel.clone());
-        let searches = SearchesClient::new(channel)
+        let blobs = BlobsClient::new(connection.clone());
+        let tokens = TokensClient::new(connection.clone());
+        let audit = AuditClient::new(connection.clone());
+        let audit = audit.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let searches = SearchesClient::new(connection)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self {
             url: url.to_owned(),
             searches,
             blobs,
+            tokens,
+            audit,
         })
     }
 
@@ -285,15 +304,6 @@ fn unreachable(url: &str, reason: &str) -> Problem {
     )
 }
 
-/// The cause that says most: transport errors are wrapped in layers that only say "error".
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    innermost.to_string()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -305,7 +315,8 @@ mod tests {
         // A machine that takes connections and never says anything.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
-        let client = Client::connect_alive(&url, Duration::from_millis(100)).await;
+        let client =
+            Client::connect_alive(&url, &Access::default(), Duration::from_millis(100)).await;
         let mut client = client.unwrap();
         let asked = tokio::time::timeout(Duration::from_secs(20), client.list()).await;
         let error = asked.expect("it gives up").unwrap_err();

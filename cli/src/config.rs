@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use bitfront_weights::{Hub, Remote, remote};
 use etcetera::BaseStrategy as _;
 
+use crate::client::Secret;
 use crate::problem::Problem;
 
 /// What the environment says.
@@ -14,6 +15,10 @@ use crate::problem::Problem;
 pub(crate) struct Config {
     /// `BITFRONT_COORDINATOR`: the coordinator to talk to where `--coordinator` names none.
     pub(crate) coordinator: Option<String>,
+    /// `BITFRONT_CA`: the certificates of the authority that vouches for it.
+    pub(crate) ca: Option<PathBuf>,
+    /// `BITFRONT_TOKEN`: the access token that is shown to it.
+    pub(crate) token: Option<Secret>,
     /// `BITFRONT_DATABASE`: the database of a coordinator of this machine.
     pub(crate) database: Option<TypedDatabase>,
     /// `BITFRONT_LOG`: what is logged to stderr.
@@ -63,12 +68,14 @@ impl fmt::Debug for TypedDatabase {
 pub(crate) const ENVIRONMENT: &str = "\
 Environment:
   BITFRONT_ACCELERATOR  accelerator to measure on here, as for `agent --accelerator`
+  BITFRONT_CA           certificates of a coordinator's authority, as for --ca
   BITFRONT_CALM_WAIT    how long a timing here waits while others use its cores, as for `agent`
   BITFRONT_COORDINATOR  URL of the coordinator where --coordinator is not given
   BITFRONT_CORES        cores to measure on here, as for `agent --cores`
   BITFRONT_DATABASE     database of a coordinator here, as for `serve --database`
   BITFRONT_DATA_DIR     where the embedded coordinator and agent keep their files
   BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug
+  BITFRONT_TOKEN        access token to show to a coordinator where --token-file is not given
   HF_ENDPOINT           where hf:// models come from, in place of https://huggingface.co
   HF_HOME               where they are kept, in `hub` [default: huggingface in the user's cache]
   HF_TOKEN              proves who downloads them, for those that not everybody may have
@@ -80,14 +87,16 @@ Environment:
 const HUB: [&str; 3] = ["HF_ENDPOINT", "HF_HOME", "HF_TOKEN"];
 
 const PREFIX: &str = "BITFRONT_";
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 9] = [
     "BITFRONT_ACCELERATOR",
+    "BITFRONT_CA",
     "BITFRONT_CALM_WAIT",
     "BITFRONT_COORDINATOR",
     "BITFRONT_CORES",
     "BITFRONT_DATABASE",
     "BITFRONT_DATA_DIR",
     "BITFRONT_LOG",
+    "BITFRONT_TOKEN",
 ];
 
 impl Config {
@@ -106,6 +115,8 @@ impl Config {
         default_hub_dir: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
         let mut coordinator = None;
+        let mut ca = None;
+        let mut secret = None;
         let mut database = None;
         let mut log = None;
         let mut data_dir = None;
@@ -128,9 +139,16 @@ impl Config {
             match name {
                 "BITFRONT_ACCELERATOR" => measuring.accelerator = Some(text()?),
                 "BITFRONT_COORDINATOR" => coordinator = Some(text()?),
+                "BITFRONT_CA" => ca = Some(PathBuf::from(&value)),
                 "BITFRONT_CALM_WAIT" => measuring.calm_wait = Some(text()?),
                 "BITFRONT_CORES" => measuring.cores = Some(text()?),
                 "BITFRONT_DATABASE" => database = Some(TypedDatabase(value.clone())),
+                "BITFRONT_TOKEN" => {
+                    let told = Secret::new(&text()?);
+                    let told =
+                        told.map_err(|error| Problem::usage(format!("{name} holds {error}")));
+                    secret = Some(told?);
+                }
                 "BITFRONT_LOG" => log = Some(text()?),
                 "BITFRONT_DATA_DIR" => data_dir = Some(PathBuf::from(&value)),
                 "HF_ENDPOINT" => endpoint = Some(text()?).filter(|text| !text.is_empty()),
@@ -158,6 +176,8 @@ impl Config {
         };
         Ok(Self {
             coordinator,
+            ca,
+            token: secret,
             database,
             log,
             data_dir,
@@ -187,6 +207,8 @@ mod tests {
         let config = read(&[
             ("PATH", "/bin"),
             ("BITFRONT_COORDINATOR", "http://host:1"),
+            ("BITFRONT_CA", "/etc/ca.pem"),
+            ("BITFRONT_TOKEN", "bitfront_read_secret"),
             ("BITFRONT_DATA_DIR", "/data"),
             ("BITFRONT_ACCELERATOR", "cuda:1"),
             ("BITFRONT_CORES", "2,3"),
@@ -203,6 +225,8 @@ mod tests {
         assert_eq!(typed.0, "postgres://user:secret@host/fleet");
         assert!(!format!("{config:?}").contains("secret"));
         assert_eq!(config.coordinator.as_deref(), Some("http://host:1"));
+        assert_eq!(config.token, Secret::new("bitfront_read_secret").ok());
+        assert_eq!(config.ca, Some(PathBuf::from("/etc/ca.pem")));
         assert_eq!(config.data_dir, PathBuf::from("/data"));
         assert_eq!(config.measuring.accelerator.as_deref(), Some("cuda:1"));
         assert_eq!(config.measuring.cores.as_deref(), Some("2,3"));
@@ -215,6 +239,14 @@ mod tests {
             read(&[]).unwrap().data_dir,
             PathBuf::from("/home/user/data")
         );
+
+        let error = read(&[("BITFRONT_TOKEN", "password")]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("BITFRONT_TOKEN holds no access token")
+        );
+        assert!(!error.to_string().contains("password"));
 
         let error = read(&[("BITFRONT_COORDINATER", "x")]).unwrap_err();
         assert!(error.to_string().contains("BITFRONT_COORDINATER"));

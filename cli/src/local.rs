@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Client;
+use crate::client::{Access, Client};
 use crate::config::{Config, Measuring};
 use crate::problem::Problem;
 
@@ -167,11 +167,12 @@ impl Local {
         let clock = Arc::new(SystemClock::new());
         let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
         let mut part = Part::start(async { Ok(life.await?) }, stop);
+        let open = Access::default();
         // A coordinator that cannot open its database ends at once; its own words say more than
         // a broken connection would.
         let answer = tokio::select! {
             failure = part.failure("coordinator") => return Err(failure),
-            answer = async { Client::connect(&url).await?.devices().await } => answer,
+            answer = async { Client::connect(&url, &open).await?.devices().await } => answer,
         };
         if let Err(error) = answer {
             let failure = part.failure("coordinator");
@@ -213,7 +214,7 @@ impl Local {
 
     /// A connection to it.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::connect(&self.url).await?)
+        Ok(Client::connect(&self.url, &Access::default()).await?)
     }
 
     /// Waits until one of the two fails.
@@ -247,7 +248,7 @@ fn served_at(database: &Database, error: &anyhow::Error) -> Option<String> {
         RunError::InUse(InUse {
             address: Some(address),
             ..
-        }) => Some(format!("http://{address}")),
+        }) if !address.contains("://") => Some(format!("http://{address}")),
         _ => None,
     }
 }

@@ -7,11 +7,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bitfront_model::{
-    Budget, EarlyStop, Grouping, Limits, Objective, Precision, Prior, StallRule, StrategyName,
-    Workload,
+    AccessRole, Budget, EarlyStop, Grouping, Limits, Objective, Precision, Prior, StallRule,
+    StrategyName, Workload,
 };
 
-use crate::args::{ContinueArguments, LimitArguments, SearchArguments};
+use crate::args::{AccessArguments, ContinueArguments, LimitArguments, SearchArguments};
+use crate::client::{Access, Identity, TokenSource};
+use crate::config::Config;
 use crate::problem::Problem;
 
 /// The divergence that a plan is commonly shipped under where nobody names one: about that of
@@ -294,6 +296,11 @@ fn same_top(typed: &str) -> Result<f64, Problem> {
     }
 }
 
+/// Understands a role.
+pub(crate) fn role(typed: &str) -> Result<AccessRole, Problem> {
+    parse("--role", typed)
+}
+
 /// Understands a time that is longer than nothing.
 pub(crate) fn duration(flag: &str, typed: &str) -> Result<Duration, Problem> {
     match humantime::parse_duration(typed) {
@@ -364,18 +371,33 @@ impl Coordinator {
     }
 
     fn url(from: &str, url: &str) -> Result<String, Problem> {
-        let authority = url
-            .strip_prefix("http://")
-            .map(|rest| rest.trim_end_matches('/'));
-        match authority {
-            Some(authority) if !authority.is_empty() && !authority.contains('/') => {
-                Ok(format!("http://{authority}"))
+        for scheme in ["http://", "https://"] {
+            let authority = url.strip_prefix(scheme);
+            let authority = authority.map(|rest| rest.trim_end_matches('/'));
+            if let Some(authority) = authority
+                && !authority.is_empty()
+                && !authority.contains('/')
+            {
+                return Ok(format!("{scheme}{authority}"));
             }
-            _ => Err(
-                Problem::usage(format!("{from}: `{url}` is not a URL of a coordinator"))
-                    .with_hint("it looks like http://host:7311"),
-            ),
         }
+        Err(
+            Problem::usage(format!("{from}: `{url}` is not a URL of a coordinator"))
+                .with_hint("it looks like http://host:7311, or over TLS like https://host:7311"),
+        )
+    }
+}
+
+/// How a coordinator is come to: the flags count more than the environment.
+pub(crate) fn access(typed: AccessArguments, config: &Config) -> Access {
+    let identity = typed.client_cert.zip(typed.client_key);
+    Access {
+        ca: typed.ca.or(config.ca.clone()),
+        identity: identity.map(|(certificate, key)| Identity { certificate, key }),
+        token: match typed.token_file {
+            Some(file) => Some(TokenSource::File(file)),
+            None => config.token.clone().map(TokenSource::Told),
+        },
     }
 }
 
@@ -578,6 +600,10 @@ mod tests {
             remote("http://host:7311/").unwrap(),
             Coordinator::Remote("http://host:7311".into())
         );
+        assert_eq!(
+            remote("https://host:7311/").unwrap(),
+            Coordinator::Remote("https://host:7311".into())
+        );
         let none = Coordinator::new(Vec::new(), None);
         assert_eq!(none.unwrap(), Coordinator::Embedded);
         let variable = Coordinator::new(Vec::new(), Some("http://host:1".to_owned()));
@@ -589,7 +615,7 @@ mod tests {
         let several = Coordinator::new(several.to_vec(), Some("nonsense".to_owned()));
         let expected = ["http://one:1", "http://two:2"].map(str::to_owned);
         assert_eq!(several.unwrap(), Coordinator::OneOf(expected.to_vec()));
-        for wrong in ["host:7311", "https://host", "http://", "http://host/path"] {
+        for wrong in ["host:7311", "ftp://host", "https://", "http://host/path"] {
             assert!(remote(wrong).is_err(), "{wrong}");
         }
     }

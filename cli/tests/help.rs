@@ -27,6 +27,11 @@ fn help_texts_are_pinned() {
         "inspect",
         "model",
         "model add",
+        "token",
+        "token add",
+        "token list",
+        "token revoke",
+        "audit",
         "serve",
         "agent",
     ];

@@ -17,6 +17,12 @@ pub struct Config {
     /// The folder for files that devices fetch by content; without one none are taken in. Several
     /// coordinators over one database may share it.
     pub blobs: Option<PathBuf>,
+    /// What it shows of itself over TLS; without it connections are neither secret nor proven.
+    pub tls: Option<TlsFiles>,
+    /// Whom it lets in.
+    pub admission: Admission,
+    /// Serve on an address that others reach although they need no token, or see it on its way.
+    pub insecure_open: bool,
     /// How long a lease lasts without a heartbeat. Three beats fit, so that one may be lost.
     pub lease_time: Duration,
     /// Hand-outs of a task that may end without a result before the task is given up.
@@ -34,6 +40,27 @@ pub struct Config {
     pub beat: Duration,
 }
 
+/// Whom a coordinator lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Everybody who reaches it. An access token that is shown all the same must be a good one.
+    Open,
+    /// Who shows an access token that is stored, not revoked and not expired.
+    Tokens,
+}
+
+/// The files of a coordinator that serves over TLS, in PEM. They are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Its certificate, followed by those that lead to its authority.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The certificates of the authorities of clients; with it a client without such a certificate
+    /// is refused.
+    pub client_ca: Option<PathBuf>,
+}
+
 impl Config {
     /// The settings that suit everyone, for a database. Blobs lie beside one that is a file.
     pub fn new(database: impl Into<Database>) -> Self {
@@ -45,6 +72,9 @@ impl Config {
         Self {
             database,
             blobs,
+            tls: None,
+            admission: Admission::Open,
+            insecure_open: false,
             lease_time: Duration::from_secs(30),
             most_attempts: 3,
             most_crashes: 2,

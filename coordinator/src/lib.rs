@@ -3,6 +3,9 @@
 //!
 //! In the order in which a search flows through it:
 //!
+//! - `exposure`: who could reach the coordinator, and what must hold then;
+//! - `gate`: who is let in, by the access tokens that `tokens` makes and revokes;
+//! - `audit`: what persons do, noted;
 //! - `rpc`: the gRPC services; handlers translate and call, or pass blobs to and from a folder;
 //! - `intake`: every check of a request;
 //! - `space`: what genes mean, nowhere else;
@@ -28,6 +31,7 @@
 //! its candidate in one transaction and has no life outside the store.
 
 mod anchor;
+mod audit;
 mod checks;
 pub mod clock;
 mod computing;
@@ -37,9 +41,11 @@ mod driver;
 mod error;
 mod evaluation;
 mod exclusion;
+mod exposure;
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub)]
 mod fixtures;
+mod gate;
 mod guesses;
 #[cfg(test)]
 mod histories;
@@ -59,23 +65,28 @@ mod store;
 mod student;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod wakeups;
 mod world;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bitfront_model::{AccessRole, AccessToken};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, ManualClock, Sleep, SystemClock};
-pub use config::Config;
+pub use config::{Admission, Config, TlsFiles};
 pub use database::Database;
 
+use audit::Changed;
 use driver::Drivers;
 use leasing::Leasing;
 use membership::Membership;
 use store::Opened;
+use tokens::TokenError;
 use world::World;
 
 /// The coordinator could not start or go on.
@@ -87,6 +98,15 @@ pub enum RunError {
     /// The database cannot be used; the text says why and what to do.
     #[error("{0}")]
     Database(String),
+    /// The coordinator's certificate cannot be used; the text names the file and what to do.
+    #[error("{0}")]
+    Tls(String),
+    /// An access token cannot be made or revoked; the text says why.
+    #[error("{0}")]
+    Token(String),
+    /// It would be open to others than this machine; the text says what to do.
+    #[error("{0}")]
+    Exposed(String),
     /// The listener failed.
     #[error("the server failed: {0}")]
     Server(String),
@@ -135,6 +155,59 @@ pub fn run(
     open_and_serve(config, listener, clock, shutdown)
 }
 
+/// Makes an access token straight in a database that no other coordinator keeps for itself, where
+/// there is nobody to ask yet; gives its secret, which is told this once.
+///
+/// # Errors
+///
+/// [`RunError::Token`] where the name cannot be given, [`RunError::InUse`] where a coordinator
+/// serves an SQLite file, and [`RunError::Database`].
+pub async fn add_token(
+    database: &Database,
+    name: &str,
+    role: AccessRole,
+    lasts: Option<Duration>,
+) -> Result<String, RunError> {
+    let opened = Opened::open(database).await?;
+    let (store, clock) = (opened.store(), SystemClock::new());
+    let audit = audit::Audit::local(store.clone(), Arc::new(SystemClock::new()));
+    let adding = tokens::add(&*store, &clock, name, role, lasts);
+    let added = audit
+        .noting("add token", name, adding, |_| Changed::It)
+        .await;
+    opened.close().await;
+    Ok(added?)
+}
+
+/// Revokes an access token straight in a database, as [`add_token`] makes one.
+///
+/// # Errors
+///
+/// As [`add_token`].
+pub async fn revoke_token(database: &Database, name: &str) -> Result<(), RunError> {
+    let opened = Opened::open(database).await?;
+    let (store, clock) = (opened.store(), SystemClock::new());
+    let audit = audit::Audit::local(store.clone(), Arc::new(SystemClock::new()));
+    let revoking = tokens::revoke(&*store, &clock, name);
+    let revoked = audit
+        .noting("revoke token", name, revoking, |_| Changed::It)
+        .await;
+    opened.close().await;
+    Ok(revoked?)
+}
+
+/// The access tokens in a database, revoked ones too.
+///
+/// # Errors
+///
+/// As [`add_token`].
+pub async fn list_tokens(database: &Database) -> Result<Vec<AccessToken>, RunError> {
+    let opened = Opened::open(database).await?;
+    let listed = tokens::list(&*opened.store()).await;
+    opened.close().await;
+    Ok(listed?)
+}
+
 /// Copies a database as it is at this moment into a new SQLite file, while it may be served.
 ///
 /// # Errors
@@ -172,17 +245,28 @@ async fn open_and_serve(
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    exposure::check(&config, &listener)?;
+    let tls = config.tls.clone();
+    let tls = tls.map(|files| rpc::Tls::open(files, clock.clone()));
+    let tls = tls.transpose()?.map(Arc::new);
     let database = Arc::new(Opened::open(&config.database).await?);
+    exposure::check_tokens(&config, &*database.store(), &*clock).await?;
     let address = listener.local_addr();
     let address = address.map_or_else(|_| String::new(), |address| address.to_string());
+    // Whoever finds the database in use may ask there, where that takes nothing more.
+    let announced = match (&tls, config.admission) {
+        (None, Admission::Open) => address.clone(),
+        (None, Admission::Tokens) => format!("http://{address}"),
+        (Some(_), _) => format!("https://{address}"),
+    };
     let world = Arc::new(World::new(config, database.store(), clock));
     let beside = database.clone().stand_beside_others(
-        address.clone(),
+        announced,
         world.wakeups.clone(),
         shutdown.child_token(),
     );
     let beside = tokio::spawn(beside);
-    let result = serve(world, address, listener, shutdown).await;
+    let result = serve(world, address, listener, tls, shutdown).await;
     beside.abort();
     database.close().await;
     result
@@ -192,6 +276,7 @@ async fn serve(
     world: Arc<World>,
     address: String,
     listener: TcpListener,
+    tls: Option<Arc<rpc::Tls>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     // Whatever ends the server, an error included, ends the rest.
@@ -202,7 +287,14 @@ async fn serve(
         Membership::begin(world.clone(), leasing.clone(), drivers.clone(), address).await?;
     let membership = tokio::spawn(membership.run(shutdown.clone()));
     let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
-    let served = rpc::serve(world, leasing, drivers.clone(), listener, shutdown.clone());
+    let served = rpc::serve(
+        world,
+        leasing,
+        drivers.clone(),
+        listener,
+        tls,
+        shutdown.clone(),
+    );
     let result = served.await;
     shutdown.cancel();
     // The drivers end with the membership, before it gives up what they are in charge of.
@@ -212,6 +304,21 @@ async fn serve(
         }
     }
     result
+}
+
+impl From<TokenError> for RunError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Store(error) => error.into(),
+            other => Self::Token(other.to_string()),
+        }
+    }
+}
+
+impl From<rpc::TlsError> for RunError {
+    fn from(error: rpc::TlsError) -> Self {
+        Self::Tls(error.to_string())
+    }
 }
 
 impl From<store::StoreError> for RunError {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::gate::Gate;
 use crate::presence::Presence;
 use crate::recorder::Recorder;
 use crate::store::Store;
@@ -20,6 +21,7 @@ pub(crate) struct World {
     pub(crate) presence: Presence,
     pub(crate) checks: Checks,
     pub(crate) recorder: Recorder,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl World {
@@ -29,6 +31,7 @@ impl World {
             wakeups: Arc::default(),
             checks: Checks::default(),
             recorder: Recorder::new(store.clone(), clock.clone()),
+            gate: Arc::new(Gate::new(store.clone(), clock.clone(), config.admission)),
             config,
             store,
             clock,

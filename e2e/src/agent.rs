@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bitfront_agent::{AgentError, Config, CoreChoice, Patience};
+use bitfront_agent::{Access, AgentError, Config, CoreChoice, Patience};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,20 @@ impl Agent {
     /// Starts an agent under a name.
     pub fn start(name: &str, coordinator: &str, scripted: ScriptedRuntime) -> Self {
         Self::start_with(Self::config(name, coordinator), scripted)
+    }
+
+    /// Starts one that is let in by what it shows.
+    pub fn start_guarded(
+        name: &str,
+        coordinator: &str,
+        access: Access,
+        scripted: ScriptedRuntime,
+    ) -> Self {
+        let config = Config {
+            access,
+            ..Self::config(name, coordinator)
+        };
+        Self::start_with(config, scripted)
     }
 
     /// Starts one that fetches files to a folder.

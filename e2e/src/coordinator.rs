@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitfront_coordinator::{Clock, Config, RunError, SystemClock};
+use bitfront_proto::access::Access;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -18,6 +19,7 @@ use crate::searches::Searches;
 /// coordinator wherever it stands, which is as close to a kill as one process allows.
 pub struct Coordinator {
     address: SocketAddr,
+    scheme: &'static str,
     shutdown: CancellationToken,
     running: Option<(Runtime, JoinHandle<Result<(), RunError>>)>,
 }
@@ -32,6 +34,14 @@ impl Coordinator {
     pub async fn start_by(config: Config, clock: Arc<dyn Clock>) -> Self {
         let coordinator = Self::spawn(config, "127.0.0.1:0".parse().unwrap(), clock);
         let searches = Searches::connect(&coordinator.url()).await;
+        searches.list().await.unwrap();
+        coordinator
+    }
+
+    /// Starts on a free port, and may be come to like this alone.
+    pub async fn start_guarded(config: Config, access: &Access, clock: Arc<dyn Clock>) -> Self {
+        let coordinator = Self::begin(config, clock);
+        let searches = Searches::connect_with(&coordinator.url(), access);
         searches.list().await.unwrap();
         coordinator
     }
@@ -56,7 +66,16 @@ impl Coordinator {
         }
     }
 
+    /// Starts on a free port and waits for nothing.
+    pub fn begin(config: Config, clock: Arc<dyn Clock>) -> Self {
+        Self::spawn(config, "127.0.0.1:0".parse().unwrap(), clock)
+    }
+
     fn spawn(config: Config, address: SocketAddr, clock: Arc<dyn Clock>) -> Self {
+        let scheme = match config.tls {
+            Some(_) => "https",
+            None => "http",
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -73,6 +92,7 @@ impl Coordinator {
         });
         Self {
             address,
+            scheme,
             shutdown,
             running: Some((runtime, running)),
         }
@@ -85,7 +105,7 @@ impl Coordinator {
 
     /// Where it listens, as a URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// A client of it.

@@ -29,6 +29,7 @@
 
 pub mod acknowledged;
 pub mod agent;
+pub mod authority;
 pub mod coordinator;
 pub mod postgres;
 pub mod process;

@@ -147,6 +147,17 @@ pub fn output(
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Runs a program to its end, which is a failure, and gives back its stderr.
+pub fn refusal(
+    program: &Path,
+    data_dir: &Path,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> String {
+    let output = command(program, data_dir, arguments).output().unwrap();
+    assert!(!output.status.success(), "it should have been refused");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 fn command(
     program: &Path,
     data_dir: &Path,
@@ -161,7 +172,9 @@ fn command(
         .env("BITFRONT_CALM_WAIT", "0s")
         .env("BITFRONT_LOG", "warn,bitfront=info")
         .env_remove("BITFRONT_COORDINATOR")
+        .env_remove("BITFRONT_CA")
         .env_remove("BITFRONT_DATABASE")
+        .env_remove("BITFRONT_TOKEN")
         // For the tests alone: the program refuses what it does not know.
         .env_remove("BITFRONT_TEST_POSTGRES");
     command

@@ -6,23 +6,27 @@ use bitfront_model::{
     Best, Budget, Device, Front, Limits, ProbedDevice, SearchRequest, SearchSensitivity,
     SearchStatus,
 };
+use bitfront_proto::access::{Access, Connection};
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 /// See the module. Every answer is converted, so every conversion is tested on the way.
 #[derive(Clone)]
-pub struct Searches(SearchesClient<Channel>);
+pub struct Searches(SearchesClient<Connection>);
 
 impl Searches {
     /// A client for a URL; connects with its first call.
     pub async fn connect(url: &str) -> Self {
-        let channel = Endpoint::from_shared(url.to_owned())
-            .unwrap()
-            .connect_lazy();
+        Self::connect_with(url, &Access::default())
+    }
+
+    /// The same, with what it takes to be let in.
+    pub fn connect_with(url: &str, access: &Access) -> Self {
+        let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
         Self(
-            SearchesClient::new(channel)
+            SearchesClient::new(access.connect_lazy(endpoint).unwrap())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES),
         )

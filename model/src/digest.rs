@@ -37,6 +37,11 @@ impl Digest {
         self.to_string()[..12].to_owned()
     }
 
+    /// The 32 bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first eight bytes as a number, to seed a generator with.
     pub fn seed(&self) -> u64 {
         let (first, _) = self.0.split_at(8);

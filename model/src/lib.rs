@@ -28,12 +28,16 @@
 //! - [`fleet`]: one plan for several hardware profiles ([`FleetPick`], [`Regret`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
+//! - [`access`]: who may do what of all this ([`AccessRole`], [`AccessToken`]),
+//! - [`deed`]: what persons did of it ([`Deed`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
+pub mod access;
 pub mod answer;
 pub mod belief;
 pub mod comparison;
 pub mod condition;
+pub mod deed;
 pub mod device;
 pub mod digest;
 pub mod early_stop;
@@ -58,6 +62,7 @@ pub mod stages;
 pub mod task;
 pub mod workload;
 
+pub use access::{AccessRole, AccessToken};
 pub use answer::{
     Best, Confirmation, Expected, Figure, Front, FrontPoint, Outlook, Receipt, Registration,
     Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,
@@ -65,6 +70,7 @@ pub use answer::{
 pub use belief::{Believed, Check, Prediction, Rank};
 pub use comparison::{Against, Comparison, Difference, Differences, Placing, Ratio};
 pub use condition::{Condition, CoreCondition, Heat, Mark};
+pub use deed::{Deed, DeedOutcome};
 pub use device::{Device, DeviceState, HeldTask, TimingNoise, Work};
 pub use digest::Digest;
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};

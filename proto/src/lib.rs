@@ -2,11 +2,13 @@
 //!
 //! - [`v1`]: the messages, clients and servers that are generated from `v1/*.proto`;
 //! - [`convert`]: from the wire to the domain, checked, with the path of the field at fault; from
-//!   the domain to the wire, total.
+//!   the domain to the wire, total;
+//! - [`access`]: how a client comes to a coordinator.
 //!
 //! Generated types stop here and at the two ends of a connection (the coordinator's `rpc` and the
 //! clients); everything else speaks the words of `bitfront_model`.
 
+pub mod access;
 pub mod convert;
 
 pub use convert::{ConvertError, Problem};
@@ -17,6 +19,9 @@ pub mod v1 {
 
     tonic::include_proto!("bitfront.v1");
 }
+
+/// Every call of every service, by its path (`/bitfront.v1.Searches/Submit`).
+pub const CALLS: &[&str] = include!(concat!(env!("OUT_DIR"), "/calls.rs"));
 
 /// The header in which an agent says which database its leases are of, as it was told when it
 /// registered.

@@ -57,7 +57,7 @@ impl Client {
                 Err(status) => {
                     let error = CallError::from(status);
                     // One that is away may be the one that holds it.
-                    if index == 0 || matches!(error, CallError::Away(_)) {
+                    if index == 0 || matches!(error, CallError::Away(_) | CallError::Untrusted(_)) {
                         failure = error;
                     }
                 }

@@ -245,7 +245,7 @@ impl From<RemoteError> for Broken {
 impl From<CallError> for Broken {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Away(reason) => Self::Away(reason),
+            CallError::Away(reason) | CallError::Untrusted(reason) => Self::Away(reason),
             error => Self::Ended(error.to_string()),
         }
     }

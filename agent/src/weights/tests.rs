@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::fetch::BETWEEN_LOOKS;
 use super::*;
+use crate::client::Access;
 
 /// A subject whose files lie in a folder, without a manifest.
 fn subject(folder: &Path) -> Subject {
@@ -49,7 +50,8 @@ async fn weights(cache: Option<(PathBuf, u64)>) -> Weights {
     let patience = Patience::default();
     // Connections are accepted by the system; what is asked over one is never answered.
     let urls = [url.parse().unwrap()];
-    let client = Client::connect(&urls, 0, &patience).await.unwrap();
+    let open = Access::default();
+    let client = Client::connect(&urls, 0, &open, &patience).await.unwrap();
     let weights = Weights::new(client, Remote::default(), patience, cache);
     drop(nobody);
     weights

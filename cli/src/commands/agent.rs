@@ -31,6 +31,7 @@ pub(super) async fn agent(typed: AgentArguments, session: Session) -> anyhow::Re
         refuse_busy: typed.refuse_busy,
     };
     let mut config = local::agent_config(urls, &measuring)?;
+    config.access = session.access.clone();
     let name = typed.name.unwrap_or_else(hardware::host_name);
     config.spool = Some(spool_folder(&session.config.data_dir.join("spool"), &name));
     config.name = Some(name);

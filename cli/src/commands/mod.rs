@@ -2,6 +2,7 @@
 
 #[cfg(feature = "local")]
 mod agent;
+mod audit;
 #[cfg(feature = "local")]
 mod backup;
 mod best;
@@ -28,6 +29,7 @@ mod sensitivity;
 mod serve;
 mod session;
 mod submit;
+mod token;
 mod watch;
 #[cfg(feature = "local")]
 mod worker;
@@ -36,7 +38,7 @@ use crate::args::{Arguments, Verb};
 use crate::config::Config;
 use crate::printer::Printer;
 use crate::problem::ExitStatus;
-use crate::settings::Coordinator;
+use crate::settings::{self, Coordinator};
 
 use session::Session;
 
@@ -47,7 +49,8 @@ pub(crate) async fn dispatch(
     printer: Printer,
 ) -> anyhow::Result<ExitStatus> {
     let coordinator = Coordinator::new(arguments.coordinator, config.coordinator.clone())?;
-    let session = Session::new(coordinator, config, printer);
+    let access = settings::access(arguments.access, &config);
+    let session = Session::new(coordinator, access, config, printer);
     match arguments.verb {
         #[cfg(feature = "demo")]
         Verb::Demo(arguments) => demo::demo(arguments, session).await,
@@ -56,6 +59,8 @@ pub(crate) async fn dispatch(
         Verb::Watch(arguments) => watch::watch(arguments, session).await,
         Verb::Continue(arguments) => r#continue::r#continue(arguments, session).await,
         Verb::Cancel(arguments) => cancel::cancel(arguments, session).await,
+        Verb::Audit(arguments) => audit::audit(arguments, session).await,
+        Verb::Token(arguments) => token::token(arguments, session).await,
         Verb::Searches(arguments) => searches::searches(arguments, session).await,
         Verb::Devices(arguments) => devices::devices(arguments, session).await,
         Verb::Sensitivity(arguments) => sensitivity::sensitivity(arguments, session).await,

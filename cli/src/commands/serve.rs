@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bitfront_coordinator::config::SILENT_BEATS;
-use bitfront_coordinator::{Database, SystemClock};
+use bitfront_coordinator::{Admission, Database, SystemClock, TlsFiles};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +28,28 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         .with_context(|| format!("cannot listen on {}", typed.listen))?;
     let address = listener.local_addr()?;
     let stop = CancellationToken::new();
+    let scheme = if typed.tls_cert.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let tls = typed.tls_cert.zip(typed.tls_key);
+    let tls = tls.map(|(certificate, key)| TlsFiles {
+        certificate,
+        key,
+        client_ca: typed.client_ca,
+    });
+    let is_closed = typed.require_tokens || !(address.ip().is_loopback() || typed.insecure_open);
+    let admission = match is_closed {
+        true => Admission::Tokens,
+        false => Admission::Open,
+    };
     let usual = bitfront_coordinator::Config::new(database);
     let config = bitfront_coordinator::Config {
         blobs: typed.blobs.or(usual.blobs.clone()).or(Some(place.blobs)),
+        tls,
+        admission,
+        insecure_open: typed.insecure_open,
         lease_time: settings::duration("--lease-time", &typed.lease_time)?,
         beat: settings::duration("--take-over-after", &typed.take_over_after)? / SILENT_BEATS,
         ..usual
@@ -39,7 +58,7 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
     let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
     session
         .printer
-        .say(format_args!("listening on http://{address}"));
+        .say(format_args!("listening on {scheme}://{address}"));
     tokio::pin!(life);
     tokio::select! {
         ended = &mut life => ended?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitfront_weights::Downloads;
 
 use crate::args::ListingArguments;
-use crate::client::Client;
+use crate::client::{Access, Client};
 use crate::config::Config;
 use crate::listing::Listing;
 use crate::locate::Locator;
@@ -21,6 +21,7 @@ use crate::problem::Problem;
 /// What every verb is given.
 pub(super) struct Session {
     pub(super) coordinator: Coordinator,
+    pub(super) access: Access,
     pub(super) config: Config,
     pub(super) printer: Printer,
 }
@@ -43,9 +44,15 @@ pub(super) enum Agent {
 
 impl Session {
     /// What every verb is given.
-    pub(super) fn new(coordinator: Coordinator, config: Config, printer: Printer) -> Self {
+    pub(super) fn new(
+        coordinator: Coordinator,
+        access: Access,
+        config: Config,
+        printer: Printer,
+    ) -> Self {
         Self {
             coordinator,
+            access,
             config,
             printer,
         }
@@ -56,7 +63,7 @@ impl Session {
     pub(super) async fn connect(&self, agent: Agent) -> anyhow::Result<Connection> {
         match &self.coordinator {
             Coordinator::Remote(url) => Ok(Connection {
-                client: Client::connect(url).await?,
+                client: Client::connect(url, &self.access).await?,
                 local: None,
             }),
             Coordinator::OneOf(_) => Err(several()),
@@ -76,7 +83,7 @@ impl Session {
     pub(super) async fn connect(&self, _agent: Agent) -> anyhow::Result<Connection> {
         match &self.coordinator {
             Coordinator::Remote(url) => Ok(Connection {
-                client: Client::connect(url).await?,
+                client: Client::connect(url, &self.access).await?,
             }),
             Coordinator::OneOf(_) => Err(several()),
             Coordinator::Embedded => Err(Problem::usage(

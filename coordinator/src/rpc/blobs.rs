@@ -2,7 +2,6 @@
 //!
 //! It knows nothing of searches: what a blob is for is said by the manifests of subjects.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use bitfront_model::{Blob, Digest, Manifest};
 use bitfront_proto::v1::blobs_server::Blobs;
 use bitfront_proto::v1::put_request::Part;
 use bitfront_proto::{CHUNK_BYTES, ConvertError, v1};
-use bitfront_weights::{BlobError, BlobFolder};
+use bitfront_weights::{BlobError, BlobFolder, Receiving};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -19,7 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::{audit, visitor};
 use super::status::malformed;
+use crate::audit::Changed;
+use crate::gate::Visitor;
+use crate::world::World;
 
 /// Blobs that are sent at once; the next ones wait. Each has a few chunks in memory, and more of
 /// them at once only take turns at one disk and one network.
@@ -29,14 +32,16 @@ pub(super) struct BlobsService {
     /// None where this coordinator keeps none.
     folder: Option<BlobFolder>,
     turns: Arc<Semaphore>,
+    world: Arc<World>,
     shutdown: CancellationToken,
 }
 
 impl BlobsService {
-    pub(super) fn new(folder: Option<PathBuf>, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(world: Arc<World>, shutdown: CancellationToken) -> Self {
         Self {
-            folder: folder.map(BlobFolder::new),
+            folder: world.config.blobs.clone().map(BlobFolder::new),
             turns: Arc::new(Semaphore::new(MOST_SENT)),
+            world,
             shutdown,
         }
     }
@@ -86,6 +91,7 @@ impl Blobs for BlobsService {
         &self,
         request: Request<v1::FetchRequest>,
     ) -> Result<Response<Self::FetchStream>, Status> {
+        let visitor = visitor(&request);
         let v1::FetchRequest { digest, offset } = request.into_inner();
         let digest: Digest = digest
             .parse()
@@ -105,7 +111,16 @@ impl Blobs for BlobsService {
             () = self.shutdown.cancelled() => return Err(stopping()),
         };
         let (chunks, stream) = mpsc::channel(2);
-        tokio::spawn(send(file, chunks, turn, self.shutdown.clone()));
+        let (gate, shutdown) = (self.world.gate.clone(), self.shutdown.clone());
+        tokio::spawn(async move {
+            let ended = async {
+                tokio::select! {
+                    () = shutdown.cancelled() => stopping(),
+                    refusal = gate.dismissed(&visitor) => refusal.into(),
+                }
+            };
+            send(file, chunks, turn, ended).await;
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -114,6 +129,7 @@ impl Blobs for BlobsService {
         request: Request<Streaming<v1::PutRequest>>,
     ) -> Result<Response<v1::PutResponse>, Status> {
         let folder = self.folder()?;
+        let (visitor, audit) = (visitor(&request), audit(&request, &self.world));
         let mut parts = request.into_inner();
         let begin = match parts.message().await?.and_then(|first| first.part) {
             Some(Part::Begin(begin)) => begin,
@@ -121,7 +137,7 @@ impl Blobs for BlobsService {
         };
         let wire = begin.blob.unwrap_or_default();
         let blob = Blob::try_from(wire).map_err(|error| malformed(error.within("begin.blob")))?;
-        let Some(mut receiving) = folder.receive(blob).await.map_err(status)? else {
+        let Some(receiving) = folder.receive(blob).await.map_err(status)? else {
             return Ok(Response::new(v1::PutResponse {}));
         };
         if receiving.held_bytes() != begin.offset {
@@ -133,10 +149,29 @@ impl Blobs for BlobsService {
                 blob.digest
             )));
         }
+        let taking_in = self.take_in(receiving, parts, &visitor);
+        let taken_in = audit.noting("hand in", blob.digest, taking_in, |()| Changed::It);
+        taken_in.await?;
+        tracing::info!("took in blob {} of {} bytes", blob.digest, blob.size_bytes);
+        Ok(Response::new(v1::PutResponse {}))
+    }
+}
+
+impl BlobsService {
+    /// Takes in the rest of a blob, for as long as whoever sends it is let in.
+    async fn take_in(
+        &self,
+        mut receiving: Receiving,
+        mut parts: Streaming<v1::PutRequest>,
+        visitor: &Visitor,
+    ) -> Result<(), Status> {
+        let dismissed = self.world.gate.dismissed(visitor);
+        tokio::pin!(dismissed);
         loop {
             let part = tokio::select! {
                 part = parts.message() => part?,
                 () = self.shutdown.cancelled() => return Err(stopping()),
+                refusal = &mut dismissed => return Err(refusal.into()),
             };
             match part.map(|part| part.part) {
                 Some(Some(Part::Chunk(chunk))) => receiving.add(&chunk).await.map_err(status)?,
@@ -145,17 +180,16 @@ impl Blobs for BlobsService {
             }
         }
         receiving.finish().await.map_err(status)?;
-        tracing::info!("took in blob {} of {} bytes", blob.digest, blob.size_bytes);
-        Ok(Response::new(v1::PutResponse {}))
+        Ok(())
     }
 }
 
-/// Sends a file chunk by chunk, as fast as it is taken.
+/// Sends a file chunk by chunk, as fast as it is taken, unless something ends it.
 async fn send(
     mut file: File,
     chunks: mpsc::Sender<Result<v1::FetchResponse, Status>>,
     turn: OwnedSemaphorePermit,
-    shutdown: CancellationToken,
+    ended: impl Future<Output = Status>,
 ) {
     let sent = async {
         loop {
@@ -178,9 +212,9 @@ async fn send(
     };
     tokio::select! {
         () = sent => {}
-        () = shutdown.cancelled() => {
+        status = ended => {
             // An end without an error would be that of the blob.
-            let _ = chunks.try_send(Err(stopping()));
+            let _ = chunks.try_send(Err(status));
         }
     }
     drop(turn);

@@ -1,27 +1,38 @@
 //! The gRPC services: handlers translate and call. Wire types stop here.
 
+mod admission;
 mod agents;
+mod audit;
 mod blobs;
+mod connections;
+mod permissions;
 pub(crate) mod searches;
 mod status;
+mod tls;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1::agents_server::AgentsServer;
+use bitfront_proto::v1::audit_server::AuditServer;
 use bitfront_proto::v1::blobs_server::BlobsServer;
 use bitfront_proto::v1::searches_server::SearchesServer;
+use bitfront_proto::v1::tokens_server::TokensServer;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tower::layer::layer_fn;
 
 use crate::RunError;
 use crate::driver::Drivers;
 use crate::leasing::Leasing;
 use crate::world::World;
+use admission::Admission;
+use connections::connections;
+pub(crate) use tls::{Tls, TlsError};
 
 /// How often a silent connection is asked whether it still stands. A dead one then ends within
 /// two of these, and with it the long poll that would be handed a task.
@@ -37,8 +48,10 @@ pub(crate) async fn serve(
     leasing: Arc<Leasing>,
     drivers: Arc<Drivers>,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
+    let gate = world.gate.clone();
     let searches = SearchesServer::new(searches::SearchesService {
         world: world.clone(),
         leasing: leasing.clone(),
@@ -57,19 +70,28 @@ pub(crate) async fn serve(
     .max_decoding_message_size(MAX_MESSAGE_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let agents = InterceptedService::new(agents, agents::Fence { database });
-    let blobs = BlobsServer::new(blobs::BlobsService::new(
-        world.config.blobs.clone(),
-        shutdown.clone(),
-    ));
-    // The builder's own setting does not reach a listener that is handed in, and without it every
-    // answer waits for the other end's delayed acknowledgement, 40 ms a call.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let blobs = BlobsServer::new(blobs::BlobsService::new(world.clone(), shutdown.clone()));
+    let audit = AuditServer::new(audit::AuditService {
+        world: world.clone(),
+    })
+    .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let tokens = TokensServer::new(tokens::TokensService {
+        world: world.clone(),
+    });
+    if let Some(tls) = &tls {
+        let (tls, shutdown) = (tls.clone(), shutdown.clone());
+        tokio::spawn(async move { tls.tend(shutdown).await });
+    }
+    let incoming = connections(listener, tls, shutdown.clone());
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .layer(layer_fn(move |inner| Admission::new(inner, gate.clone())))
         .add_service(searches)
         .add_service(agents)
         .add_service(blobs)
+        .add_service(tokens)
+        .add_service(audit)
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled());
     let patience_is_over = async {
         shutdown.cancelled().await;

@@ -13,7 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::admission::{audit, visitor};
 use super::status::malformed;
+use crate::audit::Changed;
 use crate::driver::Drivers;
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
@@ -150,13 +152,19 @@ impl Searches for SearchesService {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let audit = audit(&request, &self.world);
         let wire = request.into_inner();
         let request = wire
             .request
             .ok_or_else(|| Status::invalid_argument("request: is missing"))?;
         let request =
             SearchRequest::try_from(request).map_err(|error| malformed(error.within("request")))?;
-        let search = self.submit_checked(request, wire.idempotency_key).await?;
+        let submitting = self.submit_checked(request, wire.idempotency_key);
+        let search = audit
+            .noting("submit", "", submitting, |search| {
+                Changed::Into(search.to_string())
+            })
+            .await?;
         Ok(Response::new(v1::SubmitResponse { search }))
     }
 
@@ -184,16 +192,22 @@ impl Searches for SearchesService {
         &self,
         request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let visitor = visitor(&request);
         let search = request.into_inner().search;
         // A search that does not exist is an error of the call, not of its stream.
         query::status(&self.world, search).await?;
         let (statuses, stream) = mpsc::channel(1);
-        tokio::spawn(watch(
-            self.world.clone(),
-            search,
-            statuses,
-            self.shutdown.clone(),
-        ));
+        let (world, gate) = (self.world.clone(), self.world.gate.clone());
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watch(world, search, statuses.clone(), shutdown) => {}
+                refusal = gate.dismissed(&visitor) => {
+                    // Nobody is left to tell where this fails.
+                    let _ = statuses.send(Err(refusal.into())).await;
+                }
+            }
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -201,7 +215,14 @@ impl Searches for SearchesService {
         &self,
         request: Request<v1::CancelRequest>,
     ) -> Result<Response<v1::CancelResponse>, Status> {
-        let cancelled = self.cancel_search(request.into_inner().search).await?;
+        let audit = audit(&request, &self.world);
+        let search = request.into_inner().search;
+        let cancelling = self.cancel_search(search);
+        let changed = |cancelled: &bool| match cancelled {
+            true => Changed::It,
+            false => Changed::Nothing,
+        };
+        let cancelled = audit.noting("cancel", search, cancelling, changed).await?;
         Ok(Response::new(v1::CancelResponse { cancelled }))
     }
 
@@ -209,11 +230,14 @@ impl Searches for SearchesService {
         &self,
         request: Request<v1::ContinueRequest>,
     ) -> Result<Response<v1::SearchStatus>, Status> {
+        let audit = audit(&request, &self.world);
         let request = request.into_inner();
         let budget = request
             .budget
             .ok_or_else(|| Status::invalid_argument("budget: is missing"))?;
-        self.continue_search(request.search, budget.into()).await?;
+        let continuing = self.continue_search(request.search, budget.into());
+        let continued = audit.noting("continue", request.search, continuing, |()| Changed::It);
+        continued.await?;
         let status = self.status(request.search).await?;
         Ok(Response::new(status))
     }

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 
 use crate::error::ServiceError;
 use crate::store::StoreError;
+use crate::tokens::TokenError;
 
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
@@ -59,6 +60,25 @@ fn code(error: &StoreError) -> Code {
         | StoreError::InUse { .. }
         | StoreError::NotOurs { .. }
         | StoreError::Newer { .. } => Code::Internal,
+    }
+}
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        ServiceError::Store(error).into()
+    }
+}
+
+impl From<TokenError> for Status {
+    fn from(error: TokenError) -> Self {
+        let code = match error {
+            TokenError::Store(error) => return ServiceError::Store(error).into(),
+            TokenError::Name { .. } => Code::InvalidArgument,
+            TokenError::Taken { .. } => Code::AlreadyExists,
+            TokenError::Unknown { .. } => Code::NotFound,
+            TokenError::NoRandomness => Code::Internal,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod confirmations;
 mod coordinators;
+mod deeds;
 mod questions;
 mod recording;
 mod retimings;
 mod searches;
 mod siblings;
 mod tasks;
+mod tokens;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -97,6 +99,8 @@ const CASES: &[(&str, Case)] = cases![
     siblings::siblings_are_told_what_each_measured_and_the_others_nothing,
     siblings::it_is_said_since_when_a_sibling_knows_something,
     siblings::only_sound_figures_of_a_plan_are_shared,
+    tokens::a_token_has_its_name_alone_until_it_is_revoked,
+    deeds::a_deed_is_noted_before_and_concluded_once,
 ];
 
 /// Runs every case on a store of its own and reports all that fail.

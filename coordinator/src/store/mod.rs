@@ -25,17 +25,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, HeldTask, LeaseToken, Question, Receipt,
-    Registration, Report,
+    AnswerReport, Budget, Deed, DeedOutcome, Digest, HardwareProfile, HeldTask, LeaseToken,
+    Question, Receipt, Registration, Report,
 };
 
 pub(crate) use opened::Opened;
 pub(crate) use rows::{
     Binding, Claimant, Claimed, ClaimedQuestion, DeviceMeasurement, Ending, Given, HeldLease,
-    LeaseEnding, NewCandidate, NewConfirmation, NewSearch, QuestionFacts, Requeued,
+    LeaseEnding, NewCandidate, NewConfirmation, NewSearch, NewToken, QuestionFacts, Requeued,
     RetimingStanding, Score, ScoreOutcome, SharedScore, SharedScores, StoredCandidate,
     StoredConfirmation, StoredCoordinator, StoredDevice, StoredMeasurement, StoredQuestion,
-    StoredRetiming, StoredSearch, TaskFacts,
+    StoredRetiming, StoredSearch, StoredToken, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -96,6 +96,23 @@ pub(crate) trait Store: Send + Sync + 'static {
         devices: &[i64],
         most: u32,
     ) -> Result<Vec<DeviceMeasurement>, StoreError>;
+    /// Makes an access token known. False where another one of that name is not revoked.
+    async fn add_token(&self, token: &NewToken, now_ms: i64) -> Result<bool, StoreError>;
+    /// Every access token, revoked ones too, in the order in which they were made.
+    async fn tokens(&self) -> Result<Vec<StoredToken>, StoreError>;
+    /// Revokes the access token of a name. False where none of that name is not revoked.
+    async fn revoke_token(&self, name: &str, now_ms: i64) -> Result<bool, StoreError>;
+    /// Notes what somebody is about to do; says its number.
+    async fn begin_deed(&self, deed: &Deed) -> Result<i64, StoreError>;
+    /// Notes what came of it, once, and to what, where that was not known before.
+    async fn conclude_deed(
+        &self,
+        deed: i64,
+        subject: Option<&str>,
+        outcome: DeedOutcome,
+    ) -> Result<(), StoreError>;
+    /// What was done since a moment; of more than `most` the latest, the latest last.
+    async fn deeds(&self, since_ms: i64, most: u32) -> Result<Vec<Deed>, StoreError>;
     /// A hardware profile by its digest.
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError>;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Answer, Budget, Digest, Exclusion, LeaseToken, Measurement, ModelSpec, NumericsClass, Plan,
-    Precision, Question, QuestionStanding, Registration, SearchRequest, SearchState, TaskKind,
-    TaskPurpose, Workload,
+    AccessRole, AccessToken, Answer, Budget, Digest, Exclusion, LeaseToken, Measurement, ModelSpec,
+    NumericsClass, Plan, Precision, Question, QuestionStanding, Registration, SearchRequest,
+    SearchState, TaskKind, TaskPurpose, Workload,
 };
 use bitfront_search::space::Genome;
 
@@ -356,4 +356,21 @@ pub(crate) struct TaskFacts {
     pub(crate) workloads: Vec<Workload>,
     /// Windows of the text that the search scores.
     pub(crate) windows: usize,
+}
+
+/// An access token that is made; its secret is not stored.
+#[derive(Debug, Clone)]
+pub(crate) struct NewToken {
+    pub(crate) name: String,
+    pub(crate) role: AccessRole,
+    /// Of its secret.
+    pub(crate) digest: Digest,
+    pub(crate) expires_ms: Option<i64>,
+}
+
+/// An access token with the digest of its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredToken {
+    pub(crate) token: AccessToken,
+    pub(crate) digest: Digest,
 }

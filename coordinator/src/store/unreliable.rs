@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, HeldTask, LeaseToken, Question, Receipt,
-    Registration, Report,
+    AnswerReport, Budget, Deed, DeedOutcome, Digest, HardwareProfile, HeldTask, LeaseToken,
+    Question, Receipt, Registration, Report,
 };
 
 use super::*;
@@ -174,7 +174,16 @@ macro_rules! by_value {
     };
 }
 
-by_value!(i64, u32, u64, Option<i64>, Digest, Duration, LeaseToken);
+by_value!(
+    i64,
+    u32,
+    u64,
+    Option<i64>,
+    DeedOutcome,
+    Digest,
+    Duration,
+    LeaseToken
+);
 
 impl<T: Clone + Send + 'static> Owned for &T {
     type Of = T;
@@ -199,6 +208,19 @@ impl Owned for &str {
 impl<'a> Lent<'a, &'a str> for String {
     fn lent(&'a self) -> &'a str {
         self
+    }
+}
+
+impl Owned for Option<&str> {
+    type Of = Option<String>;
+    fn owned(self) -> Option<String> {
+        self.map(str::to_owned)
+    }
+}
+
+impl<'a> Lent<'a, Option<&'a str>> for Option<String> {
+    fn lent(&'a self) -> Option<&'a str> {
+        self.as_deref()
     }
 }
 
@@ -287,6 +309,12 @@ passed_on! {
     seen(devices: &[(i64, i64)]) -> ();
     held() -> Vec<(i64, HeldTask)>;
     latest(devices: &[i64], most: u32) -> Vec<DeviceMeasurement>;
+    add_token(token: &NewToken, now_ms: i64) -> bool;
+    tokens() -> Vec<StoredToken>;
+    revoke_token(name: &str, now_ms: i64) -> bool;
+    begin_deed(deed: &Deed) -> i64;
+    conclude_deed(deed: i64, subject: Option<&str>, outcome: DeedOutcome) -> ();
+    deeds(since_ms: i64, most: u32) -> Vec<Deed>;
     profile(digest: Digest) -> Option<HardwareProfile>;
     submit(search: &NewSearch, now_ms: i64) -> i64;
     search(search: i64) -> Option<StoredSearch>;

@@ -9,9 +9,11 @@
 //! Conversions check form (present, parses, finite, fits) and nothing else: whether a limit makes
 //! sense is for the coordinator's intake to say.
 
+mod access;
 mod answer;
 mod belief;
 mod comparison;
+mod deed;
 mod device;
 mod environment;
 mod fleet;

@@ -10,16 +10,23 @@ use tonic::Code;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 
+use std::path::PathBuf;
+
 use super::*;
+use crate::store::sqlite::SqliteStore;
+use crate::testing::Bench;
 
 /// A client of a service over a folder; the service ends with the guard.
 async fn service(folder: Option<PathBuf>) -> (BlobsClient<Channel>, DropGuard) {
     let shutdown = CancellationToken::new();
+    let database = crate::testing::folder();
+    let store = SqliteStore::open(&database.path().join("test.sqlite")).await;
+    let bench = Bench::over(Arc::new(store.unwrap()), |config| config.blobs = folder).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder()
         .add_service(BlobsServer::new(BlobsService::new(
-            folder,
+            bench.world.clone(),
             shutdown.clone(),
         )))
         .serve_with_incoming_shutdown(

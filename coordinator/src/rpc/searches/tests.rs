@@ -1,4 +1,4 @@
-use bitfront_model::{Joint, SearchState};
+use bitfront_model::{AccessRole, Joint, SearchState};
 
 use super::*;
 use crate::fixtures;
@@ -81,5 +81,78 @@ async fn of_a_joint_search_the_hardware_of_the_named_device_is_noted() {
     let hardware = fixtures::registration("one").hardware_profile;
     let joint = stored.request.joint.unwrap();
     assert_eq!(joint.profile, Some(hardware.digest()));
+}
+
+#[tokio::test]
+async fn what_persons_do_is_noted_with_who_and_what_came_of_it() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    bench.register("one").await;
+    let service = service(&bench);
+    let store = &*bench.world.store;
+    let secret = crate::tokens::add(store, &*bench.clock, "nadia", AccessRole::Submit, None).await;
+    let visitor = bench
+        .world
+        .gate
+        .admit(Some(secret.unwrap().as_bytes()))
+        .await;
+    let visitor = visitor.unwrap();
+
+    let submission = v1::SubmitRequest {
+        request: Some((&fixtures::request()).into()),
+        ..Default::default()
+    };
+    let mut submission = Request::new(submission);
+    submission.extensions_mut().insert(visitor);
+    let search = service
+        .submit(submission)
+        .await
+        .unwrap()
+        .into_inner()
+        .search;
+    let refused = service.submit(Request::new(v1::SubmitRequest {
+        request: Some(
+            (&SearchRequest {
+                precisions: Vec::new(),
+                ..fixtures::request()
+            })
+                .into(),
+        ),
+        ..Default::default()
+    }));
+    assert!(refused.await.is_err());
+    for cancelled in [true, false] {
+        let answer = service
+            .cancel(Request::new(v1::CancelRequest { search }))
+            .await;
+        assert_eq!(answer.unwrap().into_inner().cancelled, cancelled);
+    }
+    for (search, is_there) in [(search, true), (99, false)] {
+        let more = v1::ContinueRequest {
+            search,
+            budget: Some((&fixtures::evaluations(3)).into()),
+        };
+        let answer = service.r#continue(Request::new(more)).await;
+        assert_eq!(answer.is_ok(), is_there);
+    }
+    let deeds = store.deeds(0, 100).await.unwrap();
+    let found: Vec<_> = deeds
+        .iter()
+        .map(|deed| {
+            format!(
+                "{} {} {} {}",
+                deed.by, deed.action, deed.subject, deed.outcome
+            )
+        })
+        .collect();
+    let expected = [
+        format!("nadia submit {search} done"),
+        "local submit  nothing".to_owned(),
+        format!("local cancel {search} done"),
+        format!("local cancel {search} nothing"),
+        format!("local continue {search} done"),
+        "local continue 99 nothing".to_owned(),
+    ];
+    assert_eq!(found, expected);
     bench.stop().await;
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bitfront_model::{
-    AnswerReport, Budget, Digest, HardwareProfile, LeaseToken, Question, Receipt, Registration,
-    Report,
+    AnswerReport, Budget, Deed, DeedOutcome, Digest, HardwareProfile, LeaseToken, Question,
+    Receipt, Registration, Report,
 };
 
 use super::*;
@@ -143,6 +143,47 @@ impl Store for ThisStore {
             devices,
             most
         )
+    }
+
+    async fn add_token(&self, token: &NewToken, now_ms: i64) -> Result<bool, StoreError> {
+        let token = token.clone();
+        write!(self, "store an access token", |connection| tokens::add(
+            connection, &token, now_ms
+        ))
+    }
+
+    async fn tokens(&self) -> Result<Vec<StoredToken>, StoreError> {
+        read!(self, "list the access tokens", tokens::all)
+    }
+
+    async fn revoke_token(&self, name: &str, now_ms: i64) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        write!(self, "revoke an access token", |connection| tokens::revoke(
+            connection, &name, now_ms
+        ))
+    }
+
+    async fn begin_deed(&self, deed: &Deed) -> Result<i64, StoreError> {
+        let deed = deed.clone();
+        write!(self, "note a deed", |connection| deeds::begin(
+            connection, &deed
+        ))
+    }
+
+    async fn conclude_deed(
+        &self,
+        deed: i64,
+        subject: Option<&str>,
+        outcome: DeedOutcome,
+    ) -> Result<(), StoreError> {
+        let subject = subject.map(str::to_owned);
+        write!(self, "note what came of a deed", |connection| {
+            deeds::conclude(connection, deed, subject.as_deref(), outcome)
+        })
+    }
+
+    async fn deeds(&self, since_ms: i64, most: u32) -> Result<Vec<Deed>, StoreError> {
+        read!(self, "list the deeds", deeds::since, since_ms, most)
     }
 
     async fn profile(&self, digest: Digest) -> Result<Option<HardwareProfile>, StoreError> {

@@ -25,6 +25,7 @@ mod confirmations;
 mod contract;
 mod coordinators;
 mod decode;
+mod deeds;
 pub(super) mod devices;
 mod measurements;
 mod questions;
@@ -34,6 +35,7 @@ mod reuse;
 mod searches;
 mod siblings;
 mod tasks;
+mod tokens;
 
 use super::super::failure::Failure;
 use super::super::*;

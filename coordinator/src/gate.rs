@@ -1,0 +1,216 @@
+//! Who is let in: access tokens, as callers show them.
+//!
+//! What is stored is read again every two seconds, so that what another coordinator revokes counts
+//! here too, and what cannot be read lets nobody in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitfront_model::{AccessRole, Digest};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Mutex;
+
+use crate::clock::Clock;
+use crate::config::Admission;
+use crate::store::{Store, StoreError, StoredToken};
+
+/// How long what was read of the store counts.
+const RECHECKED_AFTER: Duration = Duration::from_secs(2);
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Visitor {
+    /// The name of the access token; none for a caller who shows none where none is asked for.
+    pub(crate) name: Option<String>,
+    /// What it may do; everything where there is none.
+    pub(crate) role: Option<AccessRole>,
+    /// Of what it showed.
+    digest: Option<Digest>,
+}
+
+impl Visitor {
+    /// One who need not show anything.
+    pub(crate) const LOCAL: Self = Self {
+        name: None,
+        role: None,
+        digest: None,
+    };
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(
+        "this coordinator asks for an access token: name a file with one by --token-file, or set \
+         BITFRONT_TOKEN; `bitfront token add` makes one"
+    )]
+    NothingShown,
+    #[error("the access token is not one of this coordinator's; `bitfront token add` makes one")]
+    Unknown,
+    #[error("the access token `{name}` has expired; have another one made by `bitfront token add`")]
+    Expired { name: String },
+    #[error("the access token `{name}` is revoked; have another one made by `bitfront token add`")]
+    Revoked { name: String },
+    #[error("whether the access token counts is not known now: {0}")]
+    Store(StoreError),
+}
+
+/// Lets callers in.
+pub(crate) struct Gate {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    admission: Admission,
+    /// Held while the store is read, so that of many callers one reads.
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By the clock's elapsed time; none where it is to be read again.
+    read_at: Option<Duration>,
+    tokens: Arc<[StoredToken]>,
+}
+
+impl Gate {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, admission: Admission) -> Self {
+        Self {
+            store,
+            clock,
+            admission,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Who it is that shows this.
+    pub(crate) async fn admit(&self, secret: Option<&[u8]>) -> Result<Visitor, Refusal> {
+        match (secret, self.admission) {
+            (Some(secret), _) => self.find(Digest::of(secret)).await,
+            (None, Admission::Open) => Ok(Visitor::LOCAL),
+            (None, Admission::Tokens) => Err(Refusal::NothingShown),
+        }
+    }
+
+    /// Ends when somebody who was let in would not be let in any more.
+    pub(crate) async fn dismissed(&self, visitor: &Visitor) -> Refusal {
+        let Some(digest) = visitor.digest else {
+            return std::future::pending().await;
+        };
+        loop {
+            self.clock.sleep(RECHECKED_AFTER).await;
+            match self.find(digest).await {
+                // What goes on is not ended by a store that is away.
+                Ok(_) | Err(Refusal::Store(_)) => {}
+                Err(refusal) => return refusal,
+            }
+        }
+    }
+
+    /// Reads the store again with the next caller.
+    pub(crate) async fn recheck(&self) {
+        self.known.lock().await.read_at = None;
+    }
+
+    async fn find(&self, digest: Digest) -> Result<Visitor, Refusal> {
+        let tokens = self.tokens().await.map_err(Refusal::Store)?;
+        // Each is looked at, and each whole: how long it takes tells nothing of any.
+        let found = tokens.iter().fold(None, |found, stored| {
+            match bool::from(stored.digest.bytes().ct_eq(digest.bytes())) {
+                true => Some(&stored.token),
+                false => found,
+            }
+        });
+        let token = found.ok_or(Refusal::Unknown)?;
+        let name = token.name.clone();
+        if token.revoked_ms.is_some() {
+            return Err(Refusal::Revoked { name });
+        }
+        if token
+            .expires_ms
+            .is_some_and(|end| end <= self.clock.now_ms())
+        {
+            return Err(Refusal::Expired { name });
+        }
+        Ok(Visitor {
+            name: Some(name),
+            role: Some(token.role),
+            digest: Some(digest),
+        })
+    }
+
+    async fn tokens(&self) -> Result<Arc<[StoredToken]>, StoreError> {
+        let mut known = self.known.lock().await;
+        let now = self.clock.elapsed();
+        if known
+            .read_at
+            .is_none_or(|read_at| now >= read_at + RECHECKED_AFTER)
+        {
+            known.tokens = self.store.tokens().await?.into();
+            known.read_at = Some(now);
+        }
+        Ok(known.tokens.clone())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::unreliable::Unreliable;
+    use crate::testing::folder;
+    use crate::tokens;
+
+    #[tokio::test]
+    async fn what_is_revoked_anywhere_counts_no_more_within_seconds() {
+        let folder = folder();
+        let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let clock = Arc::new(ManualClock::new());
+        let gate = Gate::new(store.clone(), clock.clone(), Admission::Tokens);
+        let add = async |name: &str, lasts: Option<Duration>| {
+            let added = tokens::add(&*store, &*clock, name, AccessRole::Read, lasts).await;
+            added.unwrap()
+        };
+        let forever = add("forever", None).await;
+        let short = add("short", Some(Duration::from_secs(60))).await;
+        let name = |visitor: Result<Visitor, Refusal>| visitor.unwrap().name.unwrap();
+        assert_eq!(name(gate.admit(Some(forever.as_bytes())).await), "forever");
+        assert_eq!(name(gate.admit(Some(short.as_bytes())).await), "short");
+        let unknown = gate.admit(Some(b"bitfront_read_0")).await;
+        assert!(matches!(unknown, Err(Refusal::Unknown)));
+        assert!(matches!(gate.admit(None).await, Err(Refusal::NothingShown)));
+
+        // Somebody else makes and revokes, of whom nothing tells this coordinator.
+        let visitor = gate.admit(Some(forever.as_bytes())).await.unwrap();
+        store.revoke_token("forever", 1).await.unwrap();
+        let later = add("later", None).await;
+        assert_eq!(name(gate.admit(Some(forever.as_bytes())).await), "forever");
+        clock.advance(RECHECKED_AFTER);
+        let revoked = gate.admit(Some(forever.as_bytes())).await;
+        assert!(matches!(revoked, Err(Refusal::Revoked { .. })));
+        assert_eq!(name(gate.admit(Some(later.as_bytes())).await), "later");
+        // Who came in before is dismissed.
+        let time = async {
+            loop {
+                clock.advance(RECHECKED_AFTER);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let refusal = tokio::select! {
+            refusal = gate.dismissed(&visitor) => refusal,
+            () = time => unreachable!(),
+        };
+        assert!(matches!(refusal, Refusal::Revoked { name } if name == "forever"));
+
+        clock.advance(Duration::from_secs(60));
+        let expired = gate.admit(Some(short.as_bytes())).await;
+        assert!(matches!(expired, Err(Refusal::Expired { name }) if name == "short"));
+
+        // A store that says nothing lets nobody in.
+        let silent = Unreliable::new(store.clone(), 0, 1000, 0);
+        let gate = Gate::new(Arc::new(silent), clock.clone(), Admission::Tokens);
+        let refusal = gate.admit(Some(later.as_bytes())).await;
+        assert!(matches!(refusal, Err(Refusal::Store(_))));
+    }
+}

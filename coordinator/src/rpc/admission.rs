@@ -1,0 +1,120 @@
+//! Comes before every call of every service: who calls, and whether they may.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bitfront_model::AccessRole;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::{Request, Status};
+
+use super::permissions::roles;
+use crate::audit::Audit;
+use crate::gate::{Gate, Refusal, Visitor};
+use crate::world::World;
+
+/// A service behind the gate. What lies behind it finds the [`Visitor`] with the request.
+#[derive(Clone)]
+pub(super) struct Admission<S> {
+    inner: S,
+    gate: Arc<Gate>,
+}
+
+impl<S> Admission<S> {
+    pub(super) fn new(inner: S, gate: Arc<Gate>) -> Self {
+        Self { inner, gate }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Admission<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let gate = self.gate.clone();
+        // The one that said that it is ready is the one to be called.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        // The body of a request cannot be shared while somebody is waited for, so this goes without.
+        let path = request.uri().path().to_owned();
+        let shown = request.headers().get(http::header::AUTHORIZATION).cloned();
+        Box::pin(async move {
+            match admit(&gate, &path, shown).await {
+                Ok(visitor) => {
+                    request.extensions_mut().insert(visitor);
+                    inner.call(request).await
+                }
+                Err(status) => Ok(status.into_http()),
+            }
+        })
+    }
+}
+
+/// Who makes a call; parts that are called without the gate, as in tests, have nobody else.
+pub(super) fn visitor<T>(request: &Request<T>) -> Visitor {
+    let visitor = request.extensions().get::<Visitor>();
+    visitor.cloned().unwrap_or(Visitor::LOCAL)
+}
+
+/// Notes what the caller of a request does.
+pub(super) fn audit<T>(request: &Request<T>, world: &World) -> Audit {
+    let (store, clock) = (world.store.clone(), world.clock.clone());
+    match visitor(request).name {
+        Some(by) => Audit { store, clock, by },
+        None => Audit::local(store, clock),
+    }
+}
+
+async fn admit(
+    gate: &Gate,
+    path: &str,
+    shown: Option<http::HeaderValue>,
+) -> Result<Visitor, Status> {
+    let secret = match &shown {
+        None => None,
+        Some(shown) => Some(shown.as_bytes().strip_prefix(b"Bearer ").ok_or_else(|| {
+            Status::unauthenticated("authorization: is `Bearer`, followed by an access token")
+        })?),
+    };
+    let visitor = gate.admit(secret).await?;
+    let Some(may) = roles(path) else {
+        return Err(Status::unimplemented(format!("there is no call `{path}`")));
+    };
+    match (&visitor.name, visitor.role) {
+        (Some(name), Some(role)) if !may.contains(&role) => {
+            tracing::info!("the {role} token `{name}` may not call {path}");
+            Err(Status::permission_denied(format!(
+                "the access token `{name}` is for `{role}`, and this takes one for {}",
+                names(may)
+            )))
+        }
+        _ => Ok(visitor),
+    }
+}
+
+fn names(roles: &[AccessRole]) -> String {
+    let names: Vec<_> = roles.iter().map(|role| format!("`{role}`")).collect();
+    names.join(" or ")
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Store(_) => Self::unavailable(refusal.to_string()),
+            _ => Self::unauthenticated(refusal.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

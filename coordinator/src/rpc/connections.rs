@@ -1,0 +1,144 @@
+//! Connections, from their first byte to where calls go over them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use super::tls::Tls;
+
+/// How long a peer may take until both ends of a connection trust each other.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Pause after a connection could not be accepted: most often there are too many open files, and
+/// some are closed soon.
+const AFTER_AN_ERROR: Duration = Duration::from_millis(100);
+
+/// Connections that calls can go over and that nobody has taken yet.
+const READY: usize = 64;
+
+/// A connection that calls can go over.
+pub(super) struct Connection {
+    io: Either<TcpStream, TlsStream<TcpStream>>,
+    peer: SocketAddr,
+}
+
+/// Accepts connections until the shutdown. Each shakes hands by itself, so that a slow one holds
+/// nobody else up.
+pub(super) fn connections(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    shutdown: CancellationToken,
+) -> ReceiverStream<io::Result<Connection>> {
+    let (ready, connections) = mpsc::channel(READY);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = accept(listener, tls, ready) => {}
+        }
+    });
+    ReceiverStream::new(connections)
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    ready: mpsc::Sender<io::Result<Connection>>,
+) {
+    loop {
+        let (tcp, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(AFTER_AN_ERROR).await;
+                continue;
+            }
+        };
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let ready = ready.clone();
+        tokio::spawn(async move {
+            match timeout(HANDSHAKE, shake_hands(tcp, acceptor)).await {
+                Ok(Ok(io)) => {
+                    // Nobody takes it where the server has ended.
+                    let _ = ready.send(Ok(Connection { io, peer })).await;
+                }
+                Ok(Err(error)) => tracing::info!(%peer, "a connection is refused: {error}"),
+                Err(_) => tracing::info!(%peer, "a connection is given up: no TLS in time"),
+            }
+        });
+    }
+}
+
+async fn shake_hands(
+    tcp: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+) -> io::Result<Either<TcpStream, TlsStream<TcpStream>>> {
+    // Without it every answer waits for the other end's delayed acknowledgement, 40 ms a call.
+    tcp.set_nodelay(true)?;
+    Ok(match acceptor {
+        None => Either::Left(tcp),
+        Some(acceptor) => Either::Right(acceptor.accept(tcp).await?),
+    })
+}
+
+impl Connected for Connection {
+    /// Who called.
+    type ConnectInfo = SocketAddr;
+
+    fn connect_info(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

@@ -1,0 +1,283 @@
+//! The certificate that the coordinator shows, and the authorities of those that it asks for.
+//!
+//! The files are read again when they change: whoever renews a certificate replaces its files, and
+//! connections that are made from then on see the new one. Files that cannot be used, such as a
+//! certificate whose key has not been replaced yet, change nothing and are told once.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bitfront_model::Digest;
+use bitfront_proto::access::pem::{self, PemError};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{ServerConfig, version};
+use tokio_util::sync::CancellationToken;
+use x509_cert::der::Decode as _;
+
+use crate::clock::Clock;
+use crate::config::TlsFiles;
+
+/// Between two looks at the files.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+/// How long before its end a certificate is warned about.
+const WARNED_BEFORE: Duration = Duration::from_secs(14 * 86_400);
+
+/// Between two warnings.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(86_400);
+
+/// Why the coordinator cannot serve over TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error(transparent)]
+    File(#[from] PemError),
+    #[error(
+        "the certificate `{certificate}` and the key `{key}` cannot be used together: {reason}"
+    )]
+    Pair {
+        certificate: String,
+        key: String,
+        reason: String,
+    },
+    #[error("the authorities of clients in `{file}` cannot be used: {reason}")]
+    ClientCa { file: String, reason: String },
+    #[error(
+        "the certificate `{certificate}` has expired ({ended}), so no client would trust this \
+         coordinator: renew it"
+    )]
+    Expired { certificate: String, ended: String },
+}
+
+/// Accepts connections with whatever certificate is there now.
+pub(crate) struct Tls {
+    files: TlsFiles,
+    clock: Arc<dyn Clock>,
+    /// Behind a std lock, held for a look only.
+    current: RwLock<Current>,
+}
+
+#[derive(Clone)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When the certificate ends, in milliseconds since 1970, and in words.
+    ends_ms: i64,
+    ends: String,
+}
+
+impl Tls {
+    /// Reads the files.
+    pub(crate) fn open(files: TlsFiles, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        let current = read(&files)?;
+        if current.ends_ms <= clock.now_ms() {
+            return Err(TlsError::Expired {
+                certificate: files.certificate.display().to_string(),
+                ended: current.ends,
+            });
+        }
+        Ok(Self {
+            files,
+            clock,
+            current: RwLock::new(current),
+        })
+    }
+
+    /// What the next connection is accepted with.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        self.current().config.into()
+    }
+
+    /// Reads the files again when they have changed, and warns of a certificate that ends soon,
+    /// until the shutdown.
+    pub(super) async fn tend(&self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.watch(|warning| tracing::warn!("{warning}")) => {}
+        }
+    }
+
+    async fn watch(&self, mut warn: impl FnMut(String)) {
+        let mut seen = self.contents();
+        let mut warned = None;
+        loop {
+            let now = self.clock.elapsed();
+            if warned.is_none_or(|warned| now >= warned + BETWEEN_WARNINGS)
+                && let Some(warning) = self.warning()
+            {
+                warn(warning);
+                warned = Some(now);
+            }
+            self.clock.sleep(BETWEEN_LOOKS).await;
+            let contents = self.contents();
+            if contents == seen {
+                continue;
+            }
+            seen = contents;
+            match read(&self.files) {
+                Ok(current) => {
+                    tracing::info!("the certificate was replaced by one until {}", current.ends);
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+                    warned = None;
+                }
+                Err(error) => warn(format!("the certificate before it is still used: {error}")),
+            }
+        }
+    }
+
+    /// What there is to say about the end of the certificate.
+    fn warning(&self) -> Option<String> {
+        let Current { ends_ms, ends, .. } = self.current();
+        let left_ms = ends_ms - self.clock.now_ms();
+        let file = self.files.certificate.display();
+        match u64::try_from(left_ms).map(Duration::from_millis) {
+            Err(_) | Ok(Duration::ZERO) => Some(format!(
+                "the certificate `{file}` has expired ({ends}) and no client trusts it: renew it"
+            )),
+            Ok(left) if left <= WARNED_BEFORE => Some(format!(
+                "the certificate `{file}` expires in {} days ({ends}): renew it",
+                left.as_secs() / 86_400
+            )),
+            Ok(_) => None,
+        }
+    }
+
+    fn current(&self) -> Current {
+        let current = self.current.read();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the files hold; those that cannot be read hold nothing.
+    fn contents(&self) -> Digest {
+        let TlsFiles {
+            certificate,
+            key,
+            client_ca,
+        } = &self.files;
+        [certificate, key]
+            .into_iter()
+            .chain(client_ca)
+            .fold(Digest::builder(), |digest, file| {
+                digest.part(std::fs::read(file).unwrap_or_default())
+            })
+            .finish()
+    }
+}
+
+fn read(files: &TlsFiles) -> Result<Current, TlsError> {
+    let chain = pem::certificates(&files.certificate)?;
+    let key = pem::key(&files.key)?;
+    let pair = |reason: String| TlsError::Pair {
+        certificate: files.certificate.display().to_string(),
+        key: files.key.display().to_string(),
+        reason,
+    };
+    let first = chain
+        .first()
+        .map(|first| first.as_ref())
+        .unwrap_or_default();
+    let parsed = x509_cert::Certificate::from_der(first);
+    let parsed = parsed.map_err(|error| pair(error.to_string()))?;
+    let end = parsed.tbs_certificate().validity().not_after;
+    let builder = ServerConfig::builder_with_provider(pem::provider())
+        .with_protocol_versions(&[&version::TLS13])
+        .map_err(|error| pair(error.to_string()))?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let roots = Arc::new(pem::authorities(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, pem::provider());
+            let verifier = verifier.build().map_err(|error| TlsError::ClientCa {
+                file: file.display().to_string(),
+                reason: error.to_string(),
+            })?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| pair(error.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Current {
+        config: Arc::new(config),
+        ends_ms: i64::try_from(end.to_unix_duration().as_millis()).unwrap_or(i64::MAX),
+        ends: end.to_string(),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::testing::folder;
+
+    /// Writes a certificate until a day of January 1970, which begins with the second by the clock
+    /// of the tests.
+    fn issue(folder: &Path, until: u8) -> TlsFiles {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(1970, 1, 1);
+        params.not_after = date_time_ymd(1970, 1, until);
+        let key = KeyPair::generate().unwrap();
+        let files = TlsFiles {
+            certificate: folder.join("cert.pem"),
+            key: folder.join("key.pem"),
+            client_ca: None,
+        };
+        std::fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_ends_soon_is_warned_about_once_a_day() {
+        let folder = folder();
+        let files = issue(folder.path(), 18);
+        let clock = Arc::new(ManualClock::new());
+        let tls = Tls::open(files.clone(), clock.clone()).unwrap();
+        let warnings = Mutex::new(Vec::new());
+        // Minute by minute, so that every look happens.
+        let days = async |days: u64| {
+            for _ in 0..days * 24 * 60 {
+                clock.advance(Duration::from_secs(60));
+                tokio::task::yield_now().await;
+            }
+            warnings.lock().unwrap().split_off(0)
+        };
+        let told = async {
+            let before = days(1).await;
+            let soon = days(3).await;
+            std::fs::write(&files.key, "no key").unwrap();
+            let half = days(1).await;
+            issue(folder.path(), 31);
+            let renewed = days(2).await;
+            [before, soon, half, renewed]
+        };
+        let [before, soon, half, renewed] = tokio::select! {
+            told = told => told,
+            () = tls.watch(|warning| warnings.lock().unwrap().push(warning)) => unreachable!(),
+        };
+        assert_eq!(before, [] as [&str; 0]);
+        let parts = |warnings: &[String], part: &str| {
+            warnings
+                .iter()
+                .filter(|warning| warning.contains(part))
+                .count()
+        };
+        let ends = "(1970-01-18T00:00:00Z): renew it";
+        assert!((2..=3).contains(&parts(&soon, ends)), "{soon:#?}");
+        let first = soon.first().unwrap();
+        let is_told = ["14", "13"].map(|days| first.contains(&format!("expires in {days} days")));
+        assert!(is_told.contains(&true), "{soon:#?}");
+        assert_eq!(parts(&half, "is still used: `"), 1, "{half:#?}");
+        assert_eq!(renewed, [] as [&str; 0]);
+
+        let ended = issue(folder.path(), 2);
+        let error = Tls::open(ended, clock).map(drop).unwrap_err();
+        assert!(matches!(error, TlsError::Expired { .. }), "{error}");
+    }
+}
