@@ -229,6 +229,6 @@ fn what_cannot_be_read_by_url_is_refused_with_what_to_do() {
     store.state().reader = Some("Credential=another/".to_owned());
     let run = run(&store, home.path(), &["inspect", "s3://bucket/models/tiny"]);
     assert_eq!(run.code, Some(1));
-    let denied = "`s3://bucket/models/tiny` may not be read: set AWS_ACCESS_KEY_ID";
+    let denied = "`s3://bucket/models/tiny/config.json` may not be read: set AWS_ACCESS_KEY_ID";
     assert!(run.stderr.contains(denied), "{}", run.stderr);
 }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio_stream::{Stream, StreamExt as _};
 use url::Url;
 
+use crate::contents;
+
 pub use downloads::{DownloadError, Downloads};
 use store::Place;
 
@@ -157,7 +159,7 @@ impl Remote {
         })
     }
 
-    /// Those of some names that a folder has. Where there are lists, all that it has, and one that has
+    /// Those of some names that a folder has. Where it may be listed, all that it has, and one that has
     /// nothing is not there.
     ///
     /// # Errors
@@ -169,23 +171,26 @@ impl Remote {
         wanted: &[&str],
     ) -> Result<Vec<String>, RemoteError> {
         let place = Place::open(folder, &self.options)?;
+        // Who may not list may read all the same, and is told more of what is wrong otherwise.
+        if place.has_lists()
+            && let Ok(list) = place.store.list_with_delimiter(Some(&place.path)).await
+        {
+            let names = list
+                .objects
+                .iter()
+                .filter_map(|file| file.location.filename());
+            let names: Vec<_> = names.map(str::to_owned).collect();
+            return match names.is_empty() {
+                false => Ok(names),
+                true => Err(RemoteError::NotThere(folder.clone())),
+            };
+        }
         let mut names = Vec::new();
-        if place.has_lists() {
-            let list = place.store.list_with_delimiter(Some(&place.path)).await;
-            let list = list.map_err(|error| place.error(&error))?;
-            let files = list.objects.iter();
-            names.extend(files.filter_map(|file| Some(file.location.filename()?.to_owned())));
-            if names.is_empty() {
-                return Err(RemoteError::NotThere(folder.clone()));
-            }
-        } else {
-            for &name in wanted {
-                let file = name.parse().expect("it is a plain name");
-                match self.ask(&folder.inside(&file)).await {
-                    Ok(_) => names.push(name.to_owned()),
-                    Err(RemoteError::NotThere(_)) => {}
-                    Err(error) => return Err(error),
-                }
+        for &name in wanted {
+            match self.ask(&folder.inside(&contents::plain(name))).await {
+                Ok(_) => names.push(name.to_owned()),
+                Err(RemoteError::NotThere(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(names)
@@ -196,7 +201,7 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// As [`Self::ask`], or it has changed.
+    /// It is not there, not for this process, has changed, or its host does not answer.
     pub async fn read(
         &self,
         url: &FileUrl,

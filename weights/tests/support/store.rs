@@ -98,6 +98,9 @@ impl Store {
 
     fn answer(&self, mut connection: TcpStream) -> std::io::Result<()> {
         let asked = read(&connection)?;
+        if asked.method.is_empty() {
+            return Ok(());
+        }
         let mut state = self.state();
         state.seen.push(asked.clone());
         let is_reader = |reader: &String| asked.authorization.contains(reader.as_str());
