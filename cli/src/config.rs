@@ -143,6 +143,8 @@ impl Config {
                 "BITFRONT_CALM_WAIT" => measuring.calm_wait = Some(text()?),
                 "BITFRONT_CORES" => measuring.cores = Some(text()?),
                 "BITFRONT_DATABASE" => database = Some(TypedDatabase(value.clone())),
+                // As whoever unsets it in a file of variables leaves it.
+                "BITFRONT_TOKEN" if value.is_empty() => {}
                 "BITFRONT_TOKEN" => {
                     let told = Secret::new(&text()?);
                     let told =

@@ -90,6 +90,17 @@ impl Gate {
         }
     }
 
+    /// Whether there is a token that counts.
+    pub(crate) async fn has_tokens(&self) -> Result<bool, Refusal> {
+        let tokens = self.tokens().await.map_err(Refusal::Store)?;
+        let now_ms = self.clock.now_ms();
+        let has_ended = |end: Option<i64>| end.is_some_and(|end| end <= now_ms);
+        Ok(tokens
+            .iter()
+            .map(|stored| &stored.token)
+            .any(|token| token.revoked_ms.is_none() && !has_ended(token.expires_ms)))
+    }
+
     /// Ends when somebody who was let in would not be let in any more.
     pub(crate) async fn dismissed(&self, visitor: &Visitor) -> Refusal {
         let Some(digest) = visitor.digest else {

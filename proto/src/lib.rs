@@ -18,6 +18,12 @@ pub mod v1 {
     #![allow(missing_docs, unreachable_pub, clippy::all)]
 
     tonic::include_proto!("bitfront.v1");
+
+    impl std::fmt::Debug for AddTokenResponse {
+        fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            out.write_str("AddTokenResponse { secret: (not shown) }")
+        }
+    }
 }
 
 /// Every call of every service, by its path (`/bitfront.v1.Searches/Submit`).

@@ -51,8 +51,12 @@ where
         Box::pin(async move {
             match admit(&gate, &path, shown).await {
                 Ok(visitor) => {
-                    request.extensions_mut().insert(visitor);
-                    inner.call(request).await
+                    request.extensions_mut().insert(visitor.clone());
+                    // The rest of a request may come long after its beginning.
+                    tokio::select! {
+                        answer = inner.call(request) => answer,
+                        refusal = gate.dismissed(&visitor) => Ok(Status::from(refusal).into_http()),
+                    }
                 }
                 Err(status) => Ok(status.into_http()),
             }
@@ -97,6 +101,13 @@ async fn admit(
                 "the access token `{name}` is for `{role}`, and this takes one for {}",
                 names(may)
             )))
+        }
+        // Whoever may come in without a token may not have one made that lasts longer than that.
+        (None, _) if may == [AccessRole::Admin] && gate.has_tokens().await? => {
+            Err(Status::permission_denied(
+                "its database has access tokens, so this takes one for `admin`, by --token-file or \
+                 BITFRONT_TOKEN, or --database where no coordinator serves it",
+            ))
         }
         _ => Ok(visitor),
     }

@@ -27,6 +27,7 @@ use crate::{intake, query};
 /// search, on a machine that may be timing candidates at that moment.
 const BETWEEN_STATUSES: Duration = Duration::from_millis(250);
 
+#[derive(Clone)]
 pub(crate) struct SearchesService {
     pub(crate) world: Arc<World>,
     pub(crate) leasing: Arc<Leasing>,
@@ -159,12 +160,13 @@ impl Searches for SearchesService {
             .ok_or_else(|| Status::invalid_argument("request: is missing"))?;
         let request =
             SearchRequest::try_from(request).map_err(|error| malformed(error.within("request")))?;
-        let submitting = self.submit_checked(request, wire.idempotency_key);
-        let search = audit
-            .noting("submit", "", submitting, |search| {
-                Changed::Into(search.to_string())
-            })
-            .await?;
+        let service = self.clone();
+        let search = to_its_end(async move {
+            let submitting = service.submit_checked(request, wire.idempotency_key);
+            let changed = |search: &i64| Changed::Into(search.to_string());
+            audit.noting("submit", "", submitting, changed).await
+        })
+        .await?;
         Ok(Response::new(v1::SubmitResponse { search }))
     }
 
@@ -217,12 +219,16 @@ impl Searches for SearchesService {
     ) -> Result<Response<v1::CancelResponse>, Status> {
         let audit = audit(&request, &self.world);
         let search = request.into_inner().search;
-        let cancelling = self.cancel_search(search);
-        let changed = |cancelled: &bool| match cancelled {
-            true => Changed::It,
-            false => Changed::Nothing,
-        };
-        let cancelled = audit.noting("cancel", search, cancelling, changed).await?;
+        let service = self.clone();
+        let cancelled = to_its_end(async move {
+            let changed = |cancelled: &bool| match cancelled {
+                true => Changed::It,
+                false => Changed::Nothing,
+            };
+            let cancelling = service.cancel_search(search);
+            audit.noting("cancel", search, cancelling, changed).await
+        })
+        .await?;
         Ok(Response::new(v1::CancelResponse { cancelled }))
     }
 
@@ -235,10 +241,14 @@ impl Searches for SearchesService {
         let budget = request
             .budget
             .ok_or_else(|| Status::invalid_argument("budget: is missing"))?;
-        let continuing = self.continue_search(request.search, budget.into());
-        let continued = audit.noting("continue", request.search, continuing, |()| Changed::It);
-        continued.await?;
-        let status = self.status(request.search).await?;
+        let (service, search) = (self.clone(), request.search);
+        to_its_end(async move {
+            let continuing = service.continue_search(search, budget.into());
+            let continued = audit.noting("continue", search, continuing, |()| Changed::It);
+            continued.await
+        })
+        .await?;
+        let status = self.status(search).await?;
         Ok(Response::new(status))
     }
 

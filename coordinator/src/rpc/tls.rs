@@ -53,6 +53,8 @@ pub(crate) enum TlsError {
 pub(crate) struct Tls {
     files: TlsFiles,
     clock: Arc<dyn Clock>,
+    /// What the files held when they were opened.
+    seen: Digest,
     /// Behind a std lock, held for a look only.
     current: RwLock<Current>,
 }
@@ -68,16 +70,13 @@ struct Current {
 impl Tls {
     /// Reads the files.
     pub(crate) fn open(files: TlsFiles, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let current = read(&files)?;
-        if current.ends_ms <= clock.now_ms() {
-            return Err(TlsError::Expired {
-                certificate: files.certificate.display().to_string(),
-                ended: current.ends,
-            });
-        }
+        // Before they are read: what is replaced meanwhile is read again.
+        let seen = contents(&files);
+        let current = read_valid(&files, &*clock)?;
         Ok(Self {
             files,
             clock,
+            seen,
             current: RwLock::new(current),
         })
     }
@@ -97,7 +96,7 @@ impl Tls {
     }
 
     async fn watch(&self, mut warn: impl FnMut(String)) {
-        let mut seen = self.contents();
+        let mut seen = self.seen;
         let mut warned = None;
         loop {
             let now = self.clock.elapsed();
@@ -108,12 +107,12 @@ impl Tls {
                 warned = Some(now);
             }
             self.clock.sleep(BETWEEN_LOOKS).await;
-            let contents = self.contents();
+            let contents = contents(&self.files);
             if contents == seen {
                 continue;
             }
             seen = contents;
-            match read(&self.files) {
+            match read_valid(&self.files, &*self.clock) {
                 Ok(current) => {
                     tracing::info!("the certificate was replaced by one until {}", current.ends);
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
@@ -145,21 +144,33 @@ impl Tls {
         let current = self.current.read();
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
 
-    /// What the files hold; those that cannot be read hold nothing.
-    fn contents(&self) -> Digest {
-        let TlsFiles {
-            certificate,
-            key,
-            client_ca,
-        } = &self.files;
-        [certificate, key]
-            .into_iter()
-            .chain(client_ca)
-            .fold(Digest::builder(), |digest, file| {
-                digest.part(std::fs::read(file).unwrap_or_default())
-            })
-            .finish()
+/// What the files hold; those that cannot be read hold nothing.
+fn contents(files: &TlsFiles) -> Digest {
+    let TlsFiles {
+        certificate,
+        key,
+        client_ca,
+    } = files;
+    [certificate, key]
+        .into_iter()
+        .chain(client_ca)
+        .fold(Digest::builder(), |digest, file| {
+            digest.part(std::fs::read(file).unwrap_or_default())
+        })
+        .finish()
+}
+
+/// Reads the files, whose certificate has not expired.
+fn read_valid(files: &TlsFiles, clock: &dyn Clock) -> Result<Current, TlsError> {
+    let current = read(files)?;
+    match current.ends_ms <= clock.now_ms() {
+        true => Err(TlsError::Expired {
+            certificate: files.certificate.display().to_string(),
+            ended: current.ends,
+        }),
+        false => Ok(current),
     }
 }
 
@@ -253,11 +264,13 @@ mod tests {
             let soon = days(3).await;
             std::fs::write(&files.key, "no key").unwrap();
             let half = days(1).await;
+            issue(folder.path(), 2);
+            let ended = days(1).await;
             issue(folder.path(), 31);
             let renewed = days(2).await;
-            [before, soon, half, renewed]
+            [before, soon, half, ended, renewed]
         };
-        let [before, soon, half, renewed] = tokio::select! {
+        let [before, soon, half, ended, renewed] = tokio::select! {
             told = told => told,
             () = tls.watch(|warning| warnings.lock().unwrap().push(warning)) => unreachable!(),
         };
@@ -274,6 +287,7 @@ mod tests {
         let is_told = ["14", "13"].map(|days| first.contains(&format!("expires in {days} days")));
         assert!(is_told.contains(&true), "{soon:#?}");
         assert_eq!(parts(&half, "is still used: `"), 1, "{half:#?}");
+        assert_eq!(parts(&ended, "is still used: the"), 1, "{ended:#?}");
         assert_eq!(renewed, [] as [&str; 0]);
 
         let ended = issue(folder.path(), 2);

@@ -134,3 +134,75 @@ async fn every_call_lets_in_whom_the_table_says_and_nobody_else() {
     shutdown.cancel();
     running.await.unwrap().unwrap();
 }
+
+/// A service that takes calls and never answers.
+#[derive(Clone)]
+struct Silent;
+
+impl Service<http::Request<Body>> for Silent {
+    type Response = http::Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Pending<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        std::future::pending()
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_still_coming_when_its_token_is_revoked_is_refused() {
+    let folder = folder();
+    let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
+    let store: Arc<dyn Store> = Arc::new(store.unwrap());
+    let clock = Arc::new(ManualClock::new());
+    let secret = tokens::add(&*store, &*clock, "root", AccessRole::Admin, None).await;
+    let gate = Gate::new(store.clone(), clock.clone(), Admission::Tokens);
+    let mut admission = super::Admission::new(Silent, Arc::new(gate));
+    let request = http::Request::post("/bitfront.v1.Tokens/Add")
+        .header("authorization", format!("Bearer {}", secret.unwrap()));
+    let call = admission.call(request.body(Body::empty()).unwrap());
+    let revoked = async {
+        tokio::task::yield_now().await;
+        assert!(store.revoke_token("root", clock.now_ms()).await.unwrap());
+        loop {
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let answer = tokio::select! {
+        answer = call => answer.unwrap(),
+        () = revoked => unreachable!(),
+    };
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("`root` is revoked"), "{status}");
+}
+
+#[tokio::test]
+async fn whoever_needs_no_token_has_none_made_where_there_are_some() {
+    let folder = folder();
+    let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
+    let store: Arc<dyn Store> = Arc::new(store.unwrap());
+    let clock = Arc::new(ManualClock::new());
+    let gate = Gate::new(store.clone(), clock.clone(), Admission::Open);
+    let may = async |path| match admit(&gate, path, None).await {
+        Ok(_) => Code::Ok,
+        Err(status) => status.code(),
+    };
+    let (add, submit) = ("/bitfront.v1.Tokens/Add", "/bitfront.v1.Searches/Submit");
+    assert_eq!(may(add).await, Code::Ok, "the first one");
+    let made = tokens::add(&*store, &*clock, "root", AccessRole::Admin, None).await;
+    made.unwrap();
+    gate.recheck().await;
+    for guarded in [add, "/bitfront.v1.Tokens/Revoke", "/bitfront.v1.Audit/List"] {
+        assert_eq!(may(guarded).await, Code::PermissionDenied, "{guarded}");
+    }
+    assert_eq!(may(submit).await, Code::Ok);
+    assert!(store.revoke_token("root", clock.now_ms()).await.unwrap());
+    gate.recheck().await;
+    assert_eq!(may(add).await, Code::Ok, "nobody else is left to ask");
+}
