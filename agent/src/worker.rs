@@ -3,9 +3,11 @@
 //! - `measuring`: what the one thread does that measures; nothing else runs on it;
 //! - [`process`]: it runs in a process of its own, so that a plan that crashes its engine costs an
 //!   attempt of that plan and not the agent;
+//! - `expected`: how long that may take before it is ended;
 //! - [`pipe`]: what the two say to each other;
 //! - [`thread`]: it runs in the agent's process, where starting another one is not worth it.
 
+mod expected;
 mod measuring;
 mod pipe;
 mod process;

@@ -11,8 +11,9 @@ use bitfront_model::{Assignment, Question};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::expected::{Expected, Step};
 use super::measuring::Settings;
 use super::pipe::{Asked, Said, line};
 use super::{Answered, Crash, Facts, Found, tell};
@@ -25,6 +26,9 @@ const USUAL_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Between two looks at a worker's memory: rare enough to take no time from it.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// Between two looks at the clock, where nothing else is looked at.
+const BETWEEN_BEATS: Duration = Duration::from_secs(1);
 
 /// Lines of what a worker said that are kept to explain its end.
 const LAST_LINES: usize = 5;
@@ -67,6 +71,7 @@ pub(crate) struct Process {
     settings: Settings,
     pub(super) facts: Facts,
     running: Option<Running>,
+    expected: Expected,
     /// Before it is started again.
     backoff: Backoff,
 }
@@ -95,6 +100,7 @@ impl Process {
             settings,
             facts,
             running: Some(running),
+            expected: Expected::default(),
             backoff,
         })
     }
@@ -108,6 +114,7 @@ impl Process {
             }
             self.running = None;
         }
+        self.expected.forget();
         loop {
             let pause = self.backoff.pause();
             tracing::info!("the worker is started again in {pause:?}");
@@ -131,29 +138,37 @@ impl Process {
         &mut self,
         assignments: Vec<Assignment>,
     ) -> Result<Vec<Found>, Crash> {
-        let expected = assignments.len();
-        match self.ask(Asked::Measure(assignments)).await? {
-            Said::Measured(found) if found.len() == expected => Ok(found),
+        let number = assignments.len();
+        let step = Step::of(&assignments);
+        match self.ask(Asked::Measure(assignments), step).await? {
+            Said::Measured(found) if found.len() == number => Ok(found),
             other => Err(self.confused(&other).await),
         }
     }
 
     pub(super) async fn answer(&mut self, question: Question) -> Result<Answered, Crash> {
-        match self.ask(Asked::Answer(question)).await? {
+        match self.ask(Asked::Answer(question), None).await? {
             Said::Answered(answered) => Ok(*answered),
             other => Err(self.confused(&other).await),
         }
     }
 
-    async fn ask(&mut self, asked: Asked) -> Result<Said, Crash> {
+    /// Asks something, which may be a step of which others were alike.
+    async fn ask(&mut self, asked: Asked, step: Option<Step>) -> Result<Said, Crash> {
         // One that has ended since it was last looked at did not do so over this task.
         self.ready().await;
         let Some(running) = &mut self.running else {
             return Err(Crash("there is no worker".to_owned()));
         };
-        match running.exchange(&asked, &self.program).await {
+        let most = self.program.limit;
+        let limit = step.map_or(most, |step| self.expected.limit(step, most));
+        let begun = Instant::now();
+        match running.exchange(&asked, &self.program, limit).await {
             Ok(said) => {
                 self.backoff.reset();
+                if let Some(step) = step {
+                    self.expected.learn(step, begun.elapsed());
+                }
                 Ok(said)
             }
             Err(cause) => Err(self.end(cause).await),
@@ -233,7 +248,7 @@ impl Running {
             talk,
         };
         let asked = Asked::Start(settings.clone());
-        match running.exchange(&asked, program).await {
+        match running.exchange(&asked, program, program.limit).await {
             Ok(Said::Started(facts)) => Ok((running, *facts)),
             Ok(Said::CannotStart(why)) => Err(Crash(why)),
             Ok(other) => Err(running.end(Cause::Confused(format!("{other:?}"))).await),
@@ -251,14 +266,26 @@ impl Running {
     }
 
     /// Asks, and waits for the answer for as long as the limits allow.
-    async fn exchange(&mut self, asked: &Asked, program: &WorkerProgram) -> Result<Said, Cause> {
+    ///
+    /// Time is counted by looks, so that what the agent was paused for does not count: the worker
+    /// was most often paused with it.
+    async fn exchange(
+        &mut self,
+        asked: &Asked,
+        program: &WorkerProgram,
+        limit: Duration,
+    ) -> Result<Said, Cause> {
         let line = line(asked).map_err(|error| Cause::Confused(error.to_string()))?;
         let written = self.input.write_all(line.as_bytes()).await;
         if written.is_err() || self.input.flush().await.is_err() {
             return Err(Cause::Ended);
         }
-        let mut deadline = Instant::now() + program.limit;
-        let mut looks = interval(BETWEEN_LOOKS);
+        let (mut silent, mut looked) = (Duration::ZERO, Instant::now());
+        let between = match program.memory_bytes {
+            Some(_) => BETWEEN_LOOKS,
+            None => BETWEEN_BEATS,
+        };
+        let mut looks = interval(between);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -267,7 +294,7 @@ impl Running {
                     Ok(Some(line)) => match serde_json::from_str(&line) {
                         Ok(Said::Progress(line)) => {
                             tell(&line);
-                            deadline = Instant::now() + program.limit;
+                            silent = Duration::ZERO;
                         }
                         Ok(said) => return Ok(said),
                         // Something in the engine talks where only we should.
@@ -275,10 +302,14 @@ impl Running {
                     },
                     Ok(None) | Err(_) => return Err(Cause::Ended),
                 },
-                () = sleep_until(deadline) => return Err(Cause::Late(program.limit)),
-                _ = looks.tick(), if program.memory_bytes.is_some() => {
-                    let resident = self.child.id().and_then(resident_bytes);
-                    if let (Some(resident_bytes), Some(most_bytes)) = (resident, program.memory_bytes)
+                _ = looks.tick() => {
+                    silent += looked.elapsed().min(2 * between);
+                    looked = Instant::now();
+                    if silent >= limit {
+                        return Err(Cause::Late(limit));
+                    }
+                    if let Some(most_bytes) = program.memory_bytes
+                        && let Some(resident_bytes) = self.child.id().and_then(resident_bytes)
                         && resident_bytes > most_bytes
                     {
                         return Err(Cause::TooLarge { resident_bytes, most_bytes });
@@ -308,7 +339,7 @@ impl Running {
             Cause::Ended => format!("ended amid the task ({})", described(status)),
             Cause::Late(limit) => format!(
                 "was ended, since it said nothing for {limit:?}, the most that a step of a task may \
-                 take (--task-limit)"
+                 take (--task-limit, or twenty times what others like it took)"
             ),
             Cause::TooLarge {
                 resident_bytes,
@@ -390,7 +421,9 @@ fn note(talk: &Mutex<VecDeque<String>>, line: String) {
         }
         talk.pop_front();
     }
-    talk.push_back(line.chars().take(MOST_SHOWN).collect());
+    // What a kernel prints may be anything, and not every database stores a zero.
+    let shown = line.chars().filter(|it| !it.is_control());
+    talk.push_back(shown.take(MOST_SHOWN).collect());
 }
 
 /// Bytes of a process that are in memory now, where the platform tells.
