@@ -18,6 +18,8 @@ mod ending;
 mod explain;
 mod figures;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod listing;
 #[cfg(feature = "local")]
 mod local;

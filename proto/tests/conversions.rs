@@ -1,6 +1,6 @@
 //! What one end writes the other end reads; what is malformed is named by its path.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +9,9 @@ use bitfront_model::*;
 use bitfront_proto::convert::ConvertError;
 use bitfront_proto::v1;
 use prost::Message;
+
+#[path = "conversions/fuzz.rs"]
+mod fuzz;
 
 fn spec() -> ModelSpec {
     let layer = |name: &str, kind, block| Layer {
