@@ -711,6 +711,10 @@ pub(crate) struct ServeArguments {
     #[arg(long)]
     pub(crate) insecure_open: bool,
 
+    /// How many calls a second may be made with one access token; twice as many in a burst
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) calls_per_token: u32,
+
     /// The database: an SQLite file, or the URL of a Postgres database such as
     /// postgres://user@host/name [default: BITFRONT_DATABASE, or bitfront.sqlite in the user's data
     /// directory]

@@ -23,6 +23,8 @@ pub struct Config {
     pub admission: Admission,
     /// Serve on an address that others reach although they need no token, or see it on its way.
     pub insecure_open: bool,
+    /// What one peer may take.
+    pub bounds: Bounds,
     /// How long a lease lasts without a heartbeat. Three beats fit, so that one may be lost.
     pub lease_time: Duration,
     /// Hand-outs of a task that may end without a result before the task is given up.
@@ -47,6 +49,31 @@ pub enum Admission {
     Open,
     /// Who shows an access token that is stored, not revoked and not expired.
     Tokens,
+}
+
+/// What one peer may take of a coordinator, in time and in calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long a connection may stand over which nobody was let in.
+    pub stranger: Duration,
+    /// How long a call may take until it is answered, beyond the time of a lease, for which agents
+    /// may wait. Files that are handed in may take longer.
+    pub call: Duration,
+    /// Pause between two parts of a file that is handed in or fetched.
+    pub pause: Duration,
+    /// Calls a second with one access token, on average; twice as many in a burst.
+    pub calls_per_token: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            stranger: Duration::from_secs(30),
+            call: Duration::from_secs(120),
+            pause: Duration::from_secs(60),
+            calls_per_token: 1000,
+        }
+    }
 }
 
 /// The files of a coordinator that serves over TLS, in PEM. They are read again when they change.
@@ -75,6 +102,7 @@ impl Config {
             tls: None,
             admission: Admission::Open,
             insecure_open: false,
+            bounds: Bounds::default(),
             lease_time: Duration::from_secs(30),
             most_attempts: 3,
             most_crashes: 2,

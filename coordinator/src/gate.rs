@@ -3,7 +3,8 @@
 //! What is stored is read again every two seconds, so that what another coordinator revokes counts
 //! here too, and what cannot be read lets nobody in.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bitfront_model::{AccessRole, Digest};
@@ -11,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::config::Admission;
+use crate::config::{Admission, Config};
 use crate::store::{Store, StoreError, StoredToken};
 
 /// How long what was read of the store counts.
@@ -51,6 +52,8 @@ pub(crate) enum Refusal {
     Expired { name: String },
     #[error("the access token `{name}` is revoked; have another one made by `bitfront token add`")]
     Revoked { name: String },
+    #[error("too many calls with the access token `{name}`: more than {a_second} a second")]
+    TooMany { name: String, a_second: u32 },
     #[error("whether the access token counts is not known now: {0}")]
     Store(StoreError),
 }
@@ -62,6 +65,17 @@ pub(crate) struct Gate {
     admission: Admission,
     /// Held while the store is read, so that of many callers one reads.
     known: Mutex<Known>,
+    /// Calls a second with one access token.
+    a_second: u32,
+    /// By what was shown; none of whoever is not known. Behind a std mutex, held for a count only.
+    buckets: std::sync::Mutex<HashMap<Digest, Bucket>>,
+}
+
+/// The calls that somebody may still make, and when they were counted.
+#[derive(Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Duration,
 }
 
 #[derive(Default)]
@@ -72,19 +86,25 @@ struct Known {
 }
 
 impl Gate {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, admission: Admission) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: &Config) -> Self {
         Self {
             store,
             clock,
-            admission,
+            admission: config.admission,
             known: Mutex::default(),
+            a_second: config.bounds.calls_per_token,
+            buckets: std::sync::Mutex::default(),
         }
     }
 
     /// Who it is that shows this.
     pub(crate) async fn admit(&self, secret: Option<&[u8]>) -> Result<Visitor, Refusal> {
         match (secret, self.admission) {
-            (Some(secret), _) => self.find(Digest::of(secret)).await,
+            (Some(secret), _) => {
+                let digest = Digest::of(secret);
+                let visitor = self.find(digest).await?;
+                self.count(digest, visitor)
+            }
             (None, Admission::Open) => Ok(Visitor::LOCAL),
             (None, Admission::Tokens) => Err(Refusal::NothingShown),
         }
@@ -119,6 +139,30 @@ impl Gate {
     /// Reads the store again with the next caller.
     pub(crate) async fn recheck(&self) {
         self.known.lock().await.read_at = None;
+    }
+
+    /// Takes one call off what somebody may still make: so many a second, and what was left of them
+    /// for one more.
+    fn count(&self, digest: Digest, visitor: Visitor) -> Result<Visitor, Refusal> {
+        let now = self.clock.elapsed();
+        let most = 2.0 * f64::from(self.a_second);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.entry(digest);
+        let bucket = bucket.or_insert(Bucket {
+            left: most,
+            at: now,
+        });
+        let since = now.saturating_sub(bucket.at).as_secs_f64();
+        bucket.left = (bucket.left + since * f64::from(self.a_second)).min(most);
+        bucket.at = now;
+        if bucket.left < 1.0 {
+            return Err(Refusal::TooMany {
+                name: visitor.name.unwrap_or_default(),
+                a_second: self.a_second,
+            });
+        }
+        bucket.left -= 1.0;
+        Ok(visitor)
     }
 
     async fn find(&self, digest: Digest) -> Result<Visitor, Refusal> {
@@ -165,6 +209,8 @@ impl Gate {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::clock::ManualClock;
     use crate::store::sqlite::SqliteStore;
@@ -172,13 +218,51 @@ mod tests {
     use crate::testing::folder;
     use crate::tokens;
 
+    fn asking() -> Config {
+        Config {
+            admission: Admission::Tokens,
+            ..Config::new(Path::new("unused"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_makes_so_many_calls_a_second() {
+        let folder = folder();
+        let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let clock = Arc::new(ManualClock::new());
+        let mut config = asking();
+        config.bounds.calls_per_token = 2;
+        let gate = Gate::new(store.clone(), clock.clone(), &config);
+        let add =
+            async |name: &str| tokens::add(&*store, &*clock, name, AccessRole::Read, None).await;
+        let (busy, other) = (add("busy").await.unwrap(), add("other").await.unwrap());
+        let let_in = async |secret: &str| {
+            let mut let_in = 0;
+            loop {
+                match gate.admit(Some(secret.as_bytes())).await {
+                    Ok(_) => let_in += 1,
+                    Err(Refusal::TooMany { name, a_second: 2 }) if name != "other" => break,
+                    Err(refusal) => panic!("{refusal}"),
+                }
+            }
+            let_in
+        };
+        assert_eq!(let_in(&busy).await, 4);
+        assert!(gate.admit(Some(other.as_bytes())).await.is_ok());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(let_in(&busy).await, 2);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(let_in(&busy).await, 4);
+    }
+
     #[tokio::test]
     async fn what_is_revoked_anywhere_counts_no_more_within_seconds() {
         let folder = folder();
         let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
         let store: Arc<dyn Store> = Arc::new(store.unwrap());
         let clock = Arc::new(ManualClock::new());
-        let gate = Gate::new(store.clone(), clock.clone(), Admission::Tokens);
+        let gate = Gate::new(store.clone(), clock.clone(), &asking());
         let add = async |name: &str, lasts: Option<Duration>| {
             let added = tokens::add(&*store, &*clock, name, AccessRole::Read, lasts).await;
             added.unwrap()
@@ -220,7 +304,7 @@ mod tests {
 
         // A store that says nothing lets nobody in.
         let silent = Unreliable::new(store.clone(), 0, 1000, 0);
-        let gate = Gate::new(Arc::new(silent), clock.clone(), Admission::Tokens);
+        let gate = Gate::new(Arc::new(silent), clock.clone(), &asking());
         let refusal = gate.admit(Some(later.as_bytes())).await;
         assert!(matches!(refusal, Err(Refusal::Store(_))));
     }

@@ -78,7 +78,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, ManualClock, Sleep, SystemClock};
-pub use config::{Admission, Config, TlsFiles};
+pub use config::{Admission, Bounds, Config, TlsFiles};
 pub use database::Database;
 
 use audit::Changed;

@@ -31,7 +31,7 @@ impl World {
             wakeups: Arc::default(),
             checks: Checks::default(),
             recorder: Recorder::new(store.clone(), clock.clone()),
-            gate: Arc::new(Gate::new(store.clone(), clock.clone(), config.admission)),
+            gate: Arc::new(Gate::new(store.clone(), clock.clone(), &config)),
             config,
             store,
             clock,

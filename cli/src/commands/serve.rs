@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bitfront_coordinator::config::SILENT_BEATS;
-use bitfront_coordinator::{Admission, Database, SystemClock, TlsFiles};
+use bitfront_coordinator::{Admission, Bounds, Database, SystemClock, TlsFiles};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +49,10 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         blobs: typed.blobs.or(usual.blobs.clone()).or(Some(place.blobs)),
         tls,
         admission,
+        bounds: Bounds {
+            calls_per_token: typed.calls_per_token,
+            ..usual.bounds
+        },
         insecure_open: typed.insecure_open,
         lease_time: settings::duration("--lease-time", &typed.lease_time)?,
         beat: settings::duration("--take-over-after", &typed.take_over_after)? / SILENT_BEATS,

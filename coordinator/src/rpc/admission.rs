@@ -3,12 +3,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bitfront_model::AccessRole;
+use tokio::time::sleep;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::{Request, Status};
 
+use super::connections::Peer;
+use super::limits::Holding;
 use super::permissions::roles;
 use crate::audit::Audit;
 use crate::gate::{Gate, Refusal, Visitor};
@@ -19,11 +23,22 @@ use crate::world::World;
 pub(super) struct Admission<S> {
     inner: S,
     gate: Arc<Gate>,
+    /// How long a call may take until it is answered.
+    limit: Duration,
+    holding: Holding,
 }
 
+/// The one call whose request is a stream, which may take as long as it likes.
+const ENDLESS: &str = "/bitfront.v1.Blobs/Put";
+
 impl<S> Admission<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate>) -> Self {
-        Self { inner, gate }
+    pub(super) fn new(inner: S, gate: Arc<Gate>, limit: Duration, holding: Holding) -> Self {
+        Self {
+            inner,
+            gate,
+            limit,
+            holding,
+        }
     }
 }
 
@@ -41,7 +56,7 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let gate = self.gate.clone();
+        let (gate, limit, holding) = (self.gate.clone(), self.limit, self.holding.clone());
         // The one that said that it is ready is the one to be called.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
@@ -51,17 +66,30 @@ where
         Box::pin(async move {
             match admit(&gate, &path, shown).await {
                 Ok(visitor) => {
+                    if let Some(peer) = request.extensions().get::<Peer>() {
+                        peer.let_in();
+                    }
                     request.extensions_mut().insert(visitor.clone());
+                    if path != ENDLESS {
+                        request = request.map(|body| holding.count(body));
+                    }
                     // The rest of a request may come long after its beginning.
                     tokio::select! {
                         answer = inner.call(request) => answer,
                         refusal = gate.dismissed(&visitor) => Ok(Status::from(refusal).into_http()),
+                        () = sleep(limit), if path != ENDLESS => Ok(too_slow(limit).into_http()),
                     }
                 }
                 Err(status) => Ok(status.into_http()),
             }
         })
     }
+}
+
+fn too_slow(limit: Duration) -> Status {
+    Status::deadline_exceeded(format!(
+        "the call was neither whole nor answered within {limit:?}"
+    ))
 }
 
 /// Who makes a call; parts that are called without the gate, as in tests, have nobody else.
@@ -122,6 +150,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Store(_) => Self::unavailable(refusal.to_string()),
+            Refusal::TooMany { .. } => Self::resource_exhausted(refusal.to_string()),
             _ => Self::unauthenticated(refusal.to_string()),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitfront_model::{Blob, Digest, Manifest};
 use bitfront_proto::v1::blobs_server::Blobs;
@@ -13,6 +14,7 @@ use bitfront_weights::{BlobError, BlobFolder, Receiving};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -112,6 +114,7 @@ impl Blobs for BlobsService {
         };
         let (chunks, stream) = mpsc::channel(2);
         let (gate, shutdown) = (self.world.gate.clone(), self.shutdown.clone());
+        let pause = self.world.config.bounds.pause;
         tokio::spawn(async move {
             let ended = async {
                 tokio::select! {
@@ -119,7 +122,7 @@ impl Blobs for BlobsService {
                     refusal = gate.dismissed(&visitor) => refusal.into(),
                 }
             };
-            send(file, chunks, turn, ended).await;
+            send(file, chunks, turn, pause, ended).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -167,9 +170,10 @@ impl BlobsService {
     ) -> Result<(), Status> {
         let dismissed = self.world.gate.dismissed(visitor);
         tokio::pin!(dismissed);
+        let pause = self.world.config.bounds.pause;
         loop {
             let part = tokio::select! {
-                part = parts.message() => part?,
+                part = timeout(pause, parts.message()) => part.map_err(|_| silent(pause))??,
                 () = self.shutdown.cancelled() => return Err(stopping()),
                 refusal = &mut dismissed => return Err(refusal.into()),
             };
@@ -189,6 +193,7 @@ async fn send(
     mut file: File,
     chunks: mpsc::Sender<Result<v1::FetchResponse, Status>>,
     turn: OwnedSemaphorePermit,
+    pause: Duration,
     ended: impl Future<Output = Status>,
 ) {
     let sent = async {
@@ -204,8 +209,9 @@ async fn send(
                 Err(error) => Err(Status::internal(format!("a blob cannot be read: {error}"))),
             };
             let failed = message.is_err();
-            // Whoever does not listen any more asks again.
-            if chunks.send(message).await.is_err() || failed {
+            // Whoever does not listen any more, or does not take what it hears, asks again.
+            let sent = timeout(pause, chunks.send(message)).await;
+            if !matches!(sent, Ok(Ok(()))) || failed {
                 return;
             }
         }
@@ -218,6 +224,10 @@ async fn send(
         }
     }
     drop(turn);
+}
+
+fn silent(pause: Duration) -> Status {
+    Status::deadline_exceeded(format!("no part of the blob came within {pause:?}"))
 }
 
 fn stopping() -> Status {

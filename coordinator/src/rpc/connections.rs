@@ -1,16 +1,16 @@
 //! Connections, from their first byte to where calls go over them.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind::TimedOut};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,9 +19,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::tls::Tls;
-
-/// How long a peer may take until both ends of a connection trust each other.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Pause after a connection could not be accepted: most often there are too many open files, and
 /// some are closed soon.
@@ -33,7 +30,22 @@ const READY: usize = 64;
 /// A connection that calls can go over.
 pub(super) struct Connection {
     io: Either<TcpStream, TlsStream<TcpStream>>,
-    peer: SocketAddr,
+    peer: Peer,
+    /// When it ends, unless somebody was let in by then.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+/// Who is at the other end of a connection; comes with every request.
+#[derive(Clone)]
+pub(super) struct Peer {
+    is_known: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// Somebody was let in: the connection may stand for as long as it likes.
+    pub(super) fn let_in(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Accepts connections until the shutdown. Each shakes hands by itself, so that a slow one holds
@@ -41,13 +53,14 @@ pub(super) struct Connection {
 pub(super) fn connections(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
+    stranger: Duration,
     shutdown: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(READY);
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = accept(listener, tls, ready) => {}
+            () = accept(listener, tls, stranger, ready) => {}
         }
     });
     ReceiverStream::new(connections)
@@ -56,10 +69,11 @@ pub(super) fn connections(
 async fn accept(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
+    stranger: Duration,
     ready: mpsc::Sender<io::Result<Connection>>,
 ) {
     loop {
-        let (tcp, peer) = match listener.accept().await {
+        let (tcp, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -70,13 +84,21 @@ async fn accept(
         let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         let ready = ready.clone();
         tokio::spawn(async move {
-            match timeout(HANDSHAKE, shake_hands(tcp, acceptor)).await {
-                Ok(Ok(io)) => {
+            let mut end = Box::pin(sleep(stranger));
+            let shaken = tokio::select! {
+                shaken = shake_hands(tcp, acceptor) => shaken,
+                () = &mut end => Err(io::Error::new(TimedOut, "no TLS in time")),
+            };
+            match shaken {
+                Ok(io) => {
+                    let peer = Peer {
+                        is_known: Arc::default(),
+                    };
+                    let end = Some(end);
                     // Nobody takes it where the server has ended.
-                    let _ = ready.send(Ok(Connection { io, peer })).await;
+                    let _ = ready.send(Ok(Connection { io, peer, end })).await;
                 }
-                Ok(Err(error)) => tracing::info!(%peer, "a connection is refused: {error}"),
-                Err(_) => tracing::info!(%peer, "a connection is given up: no TLS in time"),
+                Err(error) => tracing::info!(%address, "a connection is refused: {error}"),
             }
         });
     }
@@ -95,11 +117,10 @@ async fn shake_hands(
 }
 
 impl Connected for Connection {
-    /// Who called.
-    type ConnectInfo = SocketAddr;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> SocketAddr {
-        self.peer
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 
@@ -109,6 +130,15 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(end) = &mut self.end {
+            let is_over = end.as_mut().poll(context).is_ready();
+            if self.peer.is_known.load(Ordering::Relaxed) {
+                self.end = None;
+            } else if is_over {
+                let error = io::Error::new(TimedOut, "nobody was let in over the connection");
+                return Poll::Ready(Err(error));
+            }
+        }
         Pin::new(&mut self.io).poll_read(context, buffer)
     }
 }

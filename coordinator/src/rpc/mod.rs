@@ -5,6 +5,7 @@ mod agents;
 mod audit;
 mod blobs;
 mod connections;
+mod limits;
 mod permissions;
 pub(crate) mod searches;
 mod status;
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
         drivers,
         shutdown: shutdown.clone(),
     })
-    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    .max_decoding_message_size(limits::MOST_REQUEST_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let database = world.store.identity().await?;
     let agents = AgentsServer::new(agents::AgentsService {
@@ -67,26 +68,36 @@ pub(crate) async fn serve(
         shutdown: shutdown.clone(),
         database: database.clone(),
     })
-    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    .max_decoding_message_size(limits::MOST_REQUEST_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let agents = InterceptedService::new(agents, agents::Fence { database });
-    let blobs = BlobsServer::new(blobs::BlobsService::new(world.clone(), shutdown.clone()));
+    let blobs = BlobsServer::new(blobs::BlobsService::new(world.clone(), shutdown.clone()))
+        .max_decoding_message_size(limits::MOST_PART_BYTES);
     let audit = AuditServer::new(audit::AuditService {
         world: world.clone(),
     })
+    .max_decoding_message_size(limits::MOST_NAME_BYTES)
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let tokens = TokensServer::new(tokens::TokensService {
         world: world.clone(),
-    });
+    })
+    .max_decoding_message_size(limits::MOST_NAME_BYTES);
     if let Some(tls) = &tls {
         let (tls, shutdown) = (tls.clone(), shutdown.clone());
         tokio::spawn(async move { tls.tend(shutdown).await });
     }
-    let incoming = connections(listener, tls, shutdown.clone());
+    let bounds = world.config.bounds;
+    let incoming = connections(listener, tls, bounds.stranger, shutdown.clone());
+    let call = world.config.lease_time + bounds.call;
+    let holding = limits::Holding::new();
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .layer(layer_fn(move |inner| Admission::new(inner, gate.clone())))
+        .max_concurrent_streams(limits::MOST_STREAMS)
+        .http2_max_header_list_size(limits::MOST_HEADER_BYTES)
+        .layer(layer_fn(move |inner| {
+            Admission::new(inner, gate.clone(), call, holding.clone())
+        }))
         .add_service(searches)
         .add_service(agents)
         .add_service(blobs)

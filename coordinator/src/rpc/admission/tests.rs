@@ -20,6 +20,13 @@ use crate::tokens;
 
 use super::*;
 
+fn admitting(admission: Admission) -> Config {
+    Config {
+        admission,
+        ..Config::new(std::path::Path::new("unused"))
+    }
+}
+
 /// What a call with an empty message comes to.
 async fn call(channel: &Channel, path: &'static str, secret: Option<&str>) -> Code {
     let mut request = Request::new(());
@@ -160,8 +167,9 @@ async fn a_call_that_is_still_coming_when_its_token_is_revoked_is_refused() {
     let store: Arc<dyn Store> = Arc::new(store.unwrap());
     let clock = Arc::new(ManualClock::new());
     let secret = tokens::add(&*store, &*clock, "root", AccessRole::Admin, None).await;
-    let gate = Gate::new(store.clone(), clock.clone(), Admission::Tokens);
-    let mut admission = super::Admission::new(Silent, Arc::new(gate));
+    let gate = Gate::new(store.clone(), clock.clone(), &admitting(Admission::Tokens));
+    let mut admission =
+        super::Admission::new(Silent, Arc::new(gate), Duration::MAX, Holding::new());
     let request = http::Request::post("/bitfront.v1.Tokens/Add")
         .header("authorization", format!("Bearer {}", secret.unwrap()));
     let call = admission.call(request.body(Body::empty()).unwrap());
@@ -188,7 +196,7 @@ async fn whoever_needs_no_token_has_none_made_where_there_are_some() {
     let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
     let store: Arc<dyn Store> = Arc::new(store.unwrap());
     let clock = Arc::new(ManualClock::new());
-    let gate = Gate::new(store.clone(), clock.clone(), Admission::Open);
+    let gate = Gate::new(store.clone(), clock.clone(), &admitting(Admission::Open));
     let may = async |path| match admit(&gate, path, None).await {
         Ok(_) => Code::Ok,
         Err(status) => status.code(),
