@@ -11,6 +11,7 @@
 //!
 //! An input that does harm is shrunk to the fewest edits that still do, and told.
 
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -19,8 +20,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 /// Inputs between two looks at the clock.
 const BATCH: u32 = 100;
 
-/// Inputs of a target when nothing else is asked for.
-const USUAL: u64 = 1000;
+/// Batches of a target when nothing else is asked for.
+const USUAL_BATCHES: u64 = 10;
 
 /// How long the worst input may take: readers take microseconds to milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,31 +51,33 @@ enum Edit {
     },
 }
 
-/// Tells whether an input was taken; a panic is a finding.
-pub(crate) fn fuzz(target: &str, samples: &[Vec<u8>], mut check: impl FnMut(&[u8]) -> bool) {
+/// Feeds inputs to a reader, which tells whether it took one. Each sample is taken as it is.
+pub(crate) fn fuzz(target: &str, samples: &[Vec<u8>], reads: impl FnMut(&[u8]) -> bool) {
     let (seconds, seed) = (setting("FUZZ_SECONDS"), setting("FUZZ_SEED").unwrap_or(0));
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config {
-        cases: BATCH,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(config, rng);
+    let reads = RefCell::new(reads);
+    for sample in samples {
+        let shown = String::from_utf8_lossy(&sample[..sample.len().min(200)]);
+        let is_taken = (reads.borrow_mut())(sample);
+        assert!(is_taken, "{target}: refused as it is: {shown}");
+    }
     let begun = Instant::now();
-    let (mut inputs, mut taken) = (0_u64, 0_u64);
-    let check = std::cell::RefCell::new(&mut check);
-    while match seconds {
-        Some(seconds) => begun.elapsed() < Duration::from_secs(seconds),
-        None => inputs < USUAL,
-    } {
-        let accepted = std::cell::Cell::new(0);
-        let result = runner.run(&(0..samples.len(), edits()), |(sample, edits)| {
+    let (inputs, taken) = (Cell::new(0_u64), Cell::new(0_u64));
+    let strategy = (0..samples.len(), edits());
+    for batch in 0_u64.. {
+        let is_over = match seconds {
+            Some(seconds) => begun.elapsed() >= Duration::from_secs(seconds),
+            None => batch == USUAL_BATCHES,
+        };
+        if is_over {
+            break;
+        }
+        let mut runner = runner(seed, batch);
+        let result = runner.run(&strategy, |(sample, edits)| {
             let input = edits.iter().fold(samples[sample].clone(), edited);
             let at = Instant::now();
-            if (check.borrow_mut())(&input) {
-                accepted.set(accepted.get() + 1);
+            inputs.set(inputs.get() + 1);
+            if (reads.borrow_mut())(&input) {
+                taken.set(taken.get() + 1);
             }
             match at.elapsed() < PATIENCE {
                 true => Ok(()),
@@ -82,19 +85,28 @@ pub(crate) fn fuzz(target: &str, samples: &[Vec<u8>], mut check: impl FnMut(&[u8
             }
         });
         if let Err(error) = result {
-            panic!("{target}, after {inputs} inputs: {error}");
+            panic!("{target}, input {} of seed {seed}: {error}", inputs.get());
         }
-        inputs += u64::from(BATCH);
-        taken += accepted.get();
     }
     println!(
-        "{target}: {inputs} inputs in {:.1} s, {taken} of them taken, none did harm",
-        begun.elapsed().as_secs_f64()
+        "{target}: {} inputs in {:.1} s, {} of them taken, none did harm",
+        inputs.get(),
+        begun.elapsed().as_secs_f64(),
+        taken.get()
     );
-    assert!(
-        taken > 0,
-        "{target}: what was little changed is taken sometimes"
-    );
+}
+
+/// Makes a batch of inputs; one that was used makes no more.
+fn runner(seed: u64, batch: u64) -> TestRunner {
+    let config = Config {
+        cases: BATCH,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&batch.to_le_bytes());
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
 /// A number from the environment, which is where a test is told how long to last.

@@ -27,10 +27,10 @@ fn fuzz_command_lines() {
          --min-same-top=97.5%\n--max-kld=0.02\n--precisions=Q4_K,q6_k\n--group=kind",
         "submit\nhf://a/b@c\n--data\ns3://bucket/text\n--imatrix=none\n--stop-stalled=50:0.5\n\
          --stop-within-limits\n--workloads=prefill@32b2,decode@16x8b2\n--device=two\n\
-         --device=arch=x86_64,isa=avx512_vnni\n--max-latency=two=8ms\n--budget=1h 30m",
+         --device=arch=x86_64,isa=avx512_vnni\n--max-latency=two=8ms\n--max-kld=0.1\n--budget=1h 30m",
         "continue\n3\n--budget=10m\n--evaluations=7",
         "best\n--model\nm\n--fleet\n--max-size=900MiB\n--by=size",
-        "compare\n1:4\n2:Q4_K_M",
+        "compare\n14\n27\n--format=json",
         "serve\n--listen=127.0.0.1:0\n--lease-time=30s\n--take-over-after=5s",
     ];
     let lines = lines.map(|line| line.as_bytes().to_vec());
