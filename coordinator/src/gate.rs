@@ -15,6 +15,10 @@ use crate::clock::Clock;
 use crate::config::{Admission, Config};
 use crate::store::{Store, StoreError, StoredToken};
 
+/// How long a store that could not be read is not asked again: whoever waited for it meanwhile would
+/// wait as long once more, one after the other.
+const FAILED_FOR: Duration = Duration::from_secs(1);
+
 /// How long what was read of the store counts.
 const RECHECKED_AFTER: Duration = Duration::from_secs(2);
 
@@ -55,7 +59,7 @@ pub(crate) enum Refusal {
     #[error("too many calls with the access token `{name}`: more than {a_second} a second")]
     TooMany { name: String, a_second: u32 },
     #[error("whether the access token counts is not known now: {0}")]
-    Store(StoreError),
+    Store(Arc<StoreError>),
 }
 
 /// Lets callers in.
@@ -83,6 +87,8 @@ struct Known {
     /// By the clock's elapsed time; none where it is to be read again.
     read_at: Option<Duration>,
     tokens: Arc<[StoredToken]>,
+    /// When it could not be read, and why.
+    failed: Option<(Duration, Arc<StoreError>)>,
 }
 
 impl Gate {
@@ -138,7 +144,9 @@ impl Gate {
 
     /// Reads the store again with the next caller.
     pub(crate) async fn recheck(&self) {
-        self.known.lock().await.read_at = None;
+        let mut known = self.known.lock().await;
+        known.read_at = None;
+        known.failed = None;
     }
 
     /// Takes one call off what somebody may still make: so many a second, and what was left of them
@@ -192,17 +200,34 @@ impl Gate {
         })
     }
 
-    async fn tokens(&self) -> Result<Arc<[StoredToken]>, StoreError> {
+    async fn tokens(&self) -> Result<Arc<[StoredToken]>, Arc<StoreError>> {
         let mut known = self.known.lock().await;
         let now = self.clock.elapsed();
         if known
             .read_at
-            .is_none_or(|read_at| now >= read_at + RECHECKED_AFTER)
+            .is_some_and(|read_at| now < read_at + RECHECKED_AFTER)
         {
-            known.tokens = self.store.tokens().await?.into();
-            known.read_at = Some(now);
+            return Ok(known.tokens.clone());
         }
-        Ok(known.tokens.clone())
+        if let Some((at, error)) = &known.failed
+            && now < *at + FAILED_FOR
+        {
+            return Err(error.clone());
+        }
+        match self.store.tokens().await {
+            Ok(tokens) => {
+                known.tokens = tokens.into();
+                known.read_at = Some(now);
+                known.failed = None;
+                Ok(known.tokens.clone())
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                // It may have taken long to fail.
+                known.failed = Some((self.clock.elapsed(), error.clone()));
+                Err(error)
+            }
+        }
     }
 }
 
@@ -301,11 +326,23 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         let expired = gate.admit(Some(short.as_bytes())).await;
         assert!(matches!(expired, Err(Refusal::Expired { name }) if name == "short"));
+    }
 
-        // A store that says nothing lets nobody in.
-        let silent = Unreliable::new(store.clone(), 0, 1000, 0);
-        let gate = Gate::new(Arc::new(silent), clock.clone(), &asking());
-        let refusal = gate.admit(Some(later.as_bytes())).await;
-        assert!(matches!(refusal, Err(Refusal::Store(_))));
+    #[tokio::test]
+    async fn a_store_that_says_nothing_lets_nobody_in_and_is_not_asked_by_each() {
+        let folder = folder();
+        let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let clock = Arc::new(ManualClock::new());
+        let secret = tokens::add(&*store, &*clock, "one", AccessRole::Read, None).await;
+        let secret = secret.unwrap();
+        let silent = Arc::new(Unreliable::new(store, 0, 1000, 0));
+        let gate = Gate::new(silent.clone(), clock.clone(), &asking());
+        for calls in [1, 1, 2] {
+            let refusal = gate.admit(Some(secret.as_bytes())).await;
+            assert!(matches!(refusal, Err(Refusal::Store(_))));
+            assert_eq!(silent.calls(), calls);
+            clock.advance(FAILED_FOR.mul_f64(0.6));
+        }
     }
 }
