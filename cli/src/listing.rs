@@ -108,6 +108,16 @@ impl<T: Into<Value>> From<Option<T>> for Cell {
     }
 }
 
+/// A text as a terminal may have it: names and reasons come from other machines, and what controls a
+/// terminal is nobody's name.
+fn printable(text: &str) -> String {
+    let shown = |it: char| match it.is_control() && it != '\n' {
+        true => char::REPLACEMENT_CHARACTER,
+        false => it,
+    };
+    text.chars().map(shown).collect()
+}
+
 fn plain_text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -155,7 +165,7 @@ impl Listing {
             .set_width(u16::try_from(width).unwrap_or(u16::MAX))
             .set_header(shown.iter().map(|&index| self.columns[index].title));
         for row in &self.rows {
-            table.add_row(shown.iter().map(|&index| &row[index].text));
+            table.add_row(shown.iter().map(|&index| printable(&row[index].text)));
         }
         for (position, &index) in shown.iter().enumerate() {
             if self.columns[index].right
@@ -228,6 +238,19 @@ mod tests {
             Cell::people(""),
         ]);
         listing
+    }
+
+    #[test]
+    fn nothing_in_a_table_controls_a_terminal() {
+        let mut listing = Listing::new(&[Column::text("name", "name")]);
+        listing.row(vec![Cell::plain("board\u{1b}[2J\u{9b}31m\u{7}")]);
+        let table = listing.render(Format::Table, 60).unwrap();
+        assert!(
+            table.contains("board\u{fffd}[2J\u{fffd}31m\u{fffd}"),
+            "{table:?}"
+        );
+        let json = listing.render(Format::Json, 60).unwrap();
+        assert!(json.contains("\\u001b"), "{json}");
     }
 
     #[test]
