@@ -110,6 +110,9 @@ pub(super) async fn open(
     let options = SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(true)
+        // What a piece of work of a group changes is kept until it is done, to be undone alone. In
+        // a file, which is the default, that would be written twice as often as the log.
+        .pragma("temp_store", "memory")
         .busy_timeout(Duration::from_secs(5))
         .disable_statement_logging();
     let mut connection = first_look(path, &options, synchronous).await?;
