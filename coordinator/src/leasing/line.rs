@@ -19,7 +19,7 @@ use crate::wakeups::Listener;
 
 /// Most tasks that are claimed together. The disk's share of a transaction is small then, and
 /// other writes need not wait long for it.
-const MOST_TOGETHER: usize = 128;
+const MOST_TOGETHER: usize = 512;
 
 /// What a device in line is told in the end.
 pub(super) type Answer = Result<Handed, ServiceError>;
