@@ -338,6 +338,7 @@ pub(crate) fn front() -> Front {
         },
         points,
         hardware_profile: Some(hardware()),
+        stale: None,
     }
 }
 
