@@ -1,7 +1,7 @@
 //! Nights of simulated devices whose truth is known: how often a device that never changed raises
 //! an alarm, and how often one that became slower does.
 
-use bitfront_model::{FrontPoint, Overall, Plan, Precision, Verdict, Watched, Workload};
+use bitfront_model::{FrontPoint, Latency, Overall, Plan, Precision, Verdict, Watched, Workload};
 use fastrand::Rng;
 
 use super::figures::{Night, moved};
@@ -12,6 +12,9 @@ use crate::query::repeatability::widen;
 
 /// Plans that both nights measure and confirm.
 const PLANS: u32 = 24;
+
+/// Leases with other candidates, of whose timings the anchor's time counts alone.
+const OTHERS: u32 = 12;
 
 /// Pairs of nights of each kind.
 const NIGHTS: u32 = 500;
@@ -45,34 +48,47 @@ fn plan(number: u32) -> Plan {
     Plan::new(&spec, precisions.collect()).unwrap()
 }
 
+/// The timings of four plans together, the first of which has this number.
+fn lease(
+    device: Device,
+    of_night: f64,
+    random: &mut Rng,
+    first: u32,
+    slower: &impl Fn(u32) -> f64,
+) -> Vec<Latency> {
+    let moment = (of_night + device.moment * normal(random)).exp();
+    // Half of what a ratio differs by is the anchor's, for all plans of the lease.
+    let each = device.repeat / std::f64::consts::SQRT_2;
+    let of_anchor = slower(u32::MAX) * (each * normal(random)).exp();
+    let anchor = (1e6 * f64::from(DECODE.steps()) * moment * of_anchor) as u64;
+    let timings = (first..first + 4).map(|number| {
+        // What a timing knows of itself, as `timing` says, and what it does not.
+        let apart = each.hypot(OWN) * normal(random);
+        let truth = 1.0 + f64::from(number) / 10.0;
+        let ratio = truth * slower(number) / of_anchor * apart.exp();
+        let mut timing = timing(ratio, "anchor");
+        timing.paired.as_mut().unwrap().anchor_samples_ns = vec![anchor; 6];
+        timing
+    });
+    timings.collect()
+}
+
 /// A search of one night in which a plan takes `slower` times its usual time.
 fn night(device: Device, random: &mut Rng, slower: impl Fn(u32) -> f64) -> Vec<FrontPoint> {
     let of_night = device.night * normal(random);
     let mut points = Vec::new();
-    for first in (0..PLANS).step_by(4) {
-        let mut lease = || {
-            let moment = (of_night + device.moment * normal(random)).exp();
-            // Half of what a ratio differs by is the anchor's, for all plans of the lease.
-            let each = device.repeat / std::f64::consts::SQRT_2;
-            let of_anchor = slower(u32::MAX) * (each * normal(random)).exp();
-            let anchor = (1e6 * f64::from(DECODE.steps()) * moment * of_anchor) as u64;
-            let timings = (first..first + 4).map(|number| {
-                // What a timing knows of itself, as `timing` says, and what it does not.
-                let apart = each.hypot(OWN) * normal(random);
-                let truth = 1.0 + f64::from(number) / 10.0;
-                let ratio = truth * slower(number) / of_anchor * apart.exp();
-                let mut timing = timing(ratio, "anchor");
-                timing.paired.as_mut().unwrap().anchor_samples_ns = vec![anchor; 6];
-                timing
-            });
-            timings.collect::<Vec<_>>()
-        };
-        let (searched, fresh) = (lease(), lease());
+    for first in (0..PLANS + 4 * OTHERS).step_by(4) {
+        let mut lease = || lease(device, of_night, random, first, &slower);
+        let is_shared = first < PLANS;
+        let searched = lease();
+        let fresh = if is_shared { lease() } else { searched.clone() };
         for ((number, searched), fresh) in (first..).zip(searched).zip(fresh) {
-            points.push(FrontPoint {
-                plan: plan(number),
-                ..twice(i64::from(number), searched, fresh)
-            });
+            let mut point = twice(i64::from(number), searched, fresh);
+            point.plan = plan(number);
+            if !is_shared {
+                point.confirmation = None;
+            }
+            points.push(point);
         }
     }
     widen(&mut points, &[DECODE]);
@@ -237,6 +253,8 @@ fn of_few_plans_and_few_timings_nothing_is_said() {
             said.reason
         );
     };
+    before.truncate(PLANS as usize);
+    after.truncate(PLANS as usize);
     let many = said(&before, &after);
     assert_eq!(many.verdict, Verdict::Worse);
     unknown(said(&few, &after), "search 1 has 4 timings");
