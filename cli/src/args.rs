@@ -97,7 +97,7 @@ pub(crate) enum Verb {
     /// Compare two measured plans: what differs beyond the noise, and by how much
     #[command(after_help = EXIT_CODES)]
     Compare(CompareArguments),
-    /// Show what moved between two searches over one model on one device, such as those of two nights
+    /// Show what moved between two searches on one device, such as those of two nights
     #[command(after_help = EXIT_CODES)]
     Diff(DiffArguments),
     /// End with 5 where something got worse since the search that this one was started from
