@@ -102,7 +102,7 @@ async fn the_front_of_a_night_is_stale_once_a_later_one_finds_the_device_slower(
     let still = |verdict, ratio: f64| verdict == Verdict::Unchanged && (ratio - 1.0).abs() < 1e-9;
     assert!(changes.clone().all(|it| still(it.verdict, it.ratio.value)));
     let volumes = drift.hypervolumes.unwrap();
-    assert!(volumes.after >= volumes.before * 0.99, "{volumes:?}");
+    assert!(volumes.after >= volumes.before * 0.9, "{volumes:?}");
 
     let third = night(&bench, &one, from(second), slower).await;
     let drift = query::drift(&bench.world, second, third).await.unwrap();
