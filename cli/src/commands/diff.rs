@@ -25,8 +25,11 @@ pub(super) async fn diff(typed: DiffArguments, session: Session) -> anyhow::Resu
 
 const LEGEND: &str = "times on the scale of each search's middle; ! beyond the intervals of both\n";
 
+/// Which figure is meant.
+type IsMeant = fn(Watched) -> bool;
+
 /// The figures of a plan: which they are, and what programs read of each.
-const FIGURES: [(fn(Watched) -> bool, [&str; 10]); 3] = [
+const FIGURES: [(IsMeant, [&str; 10]); 3] = [
     (
         |figure| figure == Watched::Kld,
         [
