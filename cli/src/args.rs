@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::ENVIRONMENT;
 #[cfg(feature = "local")]
 use crate::config::TypedDatabase;
-use crate::problem::EXIT_CODES;
+use crate::problem::{ALL_EXIT_CODES, EXIT_CODES};
 
 /// The heading of what every verb understands.
 const EVERYWHERE: &str = "Options of every verb";
@@ -59,7 +59,7 @@ pub(crate) struct AccessArguments {
 }
 
 fn after_help() -> String {
-    format!("{EXIT_CODES}\n\n{ENVIRONMENT}")
+    format!("{ALL_EXIT_CODES}\n\n{ENVIRONMENT}")
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +97,12 @@ pub(crate) enum Verb {
     /// Compare two measured plans: what differs beyond the noise, and by how much
     #[command(after_help = EXIT_CODES)]
     Compare(CompareArguments),
+    /// Show what moved between two searches on one device, such as those of two nights
+    #[command(after_help = EXIT_CODES)]
+    Diff(DiffArguments),
+    /// End with 5 where something got worse since the search that this one was started from
+    #[command(after_help = ALL_EXIT_CODES)]
+    Check(CheckArguments),
     /// The plan to ship: the best one of a model within limits, over all searches
     #[command(after_help = EXIT_CODES)]
     Best(BestArguments),
@@ -428,6 +434,31 @@ pub(crate) struct CompareArguments {
 
     /// Another one's, of the same search or of one over the same model and text
     pub(crate) second: i64,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArguments {
+    /// The number of the earlier search
+    pub(crate) before: i64,
+
+    /// The number of the later one, over the same model and text on the same device; both have ended
+    pub(crate) after: i64,
+
+    #[command(flatten)]
+    pub(crate) listing: ListingArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The search's number; it has ended
+    pub(crate) search: i64,
+
+    /// The earlier search that it is held against [default: the one that it was started from]
+    #[arg(long, value_name = "SEARCH")]
+    pub(crate) against: Option<i64>,
 
     #[command(flatten)]
     pub(crate) listing: ListingArguments,

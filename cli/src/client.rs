@@ -6,7 +6,7 @@ mod tokens;
 use std::time::Duration;
 
 use bitfront_model::{
-    Best, Budget, Comparison, Device, FleetPick, Front, Limits, Prediction, ProbedDevice,
+    Best, Budget, Comparison, Device, Drift, FleetPick, Front, Limits, Prediction, ProbedDevice,
     SearchRequest, SearchSensitivity, SearchStatus,
 };
 pub(crate) use bitfront_proto::access::token::{Secret, TokenSource};
@@ -244,6 +244,12 @@ impl Client {
     pub(crate) async fn compare(&mut self, first: i64, second: i64) -> anyhow::Result<Comparison> {
         let request = v1::CompareRequest { first, second };
         let answer = self.searches.compare(request).await;
+        Ok(self.answer(answer)?.try_into()?)
+    }
+
+    /// What moved between two searches.
+    pub(crate) async fn diff(&mut self, before: i64, after: i64) -> anyhow::Result<Drift> {
+        let answer = self.searches.diff(v1::DiffRequest { before, after }).await;
         Ok(self.answer(answer)?.try_into()?)
     }
 

@@ -13,6 +13,7 @@ mod config;
 mod confirmation;
 mod deviations;
 mod disturbances;
+mod drift;
 mod durable;
 mod ending;
 mod explain;

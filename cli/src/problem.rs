@@ -13,19 +13,36 @@ pub(crate) enum ExitStatus {
     NothingFound,
     /// The coordinator could not be reached.
     Unreachable,
+    /// `check` found that something got worse.
+    Worse,
     /// The user interrupted.
     Interrupted,
 }
 
-/// The exit codes, as every `--help` shows them.
-pub(crate) const EXIT_CODES: &str = "\
+macro_rules! exit_codes {
+    ($more:literal) => {
+        concat!(
+            "\
 Exit codes:
   0    done
   1    failed; the reason is on stderr
   2    the command line or the environment cannot be meant like this
   3    nothing found: no such search, model or measured candidate, no plan within the limits
   4    the coordinator cannot be reached
-  130  interrupted";
+",
+            $more,
+            "  130  interrupted"
+        )
+    };
+}
+
+/// The exit codes of most verbs, as their `--help` shows them.
+pub(crate) const EXIT_CODES: &str = exit_codes!("");
+
+/// The same with the one of `check`.
+pub(crate) const ALL_EXIT_CODES: &str = exit_codes!(
+    "  5    `check`: something got worse; with nothing that both searches measured it ends with 3\n"
+);
 
 impl From<ExitStatus> for std::process::ExitCode {
     fn from(status: ExitStatus) -> Self {
@@ -35,6 +52,7 @@ impl From<ExitStatus> for std::process::ExitCode {
             ExitStatus::Usage => 2,
             ExitStatus::NothingFound => 3,
             ExitStatus::Unreachable => 4,
+            ExitStatus::Worse => 5,
             ExitStatus::Interrupted => 130,
         })
     }

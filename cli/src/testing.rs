@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use bitfront_model::{
-    Architecture, Baseline, Budget, Confirmation, DataSpec, Device, DeviceState, Digest, EarlyStop,
-    Environment, Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile, HeldBack,
-    ImatrixSource, Interval, Latency, Layer, LayerKind, Limits, Manifest, ModelSource, ModelSpec,
-    NumericsClass, Objective, Placing, Plan, Precision, Prior, Quality, Registration, Rescoring,
-    SearchRequest, SearchState, SearchStatus, SharedPlans, StrategyName, Subject, Workload,
+    Architecture, Baseline, Budget, Change, Confirmation, DataSpec, Device, DeviceState, Digest,
+    Drift, EarlyStop, Environment, Evidence, Figure, Front, FrontPoint, Grouping, HardwareProfile,
+    HeldBack, Hypervolumes, ImatrixSource, Interval, Latency, Layer, LayerKind, Limits, Manifest,
+    ModelSource, ModelSpec, Moved, NowInfeasible, NumericsClass, Objective, Overall, Placing, Plan,
+    Precision, Prior, ProfileChange, Quality, Ratio, Registration, Rescoring, SearchRequest,
+    SearchState, SearchStatus, SharedPlans, StrategyName, Subject, Verdict, Workload,
 };
 
 use crate::request::usual_precisions;
@@ -338,6 +339,7 @@ pub(crate) fn front() -> Front {
         },
         points,
         hardware_profile: Some(hardware()),
+        stale: None,
     }
 }
 
@@ -409,4 +411,101 @@ pub(crate) fn rescore(point: &mut FrontPoint, device: &str, ratio: f64) {
         }),
         deviates: ratio != 1.0,
     });
+}
+
+/// A later search that found one workload slower over all plans and another one in some, and a plan
+/// that cannot be executed any more.
+pub(crate) fn drift() -> Drift {
+    let front = front();
+    let ratio = |value: f64, half: f64, confidence| Ratio {
+        value,
+        interval: Interval {
+            low: value - half,
+            high: value + half,
+            confidence,
+        },
+    };
+    let overall = |figure: &str, ratio, (worse, better), verdict| Overall {
+        figure: figure.parse().unwrap(),
+        plans: 24,
+        ratio: Some(ratio),
+        worse,
+        better,
+        verdict,
+        reason: String::new(),
+    };
+    let change = |figure: &str, before: f64, changed: f64, verdict| {
+        let around = |value: f64| ratio(value, value / 100.0, 0.95).interval;
+        Change {
+            figure: figure.parse().unwrap(),
+            before,
+            before_interval: around(before),
+            after: before * changed,
+            after_interval: around(before * changed),
+            ratio: ratio(changed, 0.02, 0.9),
+            verdict,
+        }
+    };
+    let moved = |point: &FrontPoint, slower: f64, verdict| Moved {
+        before: point.candidate,
+        after: point.candidate + 100,
+        baseline: point.baseline.clone(),
+        size_bytes: point.size_bytes,
+        changes: vec![
+            change("kld", point.kld().unwrap(), 1.0, Verdict::Unchanged),
+            change(
+                "prefill@128",
+                point.prefill_ns().unwrap(),
+                1.002,
+                Verdict::Unchanged,
+            ),
+            change("decode@64x16", point.decode_ns().unwrap(), slower, verdict),
+        ],
+    };
+    let mut points = vec![
+        moved(&front.points[1], 1.004, Verdict::Unchanged),
+        moved(&front.points[4], 1.061, Verdict::Worse),
+    ];
+    points[1].changes.remove(0);
+    points.sort_by_key(|point| point.size_bytes);
+    let summary = hardware().summary();
+    Drift {
+        before: 1,
+        after: 2,
+        hardware_before: summary.clone(),
+        hardware_after: summary,
+        profile: vec![ProfileChange {
+            field: "governor".into(),
+            before: "performance".into(),
+            after: "powersave".into(),
+        }],
+        points,
+        overall: vec![
+            overall("kld", ratio(1.0, 0.0, 0.98), (0, 0), Verdict::Unchanged),
+            overall(
+                "decode@64x16",
+                ratio(1.061, 0.008, 0.98),
+                (21, 0),
+                Verdict::Worse,
+            ),
+            overall(
+                "prefill@128",
+                ratio(1.002, 0.008, 0.98),
+                (4, 1),
+                Verdict::Worse,
+            ),
+        ],
+        infeasible: vec![NowInfeasible {
+            before: 7,
+            after: 107,
+            reason: "not enough memory".into(),
+        }],
+        entered: vec![131, 140],
+        left: vec![30],
+        missing: 1,
+        hypervolumes: Some(Hypervolumes {
+            before: 0.8125,
+            after: 0.79,
+        }),
+    }
 }

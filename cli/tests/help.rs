@@ -21,6 +21,8 @@ fn help_texts_are_pinned() {
         "sensitivity",
         "front",
         "compare",
+        "diff",
+        "check",
         "best",
         "export",
         "report",
@@ -52,8 +54,9 @@ fn every_verb_documents_its_exit_codes() {
     let help = bitfront(["--help"]).finish().stdout;
     assert!(help.contains("Exit codes:"));
     assert!(help.contains("BITFRONT_COORDINATOR"));
-    for verb in ["run", "front", "serve", "demo"] {
+    for verb in ["run", "front", "serve", "demo", "check"] {
         let help = bitfront([verb, "--help"]).finish().stdout;
         assert!(help.contains("Exit codes:"), "{verb}");
+        assert_eq!(help.contains("something got worse"), verb == "check");
     }
 }

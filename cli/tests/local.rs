@@ -249,6 +249,78 @@ fn a_search_goes_from_a_model_to_a_file() {
     assert_eq!(run.code, Some(3), "{}", run.stderr);
 }
 
+/// Two small searches, and what the later one says of the earlier one. What becomes of times is the
+/// machine's; a divergence is the same bit by bit.
+#[test]
+fn two_nights_are_held_against_each_other() {
+    let data = tempfile::tempdir().unwrap();
+    let in_data = |arguments: &[&str]| bitfront(arguments).in_data_dir(data.path()).finish();
+    let model = text(demo().join("model"));
+    let evaluation = format!("--data={}", text(demo().join("evaluation.txt")));
+    for _ in 0..2 {
+        let run = in_data(&[
+            "run",
+            &model,
+            &evaluation,
+            "--evaluations=10",
+            "--windows=2",
+            "--calibration-windows=2",
+            "--context=64",
+            "--prior=rounding",
+            "--format=csv",
+        ]);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    }
+    let diff = in_data(&["diff", "1", "2", "--format", "json"]);
+    assert_eq!(diff.code, Some(0), "{}", diff.stderr);
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&diff.stdout).unwrap();
+    assert!(rows.len() >= 8, "{}", diff.stdout);
+    for row in &rows {
+        assert_eq!(
+            (&row["kld_verdict"], &row["kld_ratio"]),
+            (&"unchanged".into(), &1.0.into())
+        );
+    }
+    let check = in_data(&["check", "2", "--against", "1", "--format", "json"]);
+    assert!(matches!(check.code, Some(0 | 5)), "{}", check.stderr);
+    let figures: Vec<serde_json::Value> = serde_json::from_str(&check.stdout).unwrap();
+    let verdicts: Vec<_> = figures
+        .iter()
+        .map(|row| row["verdict"].as_str().unwrap())
+        .collect();
+    assert_eq!((verdicts.len(), verdicts[0]), (3, "unchanged"));
+    assert_eq!(
+        check.code == Some(5),
+        verdicts.contains(&"worse"),
+        "{}",
+        check.stdout
+    );
+    let people = in_data(&["check", "2", "--against", "1"]);
+    assert!(
+        people.stdout.contains("before: search 1 on "),
+        "{}",
+        people.stdout
+    );
+
+    for (arguments, code, said) in [
+        (
+            &["check", "2"][..],
+            3,
+            "search 2 was started from no other one",
+        ),
+        (&["check", "9"], 3, "there is no search 9"),
+        (&["diff", "1", "9"], 3, "there is no search 9"),
+        (&["diff", "1", "1"], 2, "it is one search"),
+        (&["diff", "1"], 2, "<AFTER>"),
+        (&["check", "2", "--against", "yesterday"], 2, "yesterday"),
+    ] {
+        let run = in_data(arguments);
+        assert_eq!(run.code, Some(code), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains(said), "{arguments:?}: {}", run.stderr);
+        assert!(run.stdout.is_empty(), "{arguments:?}: {}", run.stdout);
+    }
+}
+
 /// Agents start it; whoever else does is told what is wrong, in its own form.
 #[test]
 fn the_verb_of_a_cold_start_is_hidden_and_answers_in_one_line() {

@@ -49,6 +49,27 @@ pub(crate) enum ServiceError {
         /// What is not the same, with both sides.
         differing: Vec<String>,
     },
+    /// What two searches say is not of one device.
+    #[error(
+        "searches {first} and {second} cannot be held against each other, they differ in {}",
+        differing.join("; ")
+    )]
+    NotOneDevice {
+        /// The earlier search.
+        first: i64,
+        /// The later one.
+        second: i64,
+        /// What is not the same, with both sides.
+        differing: Vec<String>,
+    },
+    /// A search has nothing that another one could be held against.
+    #[error("search {search} cannot be held against another one: {why}")]
+    NothingToHold {
+        /// The search.
+        search: i64,
+        /// What is missing, and what to do.
+        why: String,
+    },
     /// A search has no sensitivity to show.
     #[error("search {search} has no sensitivity: {why}")]
     NoSensitivity {

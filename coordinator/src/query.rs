@@ -6,6 +6,7 @@ mod best;
 mod compare;
 mod confirmation;
 mod devices;
+mod drift;
 mod fleet;
 mod noise;
 mod outlook;
@@ -34,6 +35,7 @@ pub(crate) use best::best;
 pub(crate) use compare::compare;
 use confirmation::Measured;
 pub(crate) use devices::{device, devices};
+pub(crate) use drift::{drift, stale};
 pub(crate) use fleet::{FleetQuestion, fleet};
 pub(crate) use predict::predict;
 pub(crate) use sensitivity::sensitivity;
@@ -63,8 +65,8 @@ pub(crate) async fn list(world: &World) -> Result<Vec<SearchStatus>, ServiceErro
     Ok(statuses)
 }
 
-/// Everything measured in one search. A device may be named to make sure that the front holds
-/// for it.
+/// Everything measured in one search, without whether it is [`stale`]. A device may be named to make
+/// sure that the front holds for it.
 pub(crate) async fn front(
     world: &World,
     search: i64,
@@ -112,6 +114,7 @@ async fn front_with(
         },
         points,
         hardware_profile,
+        stale: None,
     })
 }
 

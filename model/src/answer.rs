@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::{
     Believed, Check, Digest, Evidence, HardwareProfile, Interval, Latency, ModelSpec,
-    NumericsClass, Placing, Plan, Precision, Quality, SearchRequest, Subject, UnknownName,
+    NumericsClass, Placing, Plan, Precision, Quality, SearchRequest, Stale, Subject, UnknownName,
     Workload,
 };
 
@@ -301,6 +301,9 @@ pub struct Front {
     pub points: Vec<FrontPoint>,
     /// The hardware profile that the search is bound to.
     pub hardware_profile: Option<HardwareProfile>,
+    /// What a search that was started from this one found to have moved since; none where there is
+    /// no such search, it can say nothing, or nothing moved.
+    pub stale: Option<Stale>,
 }
 
 /// The best plan for a model, over all searches.

@@ -27,6 +27,7 @@
 //! - [`selector`]: devices by what they are, and the searches for them ([`Selector`], [`Joint`]),
 //! - [`fleet`]: one plan for several hardware profiles ([`FleetPick`], [`Regret`]),
 //! - [`comparison`]: how two plans differ beyond the noise ([`Differences`], [`Placing`]),
+//! - [`drift`]: what moved between two searches on one device ([`Drift`], [`Verdict`]),
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
 //! - [`access`]: who may do what of all this ([`AccessRole`], [`AccessToken`]),
 //! - [`deed`]: what persons did of it ([`Deed`]),
@@ -40,6 +41,7 @@ pub mod condition;
 pub mod deed;
 pub mod device;
 pub mod digest;
+pub mod drift;
 pub mod early_stop;
 pub mod file_url;
 pub mod fleet;
@@ -73,6 +75,10 @@ pub use condition::{Condition, CoreCondition, Heat, Mark};
 pub use deed::{Deed, DeedOutcome};
 pub use device::{Device, DeviceState, HeldTask, TimingNoise, Work};
 pub use digest::Digest;
+pub use drift::{
+    Change, Drift, Hypervolumes, Moved, NowInfeasible, Overall, ProfileChange, Stale, Verdict,
+    Watched,
+};
 pub use early_stop::{EarlyStop, NoStallRule, StallRule};
 pub use file_url::{FileUrl, InvalidFileUrl};
 pub use fleet::{FleetPick, Regret};

@@ -408,6 +408,64 @@ fn placing() -> Placing {
     }
 }
 
+fn drift() -> Drift {
+    let ratio = Ratio {
+        value: 1.06,
+        interval: interval(),
+    };
+    let overall = |figure: &str, verdict, ratio| Overall {
+        figure: figure.parse().unwrap(),
+        plans: 9,
+        ratio,
+        worse: 8,
+        better: 1,
+        verdict,
+        reason: String::new(),
+    };
+    Drift {
+        before: 3,
+        after: 4,
+        hardware_before: "a board".to_owned(),
+        hardware_after: "a warmer board".to_owned(),
+        profile: vec![ProfileChange {
+            field: "driver".to_owned(),
+            before: "535".to_owned(),
+            after: "550".to_owned(),
+        }],
+        points: vec![Moved {
+            before: 17,
+            after: 71,
+            baseline: Some("Q4_K_M".to_owned()),
+            size_bytes: 1_234,
+            changes: vec![Change {
+                figure: "decode@64x16".parse().unwrap(),
+                before: 1e6,
+                before_interval: interval(),
+                after: 1.06e6,
+                after_interval: interval(),
+                ratio,
+                verdict: Verdict::Worse,
+            }],
+        }],
+        overall: vec![
+            overall("kld", Verdict::Unknown, None),
+            overall("decode@64x16", Verdict::Worse, Some(ratio)),
+        ],
+        infeasible: vec![NowInfeasible {
+            before: 18,
+            after: 72,
+            reason: "no memory".to_owned(),
+        }],
+        entered: vec![73],
+        left: vec![19, 20],
+        missing: 1,
+        hypervolumes: Some(Hypervolumes {
+            before: 0.5,
+            after: 0.25,
+        }),
+    }
+}
+
 fn status() -> SearchStatus {
     SearchStatus {
         search: 3,
@@ -574,7 +632,9 @@ fn answers_arrive_as_they_were_sent() {
             },
         ],
         hardware_profile: Some(profile()),
+        stale: drift().stale(),
     };
+    assert!(front.stale.is_some());
     let wire = sent(v1::FrontResponse::from(&front));
     assert_eq!(Front::try_from(wire), Ok(front));
     let queued = SearchStatus {
@@ -660,6 +720,8 @@ fn answers_arrive_as_they_were_sent() {
     };
     let wire = sent(v1::CompareResponse::from(&comparison));
     assert_eq!(Comparison::try_from(wire), Ok(comparison));
+    let wire = sent(v1::DiffResponse::from(&drift()));
+    assert_eq!(Drift::try_from(wire), Ok(drift()));
     let device = Device {
         device_id: 4,
         registration: Registration {
@@ -748,10 +810,16 @@ fn a_malformed_field_is_named_by_its_path() {
             status: status(),
             points: vec![point(), point()],
             hardware_profile: None,
+            stale: None,
         };
         let mut wire = v1::FrontResponse::from(&front);
         change(&mut wire.points[1]);
         Front::try_from(wire).unwrap_err()
+    }
+    fn drift_with(change: fn(&mut v1::DiffResponse)) -> ConvertError {
+        let mut wire = v1::DiffResponse::from(&drift());
+        change(&mut wire);
+        Drift::try_from(wire).unwrap_err()
     }
     fn layer(wire: &mut v1::SearchRequest) -> &mut v1::Layer {
         &mut wire.spec.as_mut().unwrap().layers[1]
@@ -903,6 +971,22 @@ fn a_malformed_field_is_named_by_its_path() {
                 differences.kld.as_mut().unwrap().mean = f64::NAN;
             }),
             "points[1].placing.against.differences.kld.mean: is NaN",
+        ),
+        (
+            drift_with(|d| d.points[0].changes[0].figure = "beauty".to_owned()),
+            "points[0].changes[0].figure: unknown workload `beauty`",
+        ),
+        (
+            drift_with(|d| d.points[0].changes[0].ratio = None),
+            "points[0].changes[0].ratio: is missing",
+        ),
+        (
+            drift_with(|d| d.overall[1].verdict = "slow".to_owned()),
+            "overall[1].verdict: unknown verdict `slow`",
+        ),
+        (
+            drift_with(|d| d.hypervolumes.as_mut().unwrap().after = f64::NAN),
+            "hypervolumes.after: is NaN",
         ),
         (
             front_with(|p| p.latencies[0].workload.clear()),

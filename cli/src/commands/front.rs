@@ -8,6 +8,7 @@ use crate::args::{Format, FrontArguments};
 use crate::confirmation;
 use crate::deviations;
 use crate::disturbances::{self, Disturbances};
+use crate::drift;
 use crate::ending::{self, Kept};
 use crate::explain::{self, numbered};
 use crate::figures::{self, bytes, kld, moment, percent, three_digits};
@@ -489,6 +490,9 @@ fn stages(front: &Front) -> Option<String> {
 pub(super) fn conclusion(front: &Front, max_kld: f64) -> String {
     let summary = Summary::new(front, max_kld);
     let mut text = legend(front) + &ending::told(&front.status);
+    if let Some(stale) = &front.stale {
+        text += &format!("{}\n", drift::stale(stale));
+    }
     if let Some(line) = siblings::learned(&front.status.shared) {
         text += &format!("{line}\n");
     }
@@ -579,6 +583,16 @@ mod tests {
             text.contains("\nlearned from 120 plans of searches 3, 4\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_stale_front_says_so() {
+        let mut front = front();
+        assert!(!conclusion(&front, 0.01).contains("stale"));
+        front.stale = crate::testing::drift().stale();
+        let text = conclusion(&front, 0.01);
+        let line = "\nstale: measured since by search 2: decode@64x16 6.1 % slower";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod best;
 mod cancel;
+mod check;
 #[cfg(feature = "local")]
 mod cold_start;
 mod compare;
@@ -14,6 +15,7 @@ mod r#continue;
 #[cfg(feature = "demo")]
 mod demo;
 mod devices;
+mod diff;
 mod export;
 mod fleet;
 mod front;
@@ -66,6 +68,8 @@ pub(crate) async fn dispatch(
         Verb::Sensitivity(arguments) => sensitivity::sensitivity(arguments, session).await,
         Verb::Front(arguments) => front::front(arguments, session).await,
         Verb::Compare(arguments) => compare::compare(arguments, session).await,
+        Verb::Diff(arguments) => diff::diff(arguments, session).await,
+        Verb::Check(arguments) => check::check(arguments, session).await,
         Verb::Best(arguments) => best::best(arguments, session).await,
         Verb::Export(arguments) => export::export(arguments, session).await,
         Verb::Report(arguments) => report::report(arguments, session).await,

@@ -110,7 +110,7 @@ fn differing(ours: &StoredSearch, theirs: &StoredSearch) -> Vec<String> {
 }
 
 /// The parts that a subject is told apart by.
-fn subjects(ours: &Subject, theirs: &Subject) -> Vec<(&'static str, String, String)> {
+pub(super) fn subjects(ours: &Subject, theirs: &Subject) -> Vec<(&'static str, String, String)> {
     let text = |subject: &Subject| {
         let data = &subject.data;
         let (windows, context) = (data.evaluation_windows, data.context);

@@ -87,7 +87,7 @@ fn variance(interval: Interval) -> Option<f64> {
 
 /// Standard deviations on either side of the middle that hold as much as an interval promises, of
 /// one that promises more than a coin.
-fn errors(interval: Interval) -> Option<f64> {
+pub(super) fn errors(interval: Interval) -> Option<f64> {
     let normal = Normal::standard();
     (interval.confidence > 0.5 && interval.confidence < 1.0)
         .then(|| normal.inverse_cdf(0.5 + interval.confidence / 2.0))
@@ -155,4 +155,4 @@ fn add(latency: &mut Latency, deviation: f64) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests;
+pub(super) mod tests;

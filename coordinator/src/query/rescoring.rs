@@ -16,7 +16,7 @@ use crate::student::{CONFIDENCE, mean_and_error, quantile};
 /// of activations to the neighbouring value. Between kernels and their widened form, which share
 /// nothing but the terms of their sums, uniform plans of the demo model differed by 2.6 % at most
 /// in the mean of any four of eight windows.
-const TOLERANCE: f64 = 0.05;
+pub(super) const TOLERANCE: f64 = 0.05;
 
 /// The same of a single window: the furthest was 3.4 % there.
 const WINDOW_TOLERANCE: f64 = 0.25;
@@ -27,6 +27,15 @@ const LEAST: f64 = 1e-4;
 
 /// The windows that a confirmation scored once more against the search's own score of them; none
 /// where they have none in common.
+pub(super) fn compare(confirmed: &Quality, searched: &Quality) -> Option<Rescoring> {
+    of_windows(confirmed.rescored.iter().filter_map(|rescored| {
+        let own = of_window(searched, rescored.window)?;
+        Some((rescored.kld, own))
+    }))
+}
+
+/// Divergences of the same windows under the same plan, each with the earlier one; none of no
+/// windows.
 ///
 /// Divergences of two windows may be far apart, and so are their differences, while what another
 /// arithmetic does to them is much the same share of each. Compared are therefore the logarithms,
@@ -34,12 +43,9 @@ const LEAST: f64 = 1e-4;
 /// deviate where their ratio is further from one than [`TOLERANCE`] and its interval does not hold
 /// one; or where a single window is further from it than [`WINDOW_TOLERANCE`], which no order of
 /// summing explains and no interval need confirm.
-pub(super) fn compare(confirmed: &Quality, searched: &Quality) -> Option<Rescoring> {
+pub(super) fn of_windows(windows: impl Iterator<Item = (f64, f64)>) -> Option<Rescoring> {
     let logarithm = |kld: f64| (kld.max(0.0) + LEAST).ln();
-    let pairs = confirmed.rescored.iter().filter_map(|rescored| {
-        let own = of_window(searched, rescored.window)?;
-        Some(logarithm(rescored.kld) - logarithm(own))
-    });
+    let pairs = windows.map(|(kld, earlier)| logarithm(kld) - logarithm(earlier));
     let pairs: Vec<f64> = pairs.collect();
     if pairs.is_empty() {
         return None;

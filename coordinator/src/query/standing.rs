@@ -68,6 +68,18 @@ impl Standing {
         }
     }
 
+    /// The hypervolume of what nothing dominates by the search's own figures, against any point;
+    /// none where it does not fit.
+    pub(super) fn hypervolume_against(
+        &self,
+        objectives: &[Objective],
+        reference: &[f64],
+    ) -> Option<f64> {
+        let positions = 0..self.candidates.len();
+        let points = positions.filter_map(|position| self.searched(position).point(objectives));
+        hypervolume(&points.collect::<Vec<_>>(), reference).ok()
+    }
+
     /// Candidates whose evaluation is complete.
     pub(super) fn evaluated(&self) -> u64 {
         self.figures

@@ -30,6 +30,7 @@ const PERMISSIONS: &[(&str, &[AccessRole])] = &[
     ("/bitfront.v1.Searches/Predict", READERS),
     ("/bitfront.v1.Searches/Fleet", READERS),
     ("/bitfront.v1.Searches/Compare", READERS),
+    ("/bitfront.v1.Searches/Diff", READERS),
     ("/bitfront.v1.Searches/Devices", READERS),
     ("/bitfront.v1.Searches/Device", READERS),
     ("/bitfront.v1.Searches/Sensitivity", READERS),

@@ -258,11 +258,12 @@ impl Searches for SearchesService {
     ) -> Result<Response<v1::FrontResponse>, Status> {
         let request = request.into_inner();
         let device = request.device.as_deref();
-        let front = if request.believed {
+        let mut front = if request.believed {
             query::believed_front(&self.world, request.search, device).await?
         } else {
             query::front(&self.world, request.search, device).await?
         };
+        front.stale = query::stale(&self.world, request.search).await?;
         Ok(Response::new((&front).into()))
     }
 
@@ -316,6 +317,15 @@ impl Searches for SearchesService {
         let request = request.into_inner();
         let comparison = query::compare(&self.world, request.first, request.second).await?;
         Ok(Response::new((&comparison).into()))
+    }
+
+    async fn diff(
+        &self,
+        request: Request<v1::DiffRequest>,
+    ) -> Result<Response<v1::DiffResponse>, Status> {
+        let request = request.into_inner();
+        let drift = query::drift(&self.world, request.before, request.after).await?;
+        Ok(Response::new((&drift).into()))
     }
 
     async fn devices(

@@ -19,6 +19,7 @@ impl From<ServiceError> for Status {
             | ServiceError::Name(_)
             | ServiceError::SeveralModels { .. }
             | ServiceError::Incomparable { .. }
+            | ServiceError::NotOneDevice { .. }
             | ServiceError::SeveralProfiles { .. }
             | ServiceError::FleetOfOne { .. }
             | ServiceError::WrongReport { .. } => Code::InvalidArgument,
@@ -30,6 +31,7 @@ impl From<ServiceError> for Status {
             | ServiceError::UnknownModel { .. }
             | ServiceError::NothingMeasured { .. }
             | ServiceError::NoSensitivity { .. }
+            | ServiceError::NothingToHold { .. }
             | ServiceError::OtherHardware { .. }
             | ServiceError::NothingWithin { .. }
             | ServiceError::NothingWithinThere { .. }

@@ -336,6 +336,7 @@ impl TryFrom<v1::FrontResponse> for Front {
             status,
             points,
             hardware_profile: wire.hardware_profile.map(Into::into),
+            stale: optional("stale", wire.stale)?,
         })
     }
 }
@@ -346,6 +347,7 @@ impl From<&Front> for v1::FrontResponse {
             status: Some((&front.status).into()),
             points: front.points.iter().map(Into::into).collect(),
             hardware_profile: front.hardware_profile.as_ref().map(Into::into),
+            stale: front.stale.as_ref().map(Into::into),
         }
     }
 }

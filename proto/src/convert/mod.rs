@@ -15,6 +15,7 @@ mod belief;
 mod comparison;
 mod deed;
 mod device;
+mod drift;
 mod environment;
 mod fleet;
 mod manifest;

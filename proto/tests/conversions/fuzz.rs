@@ -113,6 +113,7 @@ fn fuzz_fronts() {
             },
         ],
         hardware_profile: Some(profile()),
+        stale: None,
     };
     fuzz::<v1::FrontResponse, Front>("front", &[(&front).into()]);
 }

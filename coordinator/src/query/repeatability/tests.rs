@@ -4,7 +4,7 @@ use fastrand::Rng;
 use super::*;
 use crate::query::confirmation::tests::{confirmed, figure};
 
-const DECODE: Workload = Workload::Decode {
+pub(in crate::query) const DECODE: Workload = Workload::Decode {
     context: 64,
     tokens: 16,
     batch: 1,
@@ -13,10 +13,10 @@ const DECODE: Workload = Workload::Decode {
 const NORMAL_95: f64 = 1.96;
 
 /// What one timing knows of its own noise, as a share.
-const OWN: f64 = 0.004;
+pub(in crate::query) const OWN: f64 = 0.004;
 
 /// A timing beside the anchor that found this ratio.
-fn timing(ratio: f64, anchor: &str) -> Latency {
+pub(in crate::query) fn timing(ratio: f64, anchor: &str) -> Latency {
     let interval = |middle: f64| Interval {
         low: middle * (-NORMAL_95 * OWN).exp(),
         high: middle * (NORMAL_95 * OWN).exp(),
@@ -50,14 +50,14 @@ fn timing(ratio: f64, anchor: &str) -> Latency {
 }
 
 /// A plan that was timed twice.
-fn twice(candidate: i64, searched: Latency, fresh: Latency) -> FrontPoint {
+pub(in crate::query) fn twice(candidate: i64, searched: Latency, fresh: Latency) -> FrontPoint {
     let mut point = confirmed(candidate, 0.01, 0.01);
     point.latency = Some(figure(vec![fresh]));
     point.confirmation.as_mut().unwrap().searched_latency = Some(figure(vec![searched]));
     point
 }
 
-fn normal(random: &mut Rng) -> f64 {
+pub(in crate::query) fn normal(random: &mut Rng) -> f64 {
     (0..12).map(|_| random.f64()).sum::<f64>() - 6.0
 }
 
