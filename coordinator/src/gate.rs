@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::config::Admission;
+use crate::metrics::Counts;
 use crate::store::{Store, StoreError, StoredToken};
 
 /// How long what was read of the store counts.
@@ -55,8 +56,23 @@ pub(crate) enum Refusal {
     Store(StoreError),
 }
 
+impl Refusal {
+    /// Why, in one word, as it is counted.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::NothingShown => "nothing_shown",
+            Self::Unknown => "unknown",
+            Self::Expired { .. } => "expired",
+            Self::Revoked { .. } => "revoked",
+            Self::Store(_) => "database",
+        }
+    }
+}
+
 /// Lets callers in.
 pub(crate) struct Gate {
+    /// Who was not let in, by why.
+    pub(crate) refused: Counts,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     admission: Admission,
@@ -74,6 +90,7 @@ struct Known {
 impl Gate {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, admission: Admission) -> Self {
         Self {
+            refused: Counts::default(),
             store,
             clock,
             admission,
@@ -83,6 +100,19 @@ impl Gate {
 
     /// Who it is that shows this.
     pub(crate) async fn admit(&self, secret: Option<&[u8]>) -> Result<Visitor, Refusal> {
+        let admitted = self.recognize(secret).await;
+        if let Err(refusal) = &admitted {
+            self.note_refusal(refusal.cause());
+        }
+        admitted
+    }
+
+    /// Somebody was not let in.
+    pub(crate) fn note_refusal(&self, cause: &'static str) {
+        self.refused.get_or_create(&[("cause", cause)]).inc();
+    }
+
+    async fn recognize(&self, secret: Option<&[u8]>) -> Result<Visitor, Refusal> {
         match (secret, self.admission) {
             (Some(secret), _) => self.find(Digest::of(secret)).await,
             (None, Admission::Open) => Ok(Visitor::LOCAL),

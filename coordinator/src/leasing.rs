@@ -545,6 +545,19 @@ impl Leasing {
         }
     }
 
+    /// Leases that are kept here.
+    pub(crate) fn held_here(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How long a lease has been kept here; none where it is not.
+    pub(crate) fn lasted(&self, token: LeaseToken) -> Option<Duration> {
+        let held = self.lock();
+        let held = held.get(&token.task);
+        let held = held.filter(|held| held.lease.token == token)?;
+        Some(self.world.clock.elapsed().saturating_sub(held.since))
+    }
+
     /// Time until the first lease ends unless it is extended; never longer than a new one lasts.
     pub(crate) fn until_next_end(&self) -> Duration {
         let now = self.world.clock.elapsed();

@@ -111,15 +111,15 @@ impl Blobs for BlobsService {
             () = self.shutdown.cancelled() => return Err(stopping()),
         };
         let (chunks, stream) = mpsc::channel(2);
-        let (gate, shutdown) = (self.world.gate.clone(), self.shutdown.clone());
+        let (world, shutdown) = (self.world.clone(), self.shutdown.clone());
         tokio::spawn(async move {
             let ended = async {
                 tokio::select! {
                     () = shutdown.cancelled() => stopping(),
-                    refusal = gate.dismissed(&visitor) => refusal.into(),
+                    refusal = world.gate.dismissed(&visitor) => refusal.into(),
                 }
             };
-            send(file, chunks, turn, ended).await;
+            send(file, chunks, turn, ended, |bytes| world.metrics.sent(bytes)).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -174,7 +174,10 @@ impl BlobsService {
                 refusal = &mut dismissed => return Err(refusal.into()),
             };
             match part.map(|part| part.part) {
-                Some(Some(Part::Chunk(chunk))) => receiving.add(&chunk).await.map_err(status)?,
+                Some(Some(Part::Chunk(chunk))) => {
+                    receiving.add(&chunk).await.map_err(status)?;
+                    self.world.metrics.received(chunk.len());
+                }
                 Some(_) => return Err(Status::invalid_argument("chunk: is missing")),
                 None => break,
             }
@@ -190,6 +193,7 @@ async fn send(
     chunks: mpsc::Sender<Result<v1::FetchResponse, Status>>,
     turn: OwnedSemaphorePermit,
     ended: impl Future<Output = Status>,
+    count: impl Fn(usize),
 ) {
     let sent = async {
         loop {
@@ -198,6 +202,7 @@ async fn send(
                 .take(CHUNK_BYTES as u64)
                 .read_to_end(&mut chunk)
                 .await;
+            let bytes = chunk.len();
             let message = match read {
                 Ok(0) => return,
                 Ok(_) => Ok(v1::FetchResponse { chunk }),
@@ -208,6 +213,7 @@ async fn send(
             if chunks.send(message).await.is_err() || failed {
                 return;
             }
+            count(bytes);
         }
     };
     tokio::select! {

@@ -5,6 +5,7 @@ mod agents;
 mod audit;
 mod blobs;
 mod connections;
+mod counting;
 mod permissions;
 pub(crate) mod searches;
 mod status;
@@ -32,6 +33,7 @@ use crate::leasing::Leasing;
 use crate::world::World;
 use admission::Admission;
 use connections::connections;
+use counting::Counting;
 pub(crate) use tls::{Tls, TlsError};
 
 /// How often a silent connection is asked whether it still stands. A dead one then ends within
@@ -51,7 +53,7 @@ pub(crate) async fn serve(
     tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let gate = world.gate.clone();
+    let (gate, counted) = (world.gate.clone(), world.clone());
     let searches = SearchesServer::new(searches::SearchesService {
         world: world.clone(),
         leasing: leasing.clone(),
@@ -86,6 +88,7 @@ pub(crate) async fn serve(
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .layer(layer_fn(move |inner| Counting::new(inner, counted.clone())))
         .layer(layer_fn(move |inner| Admission::new(inner, gate.clone())))
         .add_service(searches)
         .add_service(agents)
