@@ -87,7 +87,13 @@ async fn take_in(
     }
     let receipt = world.recorder.record(report.clone()).await?;
     leasing.reported(token, &report.measurement);
-    tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "report");
+    tracing::debug!(
+        search = facts.search,
+        task = token.task,
+        epoch = token.epoch,
+        ?receipt,
+        "report"
+    );
     world.wakeups.search(facts.search);
     Ok((receipt, facts.kind.name()))
 }
