@@ -56,7 +56,11 @@ impl Delivery {
                 }
                 Err(CallError::Away(reason) | CallError::Untrusted(reason)) => {
                     let pause = backoff.pause();
-                    tracing::warn!(task = token.task, "reporting again in {pause:?}: {reason}");
+                    tracing::warn!(
+                        task = token.task,
+                        epoch = token.epoch,
+                        "reporting again in {pause:?}: {reason}"
+                    );
                     tokio::select! {
                         () = sleep(pause) => {}
                         () = &mut too_late => break,
@@ -64,7 +68,11 @@ impl Delivery {
                 }
                 Err(error @ CallError::OtherDatabase(_)) => {
                     let kept = self.whereabouts(unsent);
-                    tracing::error!(task = token.task, "a measurement waits, {kept}: {error}");
+                    tracing::error!(
+                        task = token.task,
+                        epoch = token.epoch,
+                        "a measurement waits, {kept}: {error}"
+                    );
                     return Delivered::Waiting;
                 }
                 Err(error @ (CallError::Unknown(_) | CallError::Refused(_))) => {
@@ -77,6 +85,7 @@ impl Delivery {
         let kept = self.whereabouts(unsent);
         tracing::error!(
             task = token.task,
+            epoch = token.epoch,
             "the agent ends before the coordinator has acknowledged a measurement, {kept}"
         );
         Delivered::Stopped
@@ -102,7 +111,11 @@ impl Delivery {
                 match self.client.release(token, &release).await {
                     Ok(()) => return,
                     Err(CallError::Away(reason) | CallError::Untrusted(reason)) => {
-                        tracing::warn!(task = token.task, "a lease is not given back: {reason}");
+                        tracing::warn!(
+                            task = token.task,
+                            epoch = token.epoch,
+                            "a lease is not given back: {reason}"
+                        );
                         sleep(backoff.pause()).await;
                     }
                     // The lease had ended already, which is what was wanted.
@@ -111,7 +124,11 @@ impl Delivery {
             }
         };
         if timeout(self.patience.shutdown, attempts).await.is_err() {
-            tracing::warn!(task = token.task, "a lease is left to its end");
+            tracing::warn!(
+                task = token.task,
+                epoch = token.epoch,
+                "a lease is left to its end"
+            );
         }
     }
 
@@ -174,6 +191,7 @@ fn refused(spool: &mut Spool, unsent: &Unsent, reason: &str) {
     };
     tracing::error!(
         task = unsent.token().task,
+        epoch = unsent.token().epoch,
         "a measurement {aside}: {reason}"
     );
 }

@@ -160,7 +160,11 @@ impl Duty {
                     continue;
                 }
                 Ok(Leased::Malformed { token, reason }) => {
-                    tracing::error!(task = token.task, "a task that cannot be read: {reason}");
+                    tracing::error!(
+                        task = token.task,
+                        epoch = token.epoch,
+                        "a task that cannot be read: {reason}"
+                    );
                     let release = Release::Failed(reason.clone());
                     self.delivery.release(token, release).await;
                     register = true;
@@ -203,7 +207,7 @@ impl Duty {
                 tracing::warn!("{url} keeps its state in another database than before");
             }
             self.registered = registered;
-            tracing::info!(id = self.registered.device, "registered again");
+            tracing::info!(device = self.registered.device, "registered again");
         }
         self.delivery.client.lease(self.registered.device).await
     }
@@ -306,7 +310,11 @@ impl Duty {
     /// is not known; they are handed out one by one from now on.
     async fn crashed(&mut self, held: &[LeaseToken], crash: &Crash) -> Done {
         for &token in held {
-            tracing::error!(task = token.task, "a task goes back: {crash}");
+            tracing::error!(
+                task = token.task,
+                epoch = token.epoch,
+                "a task goes back: {crash}"
+            );
             let release = Release::Crashed(crash.to_string());
             self.delivery.release(token, release).await;
         }
@@ -338,12 +346,17 @@ impl Duty {
     async fn give_back(&mut self, token: LeaseToken, failure: Failure) -> Done {
         let release = match failure {
             Failure::Busy(reason) => {
-                tracing::warn!(task = token.task, "the task goes back: {reason}");
+                tracing::warn!(
+                    task = token.task,
+                    epoch = token.epoch,
+                    "the task goes back: {reason}"
+                );
                 Release::Busy(reason)
             }
             Failure::Failed(reason) | Failure::OtherFiles(reason) => {
                 tracing::error!(
                     task = token.task,
+                    epoch = token.epoch,
                     "this device cannot measure the task and gives it back: {reason}"
                 );
                 Release::Failed(reason)

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Uri;
+use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client, Registered};
@@ -38,9 +39,14 @@ pub async fn run(
     runtime: impl FnOnce() -> Result<Box<dyn Runtime>, RuntimeError> + Send + 'static,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
-    let spool = Spool::open(config.spool.clone(), config.patience.start).await?;
-    let thread = Thread::start(runtime, Settings::from(&config)).await?;
-    serve(config, Worker::Thread(Box::new(thread)), spool, shutdown).await
+    let name = name(&config);
+    let life = async {
+        let spool = Spool::open(config.spool.clone(), config.patience.start).await?;
+        let thread = Thread::start(runtime, Settings::from(&config)).await?;
+        serve(config, Worker::Thread(Box::new(thread)), spool, shutdown).await
+    };
+    life.instrument(tracing::info_span!("agent", agent = name))
+        .await
 }
 
 /// Runs an agent until `shutdown`, as [`run`] does, which measures in a process of its own: the
@@ -54,11 +60,21 @@ pub async fn supervise(
     program: WorkerProgram,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
-    let spool = Spool::open(config.spool.clone(), config.patience.start).await?;
-    let pause = config.patience.failure_pause;
-    let backoff = Backoff::new(pause, pause.saturating_mul(30));
-    let process = Process::start(program, Settings::from(&config), backoff).await?;
-    serve(config, Worker::Process(Box::new(process)), spool, shutdown).await
+    let name = name(&config);
+    let life = async {
+        let spool = Spool::open(config.spool.clone(), config.patience.start).await?;
+        let pause = config.patience.failure_pause;
+        let backoff = Backoff::new(pause, pause.saturating_mul(30));
+        let process = Process::start(program, Settings::from(&config), backoff).await?;
+        serve(config, Worker::Process(Box::new(process)), spool, shutdown).await
+    };
+    life.instrument(tracing::info_span!("agent", agent = name))
+        .await
+}
+
+/// The device's name in the fleet, by which the log knows its agent.
+fn name(config: &Config) -> String {
+    config.name.clone().unwrap_or_else(hardware::host_name)
 }
 
 async fn serve(
@@ -67,16 +83,14 @@ async fn serve(
     mut spool: Spool,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
-    let device = config.name.clone().unwrap_or_else(hardware::host_name);
-    let registration = registration(&device, worker.facts());
+    let registration = registration(&name(&config), worker.facts());
     let introduced = tokio::select! {
         introduced = introduce(&config, &registration, &mut spool) => introduced?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let (client, registered) = introduced;
     tracing::info!(
-        device = registration.device,
-        id = registered.device,
+        device = registered.device,
         profile = %registration.hardware_profile.digest().short(),
         "serving {} with {}",
         client.url(),
@@ -93,7 +107,8 @@ async fn serve(
         config.weights_cache,
     );
     let (held, seen) = watch::channel(None);
-    let beats = tokio::spawn(heartbeat::beat(client.clone(), seen));
+    let beats = heartbeat::beat(client.clone(), seen).in_current_span();
+    let beats = tokio::spawn(beats);
     let ended = Duty {
         delivery: Delivery {
             client,

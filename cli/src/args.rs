@@ -719,6 +719,11 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7311")]
     pub(crate) listen: String,
 
+    /// Serve /healthz, /readyz and, for Prometheus, /metrics by HTTP at this address, such as
+    /// 127.0.0.1:7312; not at all when not given
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) web_listen: Option<String>,
+
     /// Serve over TLS with this certificate (PEM), followed by those that lead to its authority;
     /// read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]

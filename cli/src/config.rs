@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) database: Option<TypedDatabase>,
     /// `BITFRONT_LOG`: what is logged to stderr.
     pub(crate) log: Option<String>,
+    /// `BITFRONT_LOG_FORMAT`: how that and all other talk is written.
+    pub(crate) log_format: LogFormat,
     /// `BITFRONT_DATA_DIR`: where the embedded coordinator and agent keep their files; the
     /// platform's own place for user data by default.
     pub(crate) data_dir: PathBuf,
@@ -32,6 +34,16 @@ pub(crate) struct Config {
     pub(crate) hub: Hub,
     /// `AWS_...`, `AZURE_...` and `GOOGLE_...`, as the programs of object stores have them.
     pub(crate) remote: Remote,
+}
+
+/// How lines on stderr are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For eyes.
+    #[default]
+    Text,
+    /// Each an object in JSON, for programs.
+    Json,
 }
 
 /// How an agent of this machine measures, as it was written.
@@ -75,6 +87,7 @@ Environment:
   BITFRONT_DATABASE     database of a coordinator here, as for `serve --database`
   BITFRONT_DATA_DIR     where the embedded coordinator and agent keep their files
   BITFRONT_LOG          what is logged to stderr, such as info or bitfront_agent=debug
+  BITFRONT_LOG_FORMAT   text, or json for programs: an object a line, with the ids as fields
   BITFRONT_TOKEN        access token to show to a coordinator where --token-file is not given
   HF_ENDPOINT           where hf:// models come from, in place of https://huggingface.co
   HF_HOME               where they are kept, in `hub` [default: huggingface in the user's cache]
@@ -87,7 +100,7 @@ Environment:
 const HUB: [&str; 3] = ["HF_ENDPOINT", "HF_HOME", "HF_TOKEN"];
 
 const PREFIX: &str = "BITFRONT_";
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "BITFRONT_ACCELERATOR",
     "BITFRONT_CA",
     "BITFRONT_CALM_WAIT",
@@ -96,6 +109,7 @@ const KNOWN: [&str; 9] = [
     "BITFRONT_DATABASE",
     "BITFRONT_DATA_DIR",
     "BITFRONT_LOG",
+    "BITFRONT_LOG_FORMAT",
     "BITFRONT_TOKEN",
 ];
 
@@ -118,7 +132,7 @@ impl Config {
         let mut ca = None;
         let mut secret = None;
         let mut database = None;
-        let mut log = None;
+        let (mut log, mut log_format) = (None, LogFormat::default());
         let mut data_dir = None;
         let mut measuring = Measuring::default();
         let (mut endpoint, mut token, mut hub_dir) = (None, None, None);
@@ -152,6 +166,18 @@ impl Config {
                     secret = Some(told?);
                 }
                 "BITFRONT_LOG" => log = Some(text()?),
+                "BITFRONT_LOG_FORMAT" => {
+                    log_format = match text()?.as_str() {
+                        "text" | "" => LogFormat::Text,
+                        "json" => LogFormat::Json,
+                        other => {
+                            return Err(Problem::usage(format!(
+                                "BITFRONT_LOG_FORMAT=`{other}` is no format; there are text and json"
+                            ))
+                            .into());
+                        }
+                    };
+                }
                 "BITFRONT_DATA_DIR" => data_dir = Some(PathBuf::from(&value)),
                 "HF_ENDPOINT" => endpoint = Some(text()?).filter(|text| !text.is_empty()),
                 "HF_TOKEN" => token = Some(text()?).filter(|text| !text.is_empty()),
@@ -182,6 +208,7 @@ impl Config {
             token: secret,
             database,
             log,
+            log_format,
             data_dir,
             measuring,
             hub,
@@ -220,6 +247,7 @@ mod tests {
             ("AWSOME", "secret"),
             ("GOOGLE_BUCKET", "secret"),
             ("BITFRONT_CALM_WAIT", "1s"),
+            ("BITFRONT_LOG_FORMAT", "json"),
             ("BITFRONT_DATABASE", "postgres://user:secret@host/fleet"),
         ])
         .unwrap();
@@ -233,6 +261,7 @@ mod tests {
         assert_eq!(config.measuring.accelerator.as_deref(), Some("cuda:1"));
         assert_eq!(config.measuring.cores.as_deref(), Some("2,3"));
         assert_eq!(config.measuring.calm_wait.as_deref(), Some("1s"));
+        assert_eq!(config.log_format, LogFormat::Json);
         assert_eq!(config.hub.endpoint, "http://mirror");
         assert_eq!(config.hub.cache, PathBuf::from("/home/user/cache/hub"));
         let names = r#"{"AWS_SECRET_ACCESS_KEY", "GOOGLE_BUCKET"}"#;
@@ -249,6 +278,10 @@ mod tests {
                 .contains("BITFRONT_TOKEN holds no access token")
         );
         assert!(!error.to_string().contains("password"));
+
+        let error = read(&[("BITFRONT_LOG_FORMAT", "yaml")]).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("BITFRONT_LOG_FORMAT=`yaml`"), "{error}");
 
         let error = read(&[("BITFRONT_COORDINATER", "x")]).unwrap_err();
         assert!(error.to_string().contains("BITFRONT_COORDINATER"));

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let printer = Printer::new(arguments.quiet);
     let outcome = Config::from_environment().and_then(|config| {
-        printer.start_log(config.log.as_deref())?;
+        printer.start_log(config.log.as_deref(), config.log_format)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -3,9 +3,14 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+
+use crate::config::LogFormat;
 use crate::problem;
 
 /// Columns where there is no terminal.
@@ -19,6 +24,8 @@ pub(crate) struct Printer {
     bars: Arc<indicatif::MultiProgress>,
     /// What its talk is about, where several things are talked about at once.
     about: Option<Arc<str>>,
+    /// Every line on stderr is an object in JSON, from when the log is started with it.
+    is_json: Arc<AtomicBool>,
 }
 
 impl Printer {
@@ -28,6 +35,7 @@ impl Printer {
             quiet,
             bars: Arc::default(),
             about: None,
+            is_json: Arc::default(),
         }
     }
 
@@ -59,14 +67,22 @@ impl Printer {
     /// Writes one line of talk to stderr.
     pub(crate) fn say(&self, text: impl Display) {
         if !self.quiet {
-            self.line(&self.worded(text));
+            self.talk("INFO", &self.worded(text), None);
         }
     }
 
     /// Writes a failure to stderr as one line, and what to do about it as another.
     pub(crate) fn error(&self, error: &anyhow::Error) {
-        self.line(&format!("error: {error:#}"));
-        if let Some(hint) = problem::hint_of(error) {
+        let hint = problem::hint_of(error);
+        self.talk("ERROR", &format!("error: {error:#}"), hint);
+    }
+
+    fn talk(&self, level: &str, text: &str, hint: Option<&str>) {
+        if self.is_json.load(Ordering::Relaxed) {
+            return self.line(&object(level, text, hint));
+        }
+        self.line(text);
+        if let Some(hint) = hint {
             self.line(&format!("hint: {hint}"));
         }
     }
@@ -105,11 +121,36 @@ impl Printer {
 const USUAL_LOG: &str = "off,bitfront=warn,bitfront_agent::worker=info";
 /// The same for those who want no talk.
 const QUIET_LOG: &str = "off,bitfront=error";
+/// The same for programs, which pick out what they want.
+const USUAL_LOG_OF_PROGRAMS: &str = "off,bitfront=info";
+
+/// A line of talk as the log writes its own.
+fn object(level: &str, text: &str, hint: Option<&str>) -> String {
+    let mut timestamp = String::new();
+    // Nothing else than a full memory keeps anybody from writing into a string.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let mut object = serde_json::json!({
+        "timestamp": timestamp,
+        "level": level,
+        "message": text,
+        "target": "bitfront",
+    });
+    if let Some(hint) = hint {
+        object["hint"] = hint.into();
+    }
+    object.to_string()
+}
 
 impl Printer {
     /// Sends the log to stderr: as talk where nobody says, whole where `BITFRONT_LOG` filters it.
-    pub(crate) fn start_log(&self, filter: Option<&str>) -> anyhow::Result<()> {
-        let usual = if self.quiet { QUIET_LOG } else { USUAL_LOG };
+    pub(crate) fn start_log(&self, filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
+        let is_json = format == LogFormat::Json;
+        self.is_json.store(is_json, Ordering::Relaxed);
+        let usual = match (self.quiet, format) {
+            (true, _) => QUIET_LOG,
+            (false, LogFormat::Text) => USUAL_LOG,
+            (false, LogFormat::Json) => USUAL_LOG_OF_PROGRAMS,
+        };
         let filtered = tracing_subscriber::EnvFilter::try_new(filter.unwrap_or(usual));
         let filtered = filtered.map_err(|error| {
             let filter = filter.unwrap_or(usual);
@@ -120,8 +161,11 @@ impl Printer {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filtered)
             .with_writer(move || LogLine(printer.clone()))
-            .with_ansi(io::stderr().is_terminal());
+            .with_ansi(!is_json && io::stderr().is_terminal());
         match filter {
+            // What an event says of itself stands beside its message, and what it happened in, as
+            // the agent's name, within `span`.
+            _ if is_json => log.json().flatten_event(true).with_span_list(false).init(),
             Some(_) => log.init(),
             None => log.with_target(false).without_time().compact().init(),
         }

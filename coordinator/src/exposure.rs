@@ -3,17 +3,22 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
-
-use crate::RunError;
 use crate::clock::Clock;
 use crate::config::{Admission, Config};
 use crate::store::Store;
+use crate::{Listeners, RunError};
 
 /// Refuses to listen where others than this machine reach it, without TLS and tokens.
-pub(crate) fn check(config: &Config, listener: &TcpListener) -> Result<(), RunError> {
-    let address = listener.local_addr();
-    let address = address.map_err(|error| RunError::Server(error.to_string()))?;
+pub(crate) fn check(config: &Config, listeners: &Listeners) -> Result<(), RunError> {
+    for listener in [&listeners.calls].into_iter().chain(&listeners.web) {
+        let address = listener.local_addr();
+        let address = address.map_err(|error| RunError::Server(error.to_string()))?;
+        check_address(config, address)?;
+    }
+    Ok(())
+}
+
+fn check_address(config: &Config, address: SocketAddr) -> Result<(), RunError> {
     match lacking(config, address) {
         None => Ok(()),
         Some(lacking) if config.insecure_open => {
@@ -70,6 +75,8 @@ pub(crate) async fn check_tokens(
 mod tests {
     use std::path::Path;
 
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::config::TlsFiles;
 
@@ -123,6 +130,16 @@ mod tests {
         for part in ["0.0.0.0:", "--tls-cert", "127.0.0.1", "--insecure-open"] {
             assert!(closed.contains(part), "{closed}");
         }
+        assert!(!file.exists());
+        let bind = async |address| TcpListener::bind(address).await.unwrap();
+        let listeners = Listeners {
+            calls: bind("127.0.0.1:0").await,
+            web: Some(bind("0.0.0.0:0").await),
+        };
+        let clock = std::sync::Arc::new(crate::ManualClock::new());
+        let web = crate::Coordinator::open(Config::new(&file), listeners, clock).await;
+        let web = web.err().unwrap().to_string();
+        assert!(web.contains("0.0.0.0:"), "{web}");
         assert!(!file.exists());
 
         let open = Config {

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::config::{Admission, Config};
+use crate::metrics::Counts;
 use crate::store::{Store, StoreError, StoredToken};
 
 /// How long a store that could not be read is not asked again: whoever waited for it meanwhile would
@@ -62,8 +63,24 @@ pub(crate) enum Refusal {
     Store(Arc<StoreError>),
 }
 
+impl Refusal {
+    /// Why, in one word, as it is counted.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::NothingShown => "nothing_shown",
+            Self::Unknown => "unknown",
+            Self::Expired { .. } => "expired",
+            Self::Revoked { .. } => "revoked",
+            Self::TooMany { .. } => "too_many",
+            Self::Store(_) => "database",
+        }
+    }
+}
+
 /// Lets callers in.
 pub(crate) struct Gate {
+    /// Who was not let in, by why.
+    pub(crate) refused: Counts,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     admission: Admission,
@@ -94,6 +111,7 @@ struct Known {
 impl Gate {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: &Config) -> Self {
         Self {
+            refused: Counts::default(),
             store,
             clock,
             admission: config.admission,
@@ -105,6 +123,19 @@ impl Gate {
 
     /// Who it is that shows this.
     pub(crate) async fn admit(&self, secret: Option<&[u8]>) -> Result<Visitor, Refusal> {
+        let admitted = self.recognize(secret).await;
+        if let Err(refusal) = &admitted {
+            self.note_refusal(refusal.cause());
+        }
+        admitted
+    }
+
+    /// Somebody was not let in.
+    pub(crate) fn note_refusal(&self, cause: &'static str) {
+        self.refused.get_or_create(&[("cause", cause)]).inc();
+    }
+
+    async fn recognize(&self, secret: Option<&[u8]>) -> Result<Visitor, Refusal> {
         match (secret, self.admission) {
             (Some(secret), _) => {
                 let digest = Digest::of(secret);

@@ -140,6 +140,13 @@ impl Leasing {
         for token in left_behind {
             self.give_back(token, reason, !again).await?;
         }
+        tracing::info!(
+            device = id,
+            agent = device.device,
+            profile = %device.hardware_profile.digest().short(),
+            again,
+            "registered"
+        );
         let device = KnownDevice::new(id, device, Some(instance.to_owned()));
         self.recall(&device).await;
         if world.presence.introduce(device, world.clock.elapsed()) {
@@ -318,6 +325,16 @@ impl Leasing {
     ) -> Result<Handed, ServiceError> {
         match self.hand_out(claimed, hardware_profile).await {
             Ok(hand_out) => {
+                tracing::debug!(
+                    search = claimed.search,
+                    candidate = claimed.candidate,
+                    task = claimed.token.task,
+                    epoch = claimed.token.epoch,
+                    device = self.holder(claimed.token),
+                    "{} of {} is handed out",
+                    claimed.kind,
+                    claimed.purpose
+                );
                 self.keep_facts(facts(claimed, &hand_out));
                 self.world.wakeups.search(claimed.search);
                 Ok(Handed::Task(Box::new(hand_out)))
@@ -350,7 +367,12 @@ impl Leasing {
     async fn give_back_unheard(&self, token: LeaseToken) {
         let given_back = self.give_back(token, "nobody heard of it", false).await;
         if let Err(error) = given_back {
-            tracing::warn!(%error, task = token.task, "a task could not be given back");
+            tracing::warn!(
+                %error,
+                task = token.task,
+                epoch = token.epoch,
+                "a task could not be given back"
+            );
         }
     }
 
@@ -502,11 +524,16 @@ impl Leasing {
         if requeued == Requeued::Failed {
             self.forget_crashes(token.task);
         }
+        // Of what was handed out here.
+        let search = self.facts(token).map(|facts| facts.search);
+        let device = self.holder(token);
         self.let_go(token);
         if requeued != Requeued::NotHeld {
             tracing::info!(
+                search,
                 task = token.task,
                 epoch = token.epoch,
+                device,
                 reason,
                 ?requeued,
                 "lease ended"
@@ -543,6 +570,27 @@ impl Leasing {
         {
             held.remove(&token.task);
         }
+    }
+
+    /// Leases that are kept here.
+    pub(crate) fn held_here(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The device whose lease is kept here.
+    fn holder(&self, token: LeaseToken) -> Option<i64> {
+        let held = self.lock();
+        let held = held.get(&token.task);
+        let held = held.filter(|held| held.lease.token == token)?;
+        Some(held.lease.device)
+    }
+
+    /// How long a lease has been kept here; none where it is not.
+    pub(crate) fn lasted(&self, token: LeaseToken) -> Option<Duration> {
+        let held = self.lock();
+        let held = held.get(&token.task);
+        let held = held.filter(|held| held.lease.token == token)?;
+        Some(self.world.clock.elapsed().saturating_sub(held.since))
     }
 
     /// Time until the first lease ends unless it is extended; never longer than a new one lasts.
@@ -599,7 +647,12 @@ impl Leasing {
             };
             let ended = self.end(token, &silent).await;
             if let Err(error) = ended {
-                tracing::warn!(%error, task = token.task, "a lease could not be ended");
+                tracing::warn!(
+                    %error,
+                    task = token.task,
+                    epoch = token.epoch,
+                    "a lease could not be ended"
+                );
                 result = Err(error);
             }
         }

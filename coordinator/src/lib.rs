@@ -20,6 +20,8 @@
 //! - `query`: where searches stand and what they found, from the database alone;
 //! - `computing`: what takes long is computed aside;
 //! - `reaper`: ends the leases of agents that went silent;
+//! - `metrics`: what is counted while all of this happens;
+//! - `web`: what whoever runs it reads of it by HTTP;
 //! - `membership`: which coordinators serve the database, and who takes over from whom;
 //! - `store`: the only memory, and the only SQL.
 //!
@@ -53,6 +55,7 @@ mod intake;
 mod leasing;
 mod measurements;
 mod membership;
+mod metrics;
 mod presence;
 mod query;
 mod reaper;
@@ -67,6 +70,7 @@ mod student;
 mod testing;
 mod tokens;
 mod wakeups;
+mod web;
 mod world;
 
 use std::path::Path;
@@ -135,6 +139,21 @@ impl std::fmt::Display for InUse {
     }
 }
 
+/// Where a coordinator listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For calls, of clients and agents.
+    pub calls: TcpListener,
+    /// For whoever runs it: `/healthz`, `/readyz` and `/metrics`, which are nowhere without it.
+    pub web: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(calls: TcpListener) -> Self {
+        Self { calls, web: None }
+    }
+}
+
 /// Serves until `shutdown` is cancelled, then lets what is under way come to its end.
 ///
 /// State lives in the database alone: killing this at any moment and running it again continues
@@ -153,6 +172,16 @@ pub fn run(
     // Not an `async fn`: that the future may move between threads is checked here, once, instead
     // of by every caller.
     open_and_serve(config, listener, clock, shutdown)
+}
+
+async fn open_and_serve(
+    config: Config,
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let coordinator = Coordinator::open(config, listener.into(), clock).await?;
+    coordinator.serve(shutdown).await
 }
 
 /// Makes an access token straight in a database that no other coordinator keeps for itself, where
@@ -239,71 +268,111 @@ fn file_of(database: &Database) -> Result<&Path, RunError> {
     }
 }
 
-async fn open_and_serve(
-    config: Config,
-    listener: TcpListener,
-    clock: Arc<dyn Clock>,
-    shutdown: CancellationToken,
-) -> Result<(), RunError> {
-    exposure::check(&config, &listener)?;
-    let tls = config.tls.clone();
-    let tls = tls.map(|files| rpc::Tls::open(files, clock.clone()));
-    let tls = tls.transpose()?.map(Arc::new);
-    let database = Arc::new(Opened::open(&config.database).await?);
-    exposure::check_tokens(&config, &*database.store(), &*clock).await?;
-    let address = listener.local_addr();
-    let address = address.map_or_else(|_| String::new(), |address| address.to_string());
-    // Whoever finds the database in use may ask there, where that takes nothing more.
-    let announced = match (&tls, config.admission) {
-        (None, Admission::Open) => address.clone(),
-        (None, Admission::Tokens) => format!("http://{address}"),
-        (Some(_), _) => format!("https://{address}"),
-    };
-    let world = Arc::new(World::new(config, database.store(), clock));
-    let beside = database.clone().stand_beside_others(
-        announced,
-        world.wakeups.clone(),
-        shutdown.child_token(),
-    );
-    let beside = tokio::spawn(beside);
-    let result = serve(world, address, listener, tls, shutdown).await;
-    beside.abort();
-    database.close().await;
-    result
+/// A coordinator that may serve: it is open to nobody who should not reach it, and has its database.
+pub struct Coordinator {
+    world: Arc<World>,
+    database: Arc<Opened>,
+    listeners: Listeners,
+    /// Where it listens for calls.
+    address: String,
+    tls: Option<Arc<rpc::Tls>>,
 }
 
-async fn serve(
-    world: Arc<World>,
-    address: String,
-    listener: TcpListener,
-    tls: Option<Arc<rpc::Tls>>,
-    shutdown: CancellationToken,
-) -> Result<(), RunError> {
-    // Whatever ends the server, an error included, ends the rest.
-    let shutdown = shutdown.child_token();
-    let leasing = Arc::new(Leasing::new(world.clone()));
-    let drivers = Drivers::new(world.clone(), shutdown.clone());
-    let membership =
-        Membership::begin(world.clone(), leasing.clone(), drivers.clone(), address).await?;
-    let membership = tokio::spawn(membership.run(shutdown.clone()));
-    let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
-    let served = rpc::serve(
-        world,
-        leasing,
-        drivers.clone(),
-        listener,
-        tls,
-        shutdown.clone(),
-    );
-    let result = served.await;
-    shutdown.cancel();
-    // The drivers end with the membership, before it gives up what they are in charge of.
-    for task in [membership, reaper] {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "a part of the coordinator ended badly");
-        }
+impl Coordinator {
+    /// Checks who would reach it, and opens the database. Nobody is answered yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`], which says what to do.
+    pub async fn open(
+        config: Config,
+        listeners: Listeners,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RunError> {
+        exposure::check(&config, &listeners)?;
+        let tls = config.tls.clone();
+        let tls = tls.map(|files| rpc::Tls::open(files, clock.clone()));
+        let tls = tls.transpose()?.map(Arc::new);
+        let database = Arc::new(Opened::open(&config.database).await?);
+        exposure::check_tokens(&config, &*database.store(), &*clock).await?;
+        let address = listeners.calls.local_addr();
+        Ok(Self {
+            world: Arc::new(World::new(config, database.store(), clock)),
+            database,
+            address: address.map_or_else(|_| String::new(), |address| address.to_string()),
+            listeners,
+            tls,
+        })
     }
-    result
+
+    /// Serves as [`run`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] where the database fails at the beginning, or the listener does.
+    pub async fn serve(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let (world, database) = (self.world.clone(), self.database.clone());
+        // Whoever finds the database in use may ask there, where that takes nothing more.
+        let address = &self.address;
+        let announced = match (&self.tls, world.config.admission) {
+            (None, Admission::Open) => address.clone(),
+            (None, Admission::Tokens) => format!("http://{address}"),
+            (Some(_), _) => format!("https://{address}"),
+        };
+        let beside = database.clone().stand_beside_others(
+            announced,
+            world.wakeups.clone(),
+            shutdown.child_token(),
+        );
+        let beside = tokio::spawn(beside);
+        let result = self.serve_all(shutdown).await;
+        beside.abort();
+        database.close().await;
+        result
+    }
+
+    async fn serve_all(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let Self {
+            world,
+            listeners,
+            address,
+            tls,
+            ..
+        } = self;
+        // Whatever ends the server, an error included, ends the rest.
+        let shutdown = shutdown.child_token();
+        let leasing = Arc::new(Leasing::new(world.clone()));
+        let drivers = Drivers::new(world.clone(), shutdown.clone());
+        let membership =
+            Membership::begin(world.clone(), leasing.clone(), drivers.clone(), address).await?;
+        let membership = tokio::spawn(membership.run(shutdown.clone()));
+        let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
+        let web = listeners.web.map(|listener| {
+            let pages = web::Pages::new(world.clone(), leasing.clone(), shutdown.clone());
+            tokio::spawn(web::serve(Arc::new(pages), listener, tls.clone()))
+        });
+        let served = rpc::serve(
+            world,
+            leasing,
+            drivers.clone(),
+            listeners.calls,
+            tls,
+            shutdown.clone(),
+        );
+        let result = served.await;
+        shutdown.cancel();
+        // The drivers end with the membership, before it gives up what they are in charge of.
+        for task in [membership, reaper] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the coordinator ended badly");
+            }
+        }
+        // To the end it says that it is stopping.
+        if let Some(web) = web {
+            web.abort();
+        }
+        result
+    }
 }
 
 impl From<TokenError> for RunError {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitfront_model::{
     AnswerReport, Latency, Outcome, Receipt, Report, Rescored, TaskKind, TaskPurpose,
@@ -16,13 +17,56 @@ use crate::world::World;
 /// little below zero.
 const MOST_NEGATIVE: f64 = -1e-4;
 
-/// Takes a report in; the answer comes after the commit. An agent may send a report as often as
-/// it likes until it has heard an answer: it counts once.
+/// Takes a report in, as [`take_in`] does, and counts what came of it.
 pub(crate) async fn report(
     world: &Arc<World>,
     leasing: &Leasing,
     report: &Report,
 ) -> Result<Receipt, ServiceError> {
+    let lasted = leasing.lasted(report.token);
+    let taken_in = take_in(world, leasing, report).await;
+    count(world, lasted, &taken_in);
+    Ok(taken_in?.0)
+}
+
+/// Takes the answer to a question in, as [`report`] does.
+pub(crate) async fn answer(
+    world: &Arc<World>,
+    leasing: &Leasing,
+    report: &AnswerReport,
+) -> Result<Receipt, ServiceError> {
+    let lasted = leasing.lasted(report.token);
+    let taken_in = take_answer_in(world, leasing, report).await;
+    count(world, lasted, &taken_in);
+    Ok(taken_in?.0)
+}
+
+/// Counts what came of a report about a task of some kind, whose lease had lasted so long.
+fn count(
+    world: &World,
+    lasted: Option<Duration>,
+    taken_in: &Result<(Receipt, &'static str), ServiceError>,
+) {
+    world.metrics.report(match taken_in {
+        Ok((Receipt::Recorded, _)) => "accepted",
+        Ok((Receipt::KeptAsRepeat, _)) => "repeat",
+        Ok((Receipt::AlreadyReported, _)) => "known",
+        Err(ServiceError::UnknownLease { .. }) => "unknown_lease",
+        Err(ServiceError::WrongReport { .. }) => "wrong",
+        Err(_) => "database",
+    });
+    if let (Ok((Receipt::Recorded, kind)), Some(lasted)) = (taken_in, lasted) {
+        world.metrics.task(kind, lasted);
+    }
+}
+
+/// Takes a report in; the answer comes after the commit. An agent may send a report as often as
+/// it likes until it has heard an answer: it counts once. Says the kind of the task too.
+async fn take_in(
+    world: &Arc<World>,
+    leasing: &Leasing,
+    report: &Report,
+) -> Result<(Receipt, &'static str), ServiceError> {
     let token = report.token;
     let facts = match leasing.facts(token) {
         Some(facts) => facts,
@@ -43,17 +87,23 @@ pub(crate) async fn report(
     }
     let receipt = world.recorder.record(report.clone()).await?;
     leasing.reported(token, &report.measurement);
-    tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "report");
+    tracing::debug!(
+        search = facts.search,
+        task = token.task,
+        epoch = token.epoch,
+        ?receipt,
+        "report"
+    );
     world.wakeups.search(facts.search);
-    Ok(receipt)
+    Ok((receipt, facts.kind.name()))
 }
 
-/// Takes the answer to a question in, as [`report`] does: searches that wait for it look again.
-pub(crate) async fn answer(
+/// Takes the answer to a question in, as [`take_in`] does: searches that wait for it look again.
+async fn take_answer_in(
     world: &Arc<World>,
     leasing: &Leasing,
     report: &AnswerReport,
-) -> Result<Receipt, ServiceError> {
+) -> Result<(Receipt, &'static str), ServiceError> {
     let token = report.token;
     let facts = world
         .store
@@ -76,7 +126,7 @@ pub(crate) async fn answer(
     let kind = facts.question.kind();
     tracing::debug!(task = token.task, epoch = token.epoch, ?receipt, "{kind}");
     world.wakeups.devices();
-    Ok(receipt)
+    Ok((receipt, kind.name()))
 }
 
 /// What keeps a report from being the answer to its task.

@@ -167,6 +167,15 @@ impl Presence {
             .collect()
     }
 
+    /// How many of those whose agents speak to this coordinator, or did since it started, serve, and
+    /// how many do not.
+    pub(crate) fn present_and_silent(&self, now: Duration) -> (usize, usize) {
+        let seen = self.lock();
+        let present = seen.values().filter(|heard| now <= heard.at + self.grace);
+        let present = present.count();
+        (present, seen.len() - present)
+    }
+
     /// Takes what other coordinators serve for the latest, and forgets what was known of these
     /// devices here: their agents have gone there since. True where it is something else than
     /// before.
@@ -222,6 +231,8 @@ mod tests {
         assert_eq!(to_note(62), [], "it was told");
         heard(70);
         assert_eq!(to_note(100), []);
+        assert_eq!(presence.present_and_silent(second(100)), (1, 0));
+        assert_eq!(presence.present_and_silent(second(101)), (0, 1));
         assert_eq!(to_note(101), [(1, second(70))], "it went silent");
         heard(110);
         assert_eq!(presence.last_heard(1), Some(second(110)));

@@ -7,9 +7,11 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use bitfront_model::{Receipt, Report};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::metrics::{reports_of_commits, seconds_of_commits};
 use crate::store::{Store, StoreError};
 
 /// Most reports that are committed together. The disk's share of a commit is small then, and the
@@ -27,6 +29,10 @@ struct Waiting {
 
 /// Takes reports to the store.
 pub(crate) struct Recorder {
+    /// How long the database takes for what is committed together.
+    pub(crate) commit_seconds: Histogram,
+    /// How many are committed together.
+    pub(crate) commit_reports: Histogram,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     /// To the tasks that store them, from the first report on.
@@ -36,6 +42,8 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         Self {
+            commit_seconds: seconds_of_commits(),
+            commit_reports: reports_of_commits(),
             store,
             clock,
             queue: OnceLock::new(),
@@ -50,7 +58,12 @@ impl Recorder {
             for _ in 0..AT_ONCE {
                 // Whoever stores reports keeps no database open that everybody else has let go.
                 let store = Arc::downgrade(&self.store);
-                tokio::spawn(serve(store, self.clock.clone(), waiting.clone()));
+                let committing = Committing {
+                    seconds: self.commit_seconds.clone(),
+                    reports: self.commit_reports.clone(),
+                    clock: self.clock.clone(),
+                };
+                tokio::spawn(serve(store, committing, waiting.clone()));
             }
             queue
         });
@@ -66,10 +79,17 @@ impl Recorder {
     }
 }
 
+/// What commits are counted by.
+struct Committing {
+    seconds: Histogram,
+    reports: Histogram,
+    clock: Arc<dyn Clock>,
+}
+
 /// Stores reports until nobody can bring any more.
 async fn serve(
     store: Weak<dyn Store>,
-    clock: Arc<dyn Clock>,
+    committing: Committing,
     queue: Arc<Mutex<mpsc::Receiver<Waiting>>>,
 ) {
     let mut waiting = Vec::new();
@@ -90,7 +110,13 @@ async fn serve(
         let Some(store) = store.upgrade() else {
             return;
         };
-        for (receipt, told) in record_each(&*store, &*clock, &reports).await.zip(told) {
+        let clock = &*committing.clock;
+        let began = clock.elapsed();
+        let receipts = record_each(&*store, clock, &reports).await;
+        let took = clock.elapsed().saturating_sub(began);
+        committing.seconds.observe(took.as_secs_f64());
+        committing.reports.observe(reports.len() as f64);
+        for (receipt, told) in receipts.zip(told) {
             // Whoever brought it may have gone away.
             let _ = told.send(receipt);
         }

@@ -7,6 +7,7 @@ use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::gate::Gate;
+use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::recorder::Recorder;
 use crate::store::Store;
@@ -22,16 +23,20 @@ pub(crate) struct World {
     pub(crate) checks: Checks,
     pub(crate) recorder: Recorder,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) metrics: Metrics,
 }
 
 impl World {
     pub(crate) fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let recorder = Recorder::new(store.clone(), clock.clone());
+        let gate = Arc::new(Gate::new(store.clone(), clock.clone(), &config));
         Self {
+            metrics: Metrics::new(&gate, &recorder),
             presence: Presence::new(config.lease_time),
             wakeups: Arc::default(),
             checks: Checks::default(),
-            recorder: Recorder::new(store.clone(), clock.clone()),
-            gate: Arc::new(Gate::new(store.clone(), clock.clone(), &config)),
+            recorder,
+            gate,
             config,
             store,
             clock,

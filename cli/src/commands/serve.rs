@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bitfront_coordinator::config::SILENT_BEATS;
-use bitfront_coordinator::{Admission, Bounds, Database, SystemClock, TlsFiles};
+use bitfront_coordinator::{
+    Admission, Bounds, Coordinator, Database, Listeners, SystemClock, TlsFiles,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +25,13 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         Some(typed) => Database::named(&typed.0),
         None => place.database,
     };
-    let listener = TcpListener::bind(&typed.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", typed.listen))?;
-    let address = listener.local_addr()?;
+    let calls = listen(&typed.listen).await?;
+    let web = match &typed.web_listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let address = calls.local_addr()?;
+    let web_address = web.as_ref().map(TcpListener::local_addr).transpose()?;
     let stop = CancellationToken::new();
     let scheme = if typed.tls_cert.is_some() {
         "https"
@@ -39,7 +44,9 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         key,
         client_ca: typed.client_ca,
     });
-    let is_closed = typed.require_tokens || !(address.ip().is_loopback() || typed.insecure_open);
+    let mut addresses = [address].into_iter().chain(web_address);
+    let is_reached = addresses.any(|address| !address.ip().is_loopback());
+    let is_closed = typed.require_tokens || (is_reached && !typed.insecure_open);
     let admission = match is_closed {
         true => Admission::Tokens,
         false => Admission::Open,
@@ -59,10 +66,15 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         ..usual
     };
     let clock = Arc::new(SystemClock::new());
-    let life = bitfront_coordinator::run(config, listener, clock, stop.clone());
-    session
-        .printer
-        .say(format_args!("listening on {scheme}://{address}"));
+    let (printer, ends) = (session.printer.clone(), stop.clone());
+    let life = async move {
+        let coordinator = Coordinator::open(config, Listeners { calls, web }, clock).await?;
+        printer.say(format_args!("listening on {scheme}://{address}"));
+        if let Some(address) = web_address {
+            printer.say(format_args!("health and metrics at {scheme}://{address}"));
+        }
+        coordinator.serve(ends).await
+    };
     tokio::pin!(life);
     tokio::select! {
         ended = &mut life => ended?,
@@ -73,4 +85,9 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         }
     }
     Ok(ExitStatus::Success)
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}"))
 }

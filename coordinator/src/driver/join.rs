@@ -93,7 +93,7 @@ impl Joined {
                 starts,
             };
             let search = world.store.submit(&new, world.clock.now_ms()).await?;
-            tracing::info!(search, device = device.device, beside = stored.id, "joined");
+            tracing::info!(search, agent = device.device, beside = stored.id, "joined");
         }
         Ok(())
     }

@@ -139,7 +139,11 @@ async fn drive(world: Arc<World>, search: i64, shutdown: CancellationToken) {
     let mut devices = world.wakeups.on_devices();
     let mut driver = Driver::new(world.clone(), search);
     loop {
-        let pause = match driver.step().await {
+        let began = world.clock.elapsed();
+        let step = driver.step().await;
+        let took = world.clock.elapsed().saturating_sub(began);
+        world.metrics.driver(took);
+        let pause = match step {
             Ok(Next::Again) => continue,
             Ok(Next::Wait(pause)) => pause,
             // Whoever drives it now has all that was learned.

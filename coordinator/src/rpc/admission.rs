@@ -124,6 +124,7 @@ async fn admit(
     };
     match (&visitor.name, visitor.role) {
         (Some(name), Some(role)) if !may.contains(&role) => {
+            gate.note_refusal("role");
             tracing::info!("the {role} token `{name}` may not call {path}");
             Err(Status::permission_denied(format!(
                 "the access token `{name}` is for `{role}`, and this takes one for {}",
@@ -132,6 +133,7 @@ async fn admit(
         }
         // Whoever may come in without a token may not have one made that lasts longer than that.
         (None, _) if may == [AccessRole::Admin] && gate.has_tokens().await? => {
+            gate.note_refusal("role");
             Err(Status::permission_denied(
                 "its database has access tokens, so this takes one for `admin`, by --token-file or \
                  BITFRONT_TOKEN, or --database where no coordinator serves it",

@@ -113,16 +113,17 @@ impl Blobs for BlobsService {
             () = self.shutdown.cancelled() => return Err(stopping()),
         };
         let (chunks, stream) = mpsc::channel(2);
-        let (gate, shutdown) = (self.world.gate.clone(), self.shutdown.clone());
+        let (world, shutdown) = (self.world.clone(), self.shutdown.clone());
         let pause = self.world.config.bounds.pause;
         tokio::spawn(async move {
             let ended = async {
                 tokio::select! {
                     () = shutdown.cancelled() => stopping(),
-                    refusal = gate.dismissed(&visitor) => refusal.into(),
+                    refusal = world.gate.dismissed(&visitor) => refusal.into(),
                 }
             };
-            send(file, chunks, turn, pause, ended).await;
+            let count = |bytes| world.metrics.sent(bytes);
+            send(file, chunks, turn, pause, ended, count).await;
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -178,7 +179,10 @@ impl BlobsService {
                 refusal = &mut dismissed => return Err(refusal.into()),
             };
             match part.map(|part| part.part) {
-                Some(Some(Part::Chunk(chunk))) => receiving.add(&chunk).await.map_err(status)?,
+                Some(Some(Part::Chunk(chunk))) => {
+                    receiving.add(&chunk).await.map_err(status)?;
+                    self.world.metrics.received(chunk.len());
+                }
                 Some(_) => return Err(Status::invalid_argument("chunk: is missing")),
                 None => break,
             }
@@ -195,6 +199,7 @@ async fn send(
     turn: OwnedSemaphorePermit,
     pause: Duration,
     ended: impl Future<Output = Status>,
+    count: impl Fn(usize),
 ) {
     let sent = async {
         loop {
@@ -203,6 +208,7 @@ async fn send(
                 .take(CHUNK_BYTES as u64)
                 .read_to_end(&mut chunk)
                 .await;
+            let bytes = chunk.len();
             let message = match read {
                 Ok(0) => return,
                 Ok(_) => Ok(v1::FetchResponse { chunk }),
@@ -214,6 +220,7 @@ async fn send(
             if !matches!(sent, Ok(Ok(()))) || failed {
                 return;
             }
+            count(bytes);
         }
     };
     tokio::select! {

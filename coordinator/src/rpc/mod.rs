@@ -5,6 +5,7 @@ mod agents;
 mod audit;
 mod blobs;
 mod connections;
+mod counting;
 mod limits;
 mod permissions;
 pub(crate) mod searches;
@@ -33,6 +34,7 @@ use crate::leasing::Leasing;
 use crate::world::World;
 use admission::Admission;
 use connections::connections;
+use counting::Counting;
 pub(crate) use tls::{Tls, TlsError};
 
 /// How often a silent connection is asked whether it still stands. A dead one then ends within
@@ -52,7 +54,7 @@ pub(crate) async fn serve(
     tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let gate = world.gate.clone();
+    let (gate, counted) = (world.gate.clone(), world.clone());
     let searches = SearchesServer::new(searches::SearchesService {
         world: world.clone(),
         leasing: leasing.clone(),
@@ -95,6 +97,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .max_concurrent_streams(limits::MOST_STREAMS)
         .http2_max_header_list_size(limits::MOST_HEADER_BYTES)
+        .layer(layer_fn(move |inner| Counting::new(inner, counted.clone())))
         .layer(layer_fn(move |inner| {
             Admission::new(inner, gate.clone(), call, holding.clone())
         }))

@@ -66,6 +66,7 @@ impl SearchesService {
             let search = world.store.submit(&search, world.clock.now_ms()).await?;
             // One that was submitted before, to another coordinator, is driven there.
             if world.store.take_search(search).await? {
+                tracing::info!(search, "submitted");
                 drivers.start(search);
             }
             Ok(search)

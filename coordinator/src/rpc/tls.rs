@@ -62,6 +62,8 @@ pub(crate) struct Tls {
 #[derive(Clone)]
 struct Current {
     config: Arc<ServerConfig>,
+    /// For what is read with a browser's protocol, by clients that need no certificate.
+    web: Arc<ServerConfig>,
     /// When the certificate ends, in milliseconds since 1970, and in words.
     ends_ms: i64,
     ends: String,
@@ -84,6 +86,11 @@ impl Tls {
     /// What the next connection is accepted with.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         self.current().config.into()
+    }
+
+    /// What the next connection is accepted with that is not for calls.
+    pub(crate) fn web_acceptor(&self) -> TlsAcceptor {
+        self.current().web.into()
     }
 
     /// Reads the files again when they have changed, and warns of a certificate that ends soon,
@@ -189,9 +196,17 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
     let parsed = x509_cert::Certificate::from_der(first);
     let parsed = parsed.map_err(|error| pair(error.to_string()))?;
     let end = parsed.tbs_certificate().validity().not_after;
-    let builder = ServerConfig::builder_with_provider(pem::provider())
-        .with_protocol_versions(&[&version::TLS13])
+    let builder = || {
+        ServerConfig::builder_with_provider(pem::provider())
+            .with_protocol_versions(&[&version::TLS13])
+            .map_err(|error| pair(error.to_string()))
+    };
+    let mut web = builder()?
+        .with_no_client_auth()
+        .with_single_cert(chain.clone(), key.clone_key())
         .map_err(|error| pair(error.to_string()))?;
+    web.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let builder = builder()?;
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(file) => {
@@ -210,6 +225,7 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Current {
         config: Arc::new(config),
+        web: Arc::new(web),
         ends_ms: i64::try_from(end.to_unix_duration().as_millis()).unwrap_or(i64::MAX),
         ends: end.to_string(),
     })

@@ -11,6 +11,7 @@ mod recording;
 mod retimings;
 mod searches;
 mod siblings;
+mod standing;
 mod tasks;
 mod tokens;
 
@@ -100,6 +101,8 @@ const CASES: &[(&str, Case)] = cases![
     siblings::it_is_said_since_when_a_sibling_knows_something,
     siblings::only_sound_figures_of_a_plan_are_shared,
     tokens::a_token_has_its_name_alone_until_it_is_revoked,
+    standing::a_coordinator_learns_that_it_is_replaced,
+    standing::what_waits_is_counted_by_target_and_kind,
     deeds::a_deed_is_noted_before_and_concluded_once,
 ];
 

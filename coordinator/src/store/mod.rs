@@ -32,10 +32,10 @@ use bitfront_model::{
 pub(crate) use opened::Opened;
 pub(crate) use rows::{
     Binding, Claimant, Claimed, ClaimedQuestion, DeviceMeasurement, Ending, Given, HeldLease,
-    LeaseEnding, NewCandidate, NewConfirmation, NewSearch, NewToken, QuestionFacts, Requeued,
-    RetimingStanding, Score, ScoreOutcome, SharedScore, SharedScores, StoredCandidate,
-    StoredConfirmation, StoredCoordinator, StoredDevice, StoredMeasurement, StoredQuestion,
-    StoredRetiming, StoredSearch, StoredToken, TaskFacts,
+    LeaseEnding, Load, NewCandidate, NewConfirmation, NewSearch, NewToken, QuestionFacts,
+    QueuedTasks, Requeued, RetimingStanding, Score, ScoreOutcome, SharedScore, SharedScores,
+    Standing, StoredCandidate, StoredConfirmation, StoredCoordinator, StoredDevice,
+    StoredMeasurement, StoredQuestion, StoredRetiming, StoredSearch, StoredToken, TaskFacts,
 };
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
@@ -43,6 +43,10 @@ pub(crate) use rows::{
 pub(crate) trait Store: Send + Sync + 'static {
     /// Which database this is: drawn when it was made, and the same for as long as it lasts.
     async fn identity(&self) -> Result<String, StoreError>;
+    /// How this program and this coordinator stand to the database, by one short read.
+    async fn standing(&self) -> Result<Standing, StoreError>;
+    /// How much there is of what operators look at, by one statement over indexes.
+    async fn load(&self) -> Result<Load, StoreError>;
     /// Does what the database needs done now and then; mostly nothing.
     async fn tend(&self) -> Result<(), StoreError>;
     /// Makes a coordinator known that serves from now on over this store, and says its number, its

@@ -374,3 +374,33 @@ pub(crate) struct StoredToken {
     pub(crate) token: AccessToken,
     pub(crate) digest: Digest,
 }
+
+/// How a program and a coordinator stand to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The version of the database's schema.
+    pub(crate) schema: i64,
+    /// The latest version that this program knows.
+    pub(crate) known_schema: i64,
+    /// The coordinator serves under its term: nobody has taken its work over.
+    pub(crate) serves: bool,
+}
+
+/// How much there is of what operators look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// How many searches are in a state, by its name; none where there are none.
+    pub(crate) searches: Vec<(SearchState, i64)>,
+    /// What waits for devices, by target and kind.
+    pub(crate) queued: Vec<QueuedTasks>,
+}
+
+/// Tasks of one kind that wait for the devices of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueuedTasks {
+    /// The first characters of a hardware profile's digest, or a numerics class.
+    pub(crate) target: String,
+    /// The name of the kind.
+    pub(crate) kind: String,
+    pub(crate) count: i64,
+}

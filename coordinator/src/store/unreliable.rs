@@ -290,6 +290,8 @@ macro_rules! passed_on {
 
 passed_on! {
     identity() -> String;
+    standing() -> Standing;
+    load() -> Load;
     tend() -> ();
     join(address: &str, now_ms: i64) -> i64;
     beat(coordinator: i64) -> bool;

@@ -106,13 +106,10 @@ fn read(file: &Path) -> Result<Secret, TokenFileError> {
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(file)
-            .map_err(unreadable)?
-            .permissions()
-            .mode()
-            & 0o777;
-        if mode & 0o077 != 0 {
+        use std::os::unix::fs::MetadataExt as _;
+        let metadata = std::fs::metadata(file).map_err(unreadable)?;
+        let mode = metadata.mode() & 0o777;
+        if is_exposed(metadata.uid(), mode) {
             return Err(TokenFileError::Exposed {
                 file: file.to_owned(),
                 mode,
@@ -123,6 +120,18 @@ fn read(file: &Path) -> Result<Secret, TokenFileError> {
         file: file.to_owned(),
         reason,
     })
+}
+
+/// Whether others than those whom it was given to may read a file.
+///
+/// A file of root's may be read by its group: that is how Kubernetes (`fsGroup`) and systemd
+/// (`LoadCredential`, where the group's bits are those of an access list) hand one to a process of
+/// another user. Postgres's programs go by the same rule for private keys (`be-secure-common.c`).
+#[cfg(unix)]
+fn is_exposed(owner: u32, mode: u32) -> bool {
+    const ROOT: u32 = 0;
+    let others = if owner == ROOT { 0o037 } else { 0o077 };
+    mode & others != 0
 }
 
 /// Shows the access token with every call, where there is one.
@@ -148,6 +157,26 @@ impl Interceptor for Bearer {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    #[test]
+    fn the_group_may_read_what_root_has_given_it_and_nothing_else() {
+        let rows = [
+            (0, 0o400, false),
+            (0, 0o440, false),
+            (0, 0o640, false),
+            (0, 0o660, true),
+            (0, 0o444, true),
+            (1000, 0o600, false),
+            (1000, 0o400, false),
+            (1000, 0o640, true),
+            (1000, 0o440, true),
+            (1000, 0o604, true),
+        ];
+        for (owner, mode, exposed) in rows {
+            assert_eq!(is_exposed(owner, mode), exposed, "{owner} {mode:03o}");
+        }
+    }
+
     #[test]
     fn a_secret_is_read_where_nobody_else_can_and_never_shown() {
         let folder = tempfile::tempdir().unwrap();
@@ -160,7 +189,7 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            for mode in [0o644, 0o640, 0o604] {
+            for mode in [0o644, 0o660, 0o604] {
                 let permissions = std::fs::Permissions::from_mode(mode);
                 std::fs::set_permissions(&file, permissions).unwrap();
                 let repair = format!("chmod 600 {}", file.display());

@@ -69,6 +69,10 @@ pub(crate) struct PostgresStore {
 impl PostgresStore {
     const IS_EXCLUSIVE: bool = false;
 
+    fn known_schema() -> i64 {
+        open::known_schema()
+    }
+
     /// Opens a database that is there, and brings its schema up to date.
     pub(crate) async fn open(url: &PostgresUrl) -> Result<Self, StoreError> {
         open::open(url).await

@@ -122,9 +122,14 @@ async fn look(at: &Place<'_>, connection: &mut PgConnection) -> Result<(), Store
     Ok(())
 }
 
-async fn migrate(at: &Place<'_>, connection: &mut PgConnection) -> Result<(), StoreError> {
+/// The latest version of the schema that this program knows.
+pub(super) fn known_schema() -> i64 {
     let versions = MIGRATIONS.iter().map(|migration| migration.version);
-    let known = versions.max().unwrap_or(0);
+    versions.max().unwrap_or(0)
+}
+
+async fn migrate(at: &Place<'_>, connection: &mut PgConnection) -> Result<(), StoreError> {
+    let known = known_schema();
     // Hidden in sqlx's documentation, but the way around the generic `run`, whose future is not
     // `Send` for every lifetime of the connection.
     let run = MIGRATIONS.run_direct(None, connection, false).await;

@@ -97,6 +97,22 @@ impl Store for ThisStore {
         )
     }
 
+    async fn standing(&self) -> Result<Standing, StoreError> {
+        let me = self.term.get();
+        let known_schema = Self::known_schema();
+        read!(
+            self,
+            "tell how it stands",
+            standing::standing,
+            me,
+            known_schema
+        )
+    }
+
+    async fn load(&self) -> Result<Load, StoreError> {
+        read!(self, "count what there is", standing::load)
+    }
+
     async fn tend(&self) -> Result<(), StoreError> {
         read!(self, "look after the database", dialect::tend)
     }

@@ -34,6 +34,7 @@ mod retimings;
 mod reuse;
 mod searches;
 mod siblings;
+mod standing;
 mod tasks;
 mod tokens;
 

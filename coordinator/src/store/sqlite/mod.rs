@@ -56,6 +56,10 @@ impl SqliteStore {
         open::open(path.into(), SqliteSynchronous::Off).await
     }
 
+    fn known_schema() -> i64 {
+        open::known_schema()
+    }
+
     /// Leaves a note of where this coordinator listens, for others that find the file in use.
     pub(crate) fn announce(&self, address: &str) {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);

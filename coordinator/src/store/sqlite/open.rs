@@ -172,12 +172,14 @@ async fn first_look(
         .map_err(failed(path))
 }
 
+/// The latest version of the schema that this program knows.
+pub(super) fn known_schema() -> i64 {
+    let versions = MIGRATIONS.iter().map(|migration| migration.version);
+    versions.max().unwrap_or(0)
+}
+
 async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let known = MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
+    let known = known_schema();
     foreign_keys(path, connection, false).await?;
     // Hidden in sqlx's documentation, but the way around the generic `run`, whose future is not
     // `Send` for every lifetime of the connection.
