@@ -7,7 +7,7 @@
 //! - `gate`: who is let in, by the access tokens that `tokens` makes and revokes;
 //! - `audit`: what persons do, noted;
 //! - `rpc`: the gRPC services; handlers translate and call, or pass blobs to and from a folder;
-//! - `intake`: every check of a request;
+//! - `intake`: every check of a request, and `submission`: from it to a search;
 //! - `space`: what genes mean, nowhere else;
 //! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;
 //! - `guesses`: what is believed of plans before anything is measured;
@@ -63,6 +63,7 @@ mod siblings;
 mod space;
 mod store;
 mod student;
+mod submission;
 #[cfg(test)]
 mod testing;
 mod tokens;
