@@ -18,6 +18,7 @@
 //! - `leasing`: who measures what, under which token, until when;
 //! - `measurements`: reports, checked and appended;
 //! - `query`: where searches stand and what they found, from the database alone;
+//! - `schedule`: searches that start by themselves;
 //! - `computing`: what takes long is computed aside;
 //! - `reaper`: ends the leases of agents that went silent;
 //! - `membership`: which coordinators serve the database, and who takes over from whom;
@@ -59,6 +60,7 @@ mod reaper;
 mod recorder;
 mod rival;
 mod rpc;
+mod schedule;
 mod siblings;
 mod space;
 mod store;
@@ -288,6 +290,8 @@ async fn serve(
         Membership::begin(world.clone(), leasing.clone(), drivers.clone(), address).await?;
     let membership = tokio::spawn(membership.run(shutdown.clone()));
     let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
+    let scheduler = schedule::run(world.clone(), drivers.clone(), shutdown.clone());
+    let scheduler = tokio::spawn(scheduler);
     let served = rpc::serve(
         world,
         leasing,
@@ -299,7 +303,7 @@ async fn serve(
     let result = served.await;
     shutdown.cancel();
     // The drivers end with the membership, before it gives up what they are in charge of.
-    for task in [membership, reaper] {
+    for task in [membership, reaper, scheduler] {
         if let Err(error) = task.await {
             tracing::error!(%error, "a part of the coordinator ended badly");
         }

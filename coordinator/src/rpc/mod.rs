@@ -6,6 +6,7 @@ mod audit;
 mod blobs;
 mod connections;
 mod permissions;
+mod schedules;
 pub(crate) mod searches;
 mod status;
 mod tls;
@@ -18,6 +19,7 @@ use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1::agents_server::AgentsServer;
 use bitfront_proto::v1::audit_server::AuditServer;
 use bitfront_proto::v1::blobs_server::BlobsServer;
+use bitfront_proto::v1::schedules_server::SchedulesServer;
 use bitfront_proto::v1::searches_server::SearchesServer;
 use bitfront_proto::v1::tokens_server::TokensServer;
 use tokio::net::TcpListener;
@@ -78,6 +80,9 @@ pub(crate) async fn serve(
     let tokens = TokensServer::new(tokens::TokensService {
         world: world.clone(),
     });
+    let schedules = SchedulesServer::new(schedules::SchedulesService { world })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     if let Some(tls) = &tls {
         let (tls, shutdown) = (tls.clone(), shutdown.clone());
         tokio::spawn(async move { tls.tend(shutdown).await });
@@ -88,6 +93,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .layer(layer_fn(move |inner| Admission::new(inner, gate.clone())))
         .add_service(searches)
+        .add_service(schedules)
         .add_service(agents)
         .add_service(blobs)
         .add_service(tokens)
