@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "v1/blobs.proto",
         "v1/tokens.proto",
         "v1/audit.proto",
+        "v1/schedules.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
@@ -30,9 +31,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let folder = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
     std::fs::write(folder.join("calls.rs"), format!("&[\n{calls}]\n"))?;
-    // It has a secret, which is not to be shown.
+    // They have secrets, which are not to be shown.
     tonic_prost_build::configure()
-        .skip_debug(["bitfront.v1.AddTokenResponse"])
+        .skip_debug([
+            "bitfront.v1.AddTokenResponse",
+            "bitfront.v1.AddScheduleRequest",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What was typed. Nothing here is understood yet; [`crate::settings`] does that.
 
+mod schedule;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,7 @@ use crate::config::ENVIRONMENT;
 #[cfg(feature = "local")]
 use crate::config::TypedDatabase;
 use crate::problem::{ALL_EXIT_CODES, EXIT_CODES};
+pub(crate) use schedule::{AddScheduleArguments, NightsArguments, ScheduleArguments, ScheduleVerb};
 
 /// The heading of what every verb understands.
 const EVERYWHERE: &str = "Options of every verb";
@@ -121,6 +124,9 @@ pub(crate) enum Verb {
     /// Make, list and revoke the access tokens that a coordinator asks for
     #[command(after_help = EXIT_CODES)]
     Token(TokenArguments),
+    /// Start searches by themselves: add, list, pause, resume and remove schedules
+    #[command(after_help = EXIT_CODES)]
+    Schedule(ScheduleArguments),
     /// List what persons did: submitted, cancelled, continued, made and revoked
     #[command(after_help = EXIT_CODES)]
     Audit(AuditArguments),

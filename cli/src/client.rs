@@ -1,6 +1,7 @@
 //! The connection to a coordinator, in the words of the domain. Wire types stop here.
 
 mod blobs;
+mod schedules;
 mod tokens;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(crate) use bitfront_proto::access::{Access, Identity};
 use bitfront_proto::access::{AccessError, Connection};
 use bitfront_proto::v1::audit_client::AuditClient;
 use bitfront_proto::v1::blobs_client::BlobsClient;
+use bitfront_proto::v1::schedules_client::SchedulesClient;
 use bitfront_proto::v1::searches_client::SearchesClient;
 use bitfront_proto::v1::tokens_client::TokensClient;
 use bitfront_proto::{MAX_MESSAGE_BYTES, v1};
@@ -40,6 +42,7 @@ const RESUBMISSION_PAUSE: Duration = Duration::from_millis(300);
 pub(crate) struct Client {
     url: String,
     searches: SearchesClient<Connection>,
+    schedules: SchedulesClient<Connection>,
     blobs: BlobsClient<Connection>,
     tokens: TokensClient<Connection>,
     audit: AuditClient<Connection>,
@@ -73,12 +76,16 @@ impl Client {
         let tokens = TokensClient::new(connection.clone());
         let audit = AuditClient::new(connection.clone());
         let audit = audit.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let schedules = SchedulesClient::new(connection.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let searches = SearchesClient::new(connection)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self {
             url: url.to_owned(),
             searches,
+            schedules,
             blobs,
             tokens,
             audit,

@@ -12,8 +12,8 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Where the coordinator has its time from.
 ///
 /// There are two, since they answer two questions. [`now_ms`](Self::now_ms) is the wall's: it is
-/// stored and shown, and may jump when someone sets it. [`elapsed`](Self::elapsed) never jumps:
-/// leases and budgets are counted with it.
+/// stored and shown, says which slots of schedules have come, and may jump when someone sets it.
+/// [`elapsed`](Self::elapsed) never jumps: leases and budgets are counted with it.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
@@ -49,8 +49,7 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)] // The one place that the ban leads to.
     fn now_ms(&self) -> i64 {
-        // A wall clock before 1970 reads as 1970; stamps are for people, nothing is decided by
-        // them.
+        // A wall clock before 1970 reads as 1970.
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .ok()

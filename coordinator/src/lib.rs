@@ -7,7 +7,7 @@
 //! - `gate`: who is let in, by the access tokens that `tokens` makes and revokes;
 //! - `audit`: what persons do, noted;
 //! - `rpc`: the gRPC services; handlers translate and call, or pass blobs to and from a folder;
-//! - `intake`: every check of a request;
+//! - `intake`: every check of a request, and `submission`: from it to a search;
 //! - `space`: what genes mean, nowhere else;
 //! - `driver`: one task a search, which owns its strategy and rebuilds it by replay;
 //! - `guesses`: what is believed of plans before anything is measured;
@@ -18,6 +18,7 @@
 //! - `leasing`: who measures what, under which token, until when;
 //! - `measurements`: reports, checked and appended;
 //! - `query`: where searches stand and what they found, from the database alone;
+//! - `schedule`: searches that start by themselves;
 //! - `computing`: what takes long is computed aside;
 //! - `reaper`: ends the leases of agents that went silent;
 //! - `metrics`: what is counted while all of this happens;
@@ -62,10 +63,12 @@ mod reaper;
 mod recorder;
 mod rival;
 mod rpc;
+mod schedule;
 mod siblings;
 mod space;
 mod store;
 mod student;
+mod submission;
 #[cfg(test)]
 mod testing;
 mod tokens;
@@ -347,6 +350,8 @@ impl Coordinator {
             Membership::begin(world.clone(), leasing.clone(), drivers.clone(), address).await?;
         let membership = tokio::spawn(membership.run(shutdown.clone()));
         let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
+        let scheduler = schedule::run(world.clone(), drivers.clone(), shutdown.clone());
+        let scheduler = tokio::spawn(scheduler);
         let web = listeners.web.map(|listener| {
             let pages = web::Pages::new(world.clone(), leasing.clone(), shutdown.clone());
             tokio::spawn(web::serve(Arc::new(pages), listener, tls.clone()))
@@ -362,7 +367,7 @@ impl Coordinator {
         let result = served.await;
         shutdown.cancel();
         // The drivers end with the membership, before it gives up what they are in charge of.
-        for task in [membership, reaper] {
+        for task in [membership, reaper, scheduler] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the coordinator ended badly");
             }

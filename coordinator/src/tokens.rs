@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::store::{NewToken, Store, StoreError};
 
 /// The most characters of a name.
-const LONGEST_NAME: usize = 64;
+pub(crate) const LONGEST_NAME: usize = 64;
 
 /// Why an access token is not made or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +47,7 @@ pub(crate) async fn add(
     role: AccessRole,
     lasts: Option<Duration>,
 ) -> Result<String, TokenError> {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let is_fit = !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(known);
-    if !is_fit || name == LOCAL {
+    if !is_name(name) || name == LOCAL {
         return Err(TokenError::Name {
             name: name.to_owned(),
         });
@@ -67,6 +65,12 @@ pub(crate) async fn add(
         true => Ok(secret),
         false => Err(TokenError::Taken { name: token.name }),
     }
+}
+
+/// Whether a text can name what persons make: it stands in logs, listings and on command lines.
+pub(crate) fn is_name(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(known)
 }
 
 /// Revokes the access token of a name.

@@ -57,7 +57,7 @@ const CONFINED: [(&str, &[&str]); 13] = [
     ("hf-hub", &["weights"]),
     ("ureq", &["weights"]),
     ("object_store", &["weights"]),
-    ("reqwest", &["weights"]),
+    ("reqwest", &["weights", "coordinator"]),
     ("prost", &["proto"]),
     ("tonic-prost", &["proto"]),
     ("tonic", &["proto", "coordinator", "agent", "cli", "e2e"]),

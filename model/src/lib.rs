@@ -31,6 +31,7 @@
 //! - [`shortfall`]: why nothing measured may be shipped ([`Shortfall`]),
 //! - [`access`]: who may do what of all this ([`AccessRole`], [`AccessToken`]),
 //! - [`deed`]: what persons did of it ([`Deed`]),
+//! - [`schedule`]: searches that start by themselves ([`Schedule`], [`Night`]),
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
 pub mod access;
@@ -56,6 +57,7 @@ mod preset_rules;
 pub mod probe;
 pub mod question;
 pub mod request;
+pub mod schedule;
 pub mod selector;
 pub mod sensitivity;
 pub mod shortfall;
@@ -102,6 +104,9 @@ pub use question::{
 pub use request::{
     Budget, DataSpec, Grouping, HeldBack, ImatrixSource, Limits, ModelSource, Objective, Prior,
     SearchRequest, StrategyName, Subject, UnknownName,
+};
+pub use schedule::{
+    NewSchedule, Night, NightState, Notice, NoticeState, Schedule, ScheduleState, Webhook,
 };
 pub use selector::{Joint, Selector, SelectorError};
 pub use sensitivity::{SearchSensitivity, Sensitivity, SensitivityQuestion, Swap, SwapResult};

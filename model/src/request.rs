@@ -290,6 +290,8 @@ macro_rules! named {
     };
 }
 
+pub(crate) use named;
+
 named!(Grouping, "grouping",
     Grouping::Tensor => "tensor", Grouping::Block => "block", Grouping::Kind => "kind");
 named!(StrategyName, "strategy",

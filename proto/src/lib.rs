@@ -24,6 +24,16 @@ pub mod v1 {
             out.write_str("AddTokenResponse { secret: (not shown) }")
         }
     }
+
+    impl std::fmt::Debug for AddScheduleRequest {
+        fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            let name = &self.name;
+            write!(
+                out,
+                "AddScheduleRequest {{ name: {name:?}, webhook: (not shown), .. }}"
+            )
+        }
+    }
 }
 
 /// Every call of every service, by its path (`/bitfront.v1.Searches/Submit`).

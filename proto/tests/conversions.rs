@@ -542,6 +542,62 @@ fn requests_arrive_as_they_were_sent() {
 }
 
 #[test]
+fn schedules_arrive_as_they_were_sent_and_show_no_webhook() {
+    let new = NewSchedule {
+        name: "nightly".to_owned(),
+        cron: "0 2 * * *".to_owned(),
+        time_zone: "Europe/Berlin".to_owned(),
+        grace: Duration::from_millis(3_600_001),
+        webhook: Some(Webhook("https://host/secret".to_owned())),
+        request: request(),
+    };
+    let wire = v1::AddScheduleRequest::from(&new);
+    assert!(!format!("{wire:?}").contains("secret"));
+    assert_eq!(NewSchedule::try_from(sent(wire.clone())).unwrap(), new);
+    let without = v1::AddScheduleRequest {
+        request: None,
+        ..wire
+    };
+    let error = NewSchedule::try_from(without).unwrap_err();
+    assert_eq!(error.to_string(), "request: is missing");
+
+    let night = Night {
+        slot_ms: 1_780_000_000_000,
+        state: NightState::Started,
+        search: Some(12),
+        search_state: Some(SearchState::Done),
+        reason: "it was moved".to_owned(),
+        notice: Notice {
+            state: NoticeState::GivenUp,
+            attempts: 25,
+            ended_ms: Some(1_780_000_000_001),
+            error: Some("it answers 500".to_owned()),
+        },
+    };
+    let schedule = Schedule {
+        name: new.name,
+        cron: new.cron,
+        time_zone: new.time_zone,
+        state: ScheduleState::Paused,
+        grace: new.grace,
+        webhook: Some("https://host".to_owned()),
+        model: "tiny".to_owned(),
+        device: Some("board".to_owned()),
+        budget: request().budget,
+        created_ms: 1,
+        next_ms: vec![2, 3],
+        last: Some(night),
+    };
+    let mut wire = v1::Schedule::from(&schedule);
+    assert_eq!(Schedule::try_from(sent(wire.clone())).unwrap(), schedule);
+    if let Some(night) = &mut wire.last {
+        night.state = "late".to_owned();
+    }
+    let error = Schedule::try_from(wire).unwrap_err();
+    assert_eq!(error.path, "last.state");
+}
+
+#[test]
 fn assignments_and_reports_arrive_as_they_were_sent() {
     let assignment = Assignment {
         purpose: TaskPurpose::Confirm,

@@ -25,6 +25,7 @@ mod predict;
 mod probes;
 mod report;
 mod run;
+mod schedule;
 mod searches;
 mod sensitivity;
 #[cfg(feature = "local")]
@@ -62,6 +63,7 @@ pub(crate) async fn dispatch(
         Verb::Continue(arguments) => r#continue::r#continue(arguments, session).await,
         Verb::Cancel(arguments) => cancel::cancel(arguments, session).await,
         Verb::Audit(arguments) => audit::audit(arguments, session).await,
+        Verb::Schedule(arguments) => schedule::schedule(arguments, session).await,
         Verb::Token(arguments) => token::token(arguments, session).await,
         Verb::Searches(arguments) => searches::searches(arguments, session).await,
         Verb::Devices(arguments) => devices::devices(arguments, session).await,

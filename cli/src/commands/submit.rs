@@ -14,21 +14,11 @@ use crate::settings::SearchSettings;
 use crate::{confirmation, fleet, request};
 
 use super::model::hand_in;
-use super::session::{Agent, Session};
+use super::session::{Agent, Connection, Session};
 
 /// Reads model and texts here, so that what is wrong with them is said before anything is stored.
 pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::Result<ExitStatus> {
-    let settings = SearchSettings::new(typed)?;
-    let (devices, max_decode) = (settings.devices.clone(), settings.max_decode.clone());
-    let (request, model) = read(settings, &session).await?;
-    let announced = confirmation::announcement(&request.subject.data);
-    session.printer.say(announced);
-    if let Some(beyond) = request::baselines_beyond(&request) {
-        session.printer.say(beyond);
-    }
-    let mut connection = session.connect(Agent::NotNeeded).await?;
-    hand_in_unseen(&mut connection.client, &request, &model, &session).await?;
-    let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
+    let (mut connection, requests) = requested(SearchSettings::new(typed)?, &session).await?;
     // Each is told at once, so that what was started is known where a later one is refused.
     for request in &requests {
         let search = connection.client.submit(request).await?;
@@ -42,6 +32,25 @@ pub(super) async fn submit(typed: SearchArguments, session: Session) -> anyhow::
     }
     connection.close().await?;
     Ok(ExitStatus::Success)
+}
+
+/// Makes a request for every device that is meant, of files that devices have or can fetch by then,
+/// and connects to the coordinator that they are for.
+pub(super) async fn requested(
+    settings: SearchSettings,
+    session: &Session,
+) -> anyhow::Result<(Connection, Vec<SearchRequest>)> {
+    let (devices, max_decode) = (settings.devices.clone(), settings.max_decode.clone());
+    let (request, model) = read(settings, session).await?;
+    let announced = confirmation::announcement(&request.subject.data);
+    session.printer.say(announced);
+    if let Some(beyond) = request::baselines_beyond(&request) {
+        session.printer.say(beyond);
+    }
+    let mut connection = session.connect(Agent::NotNeeded).await?;
+    hand_in_unseen(&mut connection.client, &request, &model, session).await?;
+    let requests = fleet_of(&mut connection.client, &request, &devices, &max_decode).await?;
+    Ok((connection, requests))
 }
 
 /// Reads the model and the texts, which are downloaded first where they are elsewhere.

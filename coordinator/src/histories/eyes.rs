@@ -113,6 +113,8 @@ fn suits(claimant: &Claimant, (_, kind, purpose): Figure, task: &Task) -> bool {
         || (kind == TaskKind::Quality && task.target == claimant.numerics_class.0)
 }
 
+impl crate::store::unreliable::ScheduleWitness for Eyes {}
+
 impl crate::store::unreliable::Witness for Eyes {
     fn join(&self, _address: &str, _now_ms: i64, result: &Result<i64, StoreError>) {
         if let Ok(term) = *result {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::fixtures;
-use crate::store::unreliable::{Fate, LateCall, Unreliable, Weather, Witness};
+use crate::store::unreliable::{Fate, LateCall, ScheduleWitness, Unreliable, Weather, Witness};
 use crate::testing::{Bench, folder};
 
 /// A search with `count` leased tasks, and the reports about them.
@@ -137,5 +137,7 @@ impl Weather for AfterCalls {
 }
 
 struct Sightless;
+
+impl ScheduleWitness for Sightless {}
 
 impl Witness for Sightless {}

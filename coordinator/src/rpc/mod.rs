@@ -8,6 +8,7 @@ mod connections;
 mod counting;
 mod limits;
 mod permissions;
+mod schedules;
 pub(crate) mod searches;
 mod status;
 mod tls;
@@ -20,6 +21,7 @@ use bitfront_proto::MAX_MESSAGE_BYTES;
 use bitfront_proto::v1::agents_server::AgentsServer;
 use bitfront_proto::v1::audit_server::AuditServer;
 use bitfront_proto::v1::blobs_server::BlobsServer;
+use bitfront_proto::v1::schedules_server::SchedulesServer;
 use bitfront_proto::v1::searches_server::SearchesServer;
 use bitfront_proto::v1::tokens_server::TokensServer;
 use tokio::net::TcpListener;
@@ -84,13 +86,16 @@ pub(crate) async fn serve(
         world: world.clone(),
     })
     .max_decoding_message_size(limits::MOST_NAME_BYTES);
+    let bounds = world.config.bounds;
+    let call = world.config.lease_time + bounds.call;
+    let schedules = SchedulesServer::new(schedules::SchedulesService { world })
+        .max_decoding_message_size(limits::MOST_REQUEST_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     if let Some(tls) = &tls {
         let (tls, shutdown) = (tls.clone(), shutdown.clone());
         tokio::spawn(async move { tls.tend(shutdown).await });
     }
-    let bounds = world.config.bounds;
     let incoming = connections(listener, tls, bounds.stranger, shutdown.clone());
-    let call = world.config.lease_time + bounds.call;
     let holding = limits::Holding::new();
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -102,6 +107,7 @@ pub(crate) async fn serve(
             Admission::new(inner, gate.clone(), call, holding.clone())
         }))
         .add_service(searches)
+        .add_service(schedules)
         .add_service(agents)
         .add_service(blobs)
         .add_service(tokens)

@@ -19,9 +19,9 @@ use crate::audit::Changed;
 use crate::driver::Drivers;
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
-use crate::store::{NewSearch, StoreError};
+use crate::store::StoreError;
 use crate::world::World;
-use crate::{intake, query};
+use crate::{intake, query, submission};
 
 /// Least time between two statuses of a watched search. Every status reads all figures of the
 /// search, on a machine that may be timing candidates at that moment.
@@ -38,29 +38,11 @@ pub(crate) struct SearchesService {
 impl SearchesService {
     async fn submit_checked(
         &self,
-        mut request: SearchRequest,
+        request: SearchRequest,
         idempotency_key: String,
     ) -> Result<i64, ServiceError> {
-        let store = &self.world.store;
-        let devices = store.devices().await?.into_iter();
-        let devices: Vec<_> = devices.map(|device| device.registration).collect();
-        let names: Vec<_> = devices.iter().map(|it| it.device.clone()).collect();
-        intake::check(&request, &names)?;
-        if let Some(joint) = &mut request.joint {
-            let named = devices
-                .iter()
-                .find(|it| Some(&it.device) == request.device.as_ref());
-            joint.profile = named.map(|device| device.hardware_profile.digest());
-        }
-        let starts = match request.start_from {
-            Some(search) => query::starts(&self.world, &request, search).await?,
-            None => Vec::new(),
-        };
-        let search = NewSearch {
-            starts,
-            request,
-            idempotency_key: Some(idempotency_key).filter(|key| !key.is_empty()),
-        };
+        let key = Some(idempotency_key).filter(|key| !key.is_empty());
+        let search = submission::prepare(&self.world, request, key).await?;
         let (world, drivers) = (self.world.clone(), self.drivers.clone());
         to_its_end(async move {
             let search = world.store.submit(&search, world.clock.now_ms()).await?;

@@ -8,6 +8,7 @@ use bitfront_proto::ConvertError;
 use tonic::{Code, Status};
 
 use crate::error::ServiceError;
+use crate::schedule::ScheduleError;
 use crate::store::StoreError;
 use crate::tokens::TokenError;
 
@@ -79,6 +80,21 @@ impl From<TokenError> for Status {
             TokenError::Taken { .. } => Code::AlreadyExists,
             TokenError::Unknown { .. } => Code::NotFound,
             TokenError::NoRandomness => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ScheduleError> for Status {
+    fn from(error: ScheduleError) -> Self {
+        let code = match error {
+            ScheduleError::Service(error) => return error.into(),
+            ScheduleError::Slots(_)
+            | ScheduleError::Name { .. }
+            | ScheduleError::Grace { .. }
+            | ScheduleError::Webhook(_) => Code::InvalidArgument,
+            ScheduleError::Taken { .. } => Code::AlreadyExists,
+            ScheduleError::Unknown { .. } => Code::NotFound,
         };
         Self::new(code, error.to_string())
     }

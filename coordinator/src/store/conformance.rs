@@ -9,6 +9,7 @@ mod deeds;
 mod questions;
 mod recording;
 mod retimings;
+mod schedules;
 mod searches;
 mod siblings;
 mod standing;
@@ -104,6 +105,9 @@ const CASES: &[(&str, Case)] = cases![
     standing::a_coordinator_learns_that_it_is_replaced,
     standing::what_waits_is_counted_by_target_and_kind,
     deeds::a_deed_is_noted_before_and_concluded_once,
+    schedules::a_schedule_has_its_name_alone_until_it_is_removed,
+    schedules::a_slot_is_decided_once,
+    schedules::a_notice_is_sent_by_one_and_until_it_is_taken,
 ];
 
 /// Runs every case on a store of its own and reports all that fail.

@@ -16,6 +16,7 @@ mod failure;
 mod opened;
 pub(crate) mod postgres;
 mod rows;
+mod schedules;
 pub(crate) mod sqlite;
 mod term;
 #[cfg(test)]
@@ -37,10 +38,13 @@ pub(crate) use rows::{
     Standing, StoredCandidate, StoredConfirmation, StoredCoordinator, StoredDevice,
     StoredMeasurement, StoredQuestion, StoredRetiming, StoredSearch, StoredToken, TaskFacts,
 };
+pub(crate) use schedules::{
+    Begun, Decision, NewNight, Schedules, StoredNight, StoredSchedule, Untold,
+};
 
 /// What the coordinator remembers; see the module's documentation for what holds everywhere.
 #[async_trait]
-pub(crate) trait Store: Send + Sync + 'static {
+pub(crate) trait Store: Schedules + Send + Sync + 'static {
     /// Which database this is: drawn when it was made, and the same for as long as it lasts.
     async fn identity(&self) -> Result<String, StoreError>;
     /// How this program and this coordinator stand to the database, by one short read.

@@ -14,7 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bitfront_model::{
     AnswerReport, Budget, Deed, DeedOutcome, Digest, HardwareProfile, HeldTask, LeaseToken,
-    Question, Receipt, Registration, Report,
+    NewSchedule, NoticeState, Question, Receipt, Registration, Report, ScheduleState,
+    SearchRequest,
 };
 
 use super::*;
@@ -89,6 +90,7 @@ impl Weather for Dice {
 /// Sees nothing.
 struct Nobody;
 
+impl ScheduleWitness for Nobody {}
 impl Witness for Nobody {}
 
 /// A store over another one, in a weather.
@@ -182,7 +184,9 @@ by_value!(
     DeedOutcome,
     Digest,
     Duration,
-    LeaseToken
+    LeaseToken,
+    NoticeState,
+    ScheduleState
 );
 
 impl<T: Clone + Send + 'static> Owned for &T {
@@ -237,12 +241,14 @@ impl<'a, T> Lent<'a, &'a [T]> for Vec<T> {
     }
 }
 
+/// Passes on the calls of a trait and shows them to a witness; what is more of it comes first.
 macro_rules! passed_on {
-    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
+    ($trait:ident, $witness:ident: $($more_of_it:ident +)* { $($more:tt)* }
+     $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
         /// Sees every call that really happened, lost replies and late calls among them, in the order
         /// in which they did; looks at nothing unless it says otherwise.
         #[allow(unused_variables)]
-        pub(crate) trait Witness: Send + Sync + 'static {
+        pub(crate) trait $witness: $($more_of_it +)* Send + Sync + 'static {
             $(fn $name(
                 &self,
                 $($argument: $type,)*
@@ -251,10 +257,8 @@ macro_rules! passed_on {
         }
 
         #[async_trait]
-        impl Store for Unreliable {
-            fn is_exclusive(&self) -> bool {
-                self.is_exclusive
-            }
+        impl $trait for Unreliable {
+            $($more)*
 
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 self.calls.fetch_add(1, Ordering::SeqCst);
@@ -269,13 +273,13 @@ macro_rules! passed_on {
                         $(let $argument = Owned::owned($argument);)*
                         self.weather.keep(call, Box::pin(async move {
                             let result = inner.$name($(Lent::lent(&$argument)),*).await;
-                            witness.$name($(Lent::lent(&$argument),)* &result);
+                            $witness::$name(&*witness, $(Lent::lent(&$argument),)* &result);
                         }));
                         Err(lost("reply", true))
                     }
                     Fate::Passes | Fate::ReplyLost => {
                         let result = self.inner.$name($($argument),*).await;
-                        self.witness.$name($($argument,)* &result);
+                        $witness::$name(&*self.witness, $($argument,)* &result);
                         self.weather.happened().await;
                         match fate {
                             Fate::ReplyLost => Err(lost("reply", true)),
@@ -289,6 +293,25 @@ macro_rules! passed_on {
 }
 
 passed_on! {
+    Schedules, ScheduleWitness: {}
+    add_schedule(schedule: &NewSchedule, now_ms: i64) -> bool;
+    schedules() -> Vec<StoredSchedule>;
+    scheduled(schedule: i64) -> Option<SearchRequest>;
+    set_schedule(name: &str, state: ScheduleState, now_ms: i64) -> Option<bool>;
+    begin_night(night: &NewNight, now_ms: i64) -> Option<Begun>;
+    nights(schedule: i64, most: u32) -> Vec<StoredNight>;
+    searches_of_nights(schedule: i64, most: u32) -> Vec<i64>;
+    to_tell(now_ms: i64, most: u32) -> Vec<Untold>;
+    begin_notice(night: i64, attempts: u64, now_ms: i64, next_ms: i64) -> bool;
+    conclude_notice(night: i64, state: NoticeState, error: Option<&str>, now_ms: i64) -> ();
+}
+
+passed_on! {
+    Store, Witness: ScheduleWitness + {
+        fn is_exclusive(&self) -> bool {
+            self.is_exclusive
+        }
+    }
     identity() -> String;
     standing() -> Standing;
     load() -> Load;

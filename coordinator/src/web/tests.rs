@@ -19,7 +19,7 @@ use crate::config::{Admission, Config, TlsFiles};
 use crate::fixtures;
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::store::unreliable::{Fate, LateCall, Unreliable, Weather, Witness};
+use crate::store::unreliable::{Fate, LateCall, ScheduleWitness, Unreliable, Weather, Witness};
 use crate::testing::{Bench, folder};
 use crate::tokens;
 
@@ -128,6 +128,7 @@ impl Weather for Away {
 
 struct Nobody;
 
+impl ScheduleWitness for Nobody {}
 impl Witness for Nobody {}
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod passes;
 mod probe;
 mod question;
 mod request;
+mod schedule;
 mod sensitivity;
 mod spec;
 mod stopping;

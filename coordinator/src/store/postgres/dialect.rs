@@ -37,7 +37,7 @@ macro_rules! latest_of_each {
 /// Numbers rows from one again, in empty tables.
 #[cfg(test)]
 pub(super) const BEGIN_NUMBERS: &str =
-    "TRUNCATE measurements, answers, leases, tasks, candidates, searches, questions, devices,
+    "TRUNCATE nights, schedules, measurements, answers, leases, tasks, candidates, searches, questions, devices,
               models, hardware_profiles, coordinators RESTART IDENTITY";
 
 /// Joins tables; in which order is the planner's to choose, which knows how many rows they have.

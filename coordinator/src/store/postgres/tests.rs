@@ -6,6 +6,7 @@ mod concurrency;
 mod coordinators;
 mod encryption;
 mod errors;
+mod nights;
 mod opening;
 mod server;
 mod statistics;

@@ -14,8 +14,8 @@
 //!   seeing what was committed before it began (READ COMMITTED). So what is decided by a row is
 //!   decided in the statement that changes it, or under a lock that is taken before the row is
 //!   read.
-//! - Locks are taken in this order: searches by number, tasks by number, the device. SQLite's only
-//!   writer needs none, and the words for them are empty there.
+//! - Locks are taken in this order: a schedule, searches by number, tasks by number, the device.
+//!   SQLite's only writer needs none, and the words for them are empty there.
 
 #[cfg(test)]
 mod audit;
@@ -32,6 +32,7 @@ mod questions;
 mod recording;
 mod retimings;
 mod reuse;
+mod schedules;
 mod searches;
 mod siblings;
 mod standing;

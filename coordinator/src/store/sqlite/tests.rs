@@ -93,7 +93,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     store.close().await;
     let error = SqliteStore::open(&path).await.err().unwrap();
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 15)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 16)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");

@@ -31,7 +31,7 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
         .await;
     let error = refused(&database).await;
     match &error {
-        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 15)),
+        StoreError::Newer { found, known, .. } => assert_eq!((*found, *known), (9999, 16)),
         other => panic!("{other}"),
     }
     assert!(error.to_string().contains("newer version"), "{error}");
