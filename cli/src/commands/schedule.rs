@@ -109,7 +109,7 @@ fn listing(schedules: &[Schedule]) -> Listing {
         Column::for_programs("created_at"),
         Column::text("next", "next"),
         Column::text("last_slot", "last"),
-        Column::text("last_state", "which"),
+        Column::text("last_state", "ended as"),
         Column::for_programs("last_search"),
         Column::for_programs("last_reason"),
         Column::text("webhook", "webhook"),
@@ -197,6 +197,7 @@ fn told(notice: &Notice) -> String {
     match (notice.state, notice.attempts) {
         (NoticeState::None, _) => "–".to_owned(),
         (NoticeState::Wanted, 0) => "not yet".to_owned(),
+        (NoticeState::Wanted, _) if error.is_empty() => format!("not yet, after {attempts}"),
         (NoticeState::Wanted, _) => format!("not yet, after {attempts}: {error}"),
         (NoticeState::Delivered, _) => "yes".to_owned(),
         (NoticeState::GivenUp, _) => format!("given up after {attempts}: {error}"),
