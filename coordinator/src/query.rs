@@ -35,7 +35,7 @@ pub(crate) use best::best;
 pub(crate) use compare::compare;
 use confirmation::Measured;
 pub(crate) use devices::{device, devices};
-pub(crate) use drift::{drift, stale};
+pub(crate) use drift::{drift, since, stale};
 pub(crate) use fleet::{FleetQuestion, fleet};
 pub(crate) use predict::predict;
 pub(crate) use sensitivity::sensitivity;

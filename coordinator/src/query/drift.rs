@@ -64,6 +64,20 @@ pub(crate) async fn drift(world: &World, before: i64, after: i64) -> Result<Drif
     })
 }
 
+/// What a search says of the one that it was started from; nothing where it was started from none,
+/// or the two cannot be held against each other.
+pub(crate) async fn since(world: &World, after: i64) -> Result<Option<Drift>, ServiceError> {
+    let stored = find(world, after).await?;
+    let Some(before) = stored.request.start_from else {
+        return Ok(None);
+    };
+    match drift(world, before, after).await {
+        Ok(drift) => Ok(Some(drift)),
+        Err(ServiceError::NotOneDevice { .. } | ServiceError::NothingToHold { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What was found to have moved since a search by the latest of those that were started from it and
 /// can say something; nothing where that is nothing.
 pub(crate) async fn stale(world: &World, search: i64) -> Result<Option<Stale>, ServiceError> {

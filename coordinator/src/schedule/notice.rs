@@ -9,7 +9,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::{NoticeState, Webhook};
+use bitfront_model::{Drift, NoticeState, Overall, Webhook};
 use chrono::{DateTime, SecondsFormat};
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;
@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::query;
 use crate::store::{StoreError, Untold};
 use crate::world::World;
 
@@ -56,10 +57,50 @@ struct Verdict<'a> {
     state: String,
     search: Option<i64>,
     reason: &'a str,
+    /// Missing where there is nothing to hold it against, or too little to say anything.
+    since: Option<Since>,
+}
+
+/// What a night's search says of the one that it was started from.
+#[derive(Debug, PartialEq, Serialize)]
+struct Since {
+    /// The other search.
+    search: i64,
+    /// Something got worse.
+    worse: bool,
+    figures: Vec<Figure>,
+    /// Plans that cannot be executed any more.
+    infeasible: u64,
+}
+
+/// What became of the divergence, or of the times of a workload.
+#[derive(Debug, PartialEq, Serialize)]
+struct Figure {
+    figure: String,
+    /// `worse`, `better`, `unchanged` or `unknown`.
+    verdict: &'static str,
+    /// By how much it is more, in percent; missing where the verdict is `unknown`.
+    percent: Option<f64>,
+}
+
+impl From<&Drift> for Since {
+    fn from(drift: &Drift) -> Self {
+        let figure = |it: &Overall| Figure {
+            figure: it.figure.to_string(),
+            verdict: it.verdict.name(),
+            percent: it.ratio.map(|ratio| 100.0 * (ratio.value - 1.0)),
+        };
+        Self {
+            search: drift.before,
+            worse: drift.is_worse(),
+            figures: drift.overall.iter().map(figure).collect(),
+            infeasible: drift.infeasible.len() as u64,
+        }
+    }
 }
 
 /// What came of a night.
-fn verdict(untold: &Untold) -> Verdict<'_> {
+fn verdict(untold: &Untold, since: Option<Since>) -> Verdict<'_> {
     let night = &untold.night.night;
     let slot = DateTime::from_timestamp_millis(night.slot_ms).unwrap_or_default();
     Verdict {
@@ -71,6 +112,7 @@ fn verdict(untold: &Untold) -> Verdict<'_> {
         },
         search: night.search,
         reason: &night.reason,
+        since,
     }
 }
 
@@ -111,7 +153,8 @@ impl Notices {
             return Ok(());
         }
         let (schedule, slot_ms) = (&untold.schedule, night.night.slot_ms);
-        let sent = self.send(&untold.webhook, &verdict(untold)).await;
+        let since = self.since(untold).await;
+        let sent = self.send(&untold.webhook, &verdict(untold, since)).await;
         let is_over = untold
             .first_ms
             .is_some_and(|first_ms| now_ms.saturating_sub(first_ms) >= PATIENCE_MS);
@@ -129,6 +172,19 @@ impl Notices {
         let ended_ms = self.world.clock.now_ms();
         let concluded = store.conclude_notice(night.id, state, error.as_deref(), ended_ms);
         concluded.await
+    }
+
+    /// What a night's search says of the one that it was started from.
+    async fn since(&self, untold: &Untold) -> Option<Since> {
+        let after = untold.night.night.search?;
+        match query::since(&self.world, after).await {
+            Ok(drift) => drift.filter(Drift::says_anything).as_ref().map(Since::from),
+            // It is told that the night is over all the same.
+            Err(error) => {
+                tracing::warn!(search = after, %error, "what moved since the night before is not told");
+                None
+            }
+        }
     }
 
     /// Posts a document once; what it failed of has nothing of the URL in it.
