@@ -64,6 +64,12 @@ fn what_is_deployed_is_started_by_command_lines_that_are_understood() {
     assert_eq!(lines.len(), 2, "{lines:?}");
     lines.extend(lists(&read("deploy/kubernetes/bitfront.yaml"), "args:"));
     assert_eq!(lines.len(), 4, "{lines:?}");
+    // Variables of a Service of the program's name would be taken for misspelt settings.
+    let manifest = read("deploy/kubernetes/bitfront.yaml");
+    let pods = manifest
+        .matches("\n      enableServiceLinks: false\n")
+        .count();
+    assert_eq!(pods, manifest.matches("\n    spec:\n").count());
     for unit in ["coordinator", "agent"] {
         lines.push(started(&read(&format!(
             "deploy/systemd/bitfront-{unit}.service"
