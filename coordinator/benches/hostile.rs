@@ -104,12 +104,12 @@ async fn measure() {
     for _ in 0..2 {
         let calls = connect(&address).await;
         for _ in 0..256 {
-            peers.spawn(call(calls.clone(), 16 * MIB, 15 * MIB));
+            peers.spawn(call(calls.clone(), 4 * MIB, 3 * MIB));
         }
     }
     row(
         &coordinator,
-        "15 MiB of messages of 16 MiB, 2 connections",
+        "3 MiB of messages of 4 MiB, 2 connections",
         peers,
     )
     .await;

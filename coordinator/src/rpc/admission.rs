@@ -70,8 +70,12 @@ where
                         peer.let_in();
                     }
                     request.extensions_mut().insert(visitor.clone());
+                    let mut _until_answered = None;
                     if path != ENDLESS {
-                        request = request.map(|body| holding.count(body));
+                        let (parts, body) = request.into_parts();
+                        let (body, held) = holding.count(body);
+                        request = http::Request::from_parts(parts, body);
+                        _until_answered = Some(held);
                     }
                     // The rest of a request may come long after its beginning.
                     tokio::select! {

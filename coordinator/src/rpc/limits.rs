@@ -6,7 +6,7 @@
 //! not whole yet is [held](Holding) in memory, and all of that together is bounded.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bitfront_proto::CHUNK_BYTES;
@@ -18,7 +18,7 @@ use tonic::codegen::Bytes;
 
 /// The largest request, in bytes. The largest that there are name ten thousand files of a subject,
 /// or say what every layer of a large model loses in every precision: one or two mebibytes.
-pub(super) const MOST_REQUEST_BYTES: usize = 16 << 20;
+pub(super) const MOST_REQUEST_BYTES: usize = 4 << 20;
 
 /// The largest part of a blob, with what stands around its bytes, or question about ten thousand of
 /// them.
@@ -39,7 +39,11 @@ pub(super) const MOST_HEADER_BYTES: u32 = 16 << 10;
 const UNCOUNTED_BYTES: usize = 64 << 10;
 
 /// What requests that have begun may hold beyond that, all together, in bytes.
-const MOST_HELD_BYTES: usize = 256 << 20;
+const MOST_HELD_BYTES: usize = 1 << 30;
+
+/// Bytes of memory that one byte of a message may become: an empty part of a message is two bytes
+/// on its way, and some hundreds as a value.
+const HELD_PER_BYTE: usize = 160;
 
 /// What has come of all requests that are not answered yet.
 #[derive(Clone)]
@@ -54,40 +58,48 @@ impl Holding {
         }
     }
 
-    /// The same request, which ends with an error where there is no room for more of it.
-    pub(super) fn count(&self, body: Body) -> Body {
-        Body::new(Counted {
+    /// The same request, which ends with an error where there is no room for more of it, and what it
+    /// holds until that is dropped: once there is an answer.
+    pub(super) fn count(&self, body: Body) -> (Body, Held) {
+        let held = Held::default();
+        let counted = Counted {
             body,
             uncounted: UNCOUNTED_BYTES,
             left: self.left.clone(),
-            held: None,
-        })
+            held: held.clone(),
+        };
+        (Body::new(counted), held)
     }
 }
+
+/// What a request holds. Behind a std mutex, which is held for a sum only.
+pub(super) type Held = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 
 struct Counted {
     body: Body,
     /// Bytes that may still come before any are counted.
     uncounted: usize,
     left: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    held: Held,
 }
 
 impl Counted {
     fn hold(&mut self, bytes: usize) -> Result<(), Status> {
         let counted = bytes.saturating_sub(self.uncounted);
         self.uncounted = self.uncounted.saturating_sub(bytes);
-        let permits = u32::try_from(counted).unwrap_or(u32::MAX);
+        let permits = u32::try_from(counted.saturating_mul(HELD_PER_BYTE)).unwrap_or(u32::MAX);
         let Ok(more) = self.left.clone().try_acquire_many_owned(permits) else {
             return Err(Status::resource_exhausted(
                 "other requests that have begun leave no room for one as large as this; send it \
                  again later",
             ));
         };
-        match &mut self.held {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
             Some(held) => held.merge(more),
             none => *none = Some(more),
         }
+        drop(held);
         Ok(())
     }
 }

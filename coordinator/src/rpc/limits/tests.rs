@@ -19,7 +19,7 @@ use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::{Bytes, http};
 
-use super::{Counted, Holding, MOST_STREAMS, UNCOUNTED_BYTES};
+use super::{Counted, HELD_PER_BYTE, Held, Holding, MOST_STREAMS, UNCOUNTED_BYTES};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Bounds, Config};
 use crate::testing::folder;
@@ -84,13 +84,13 @@ async fn waits(address: SocketAddr) -> Duration {
 #[test]
 fn what_has_begun_to_come_is_bounded_in_all_and_small_calls_go_on() {
     let holding = Holding {
-        left: Arc::new(Semaphore::new(100_000)),
+        left: Arc::new(Semaphore::new(100_000 * HELD_PER_BYTE)),
     };
     let counted = || Counted {
         body: Body::empty(),
         uncounted: UNCOUNTED_BYTES,
         left: holding.left.clone(),
-        held: None,
+        held: Held::default(),
     };
     let (mut large, mut other) = (counted(), counted());
     large.hold(UNCOUNTED_BYTES).unwrap();
@@ -99,7 +99,11 @@ fn what_has_begun_to_come_is_bounded_in_all_and_small_calls_go_on() {
     other.hold(UNCOUNTED_BYTES).unwrap();
     let refusal = other.hold(1).unwrap_err();
     assert_eq!(refusal.code(), Code::ResourceExhausted);
+    // The body was read whole, and what it became is still there.
+    let until_answered = large.held.clone();
     drop(large);
+    assert!(other.hold(1).is_err());
+    drop(until_answered);
     other.hold(100_000).unwrap();
 }
 
