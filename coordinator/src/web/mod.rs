@@ -8,6 +8,7 @@ mod pages;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +18,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::rpc::Tls;
 pub(crate) use pages::Pages;
 
-/// Connections at once; those beyond are closed as they come.
+/// Connections at once; where one more comes the oldest is closed, which had the most time.
 const MOST_CONNECTIONS: usize = 64;
 
 /// How long a connection may stand, from its first byte to the last of its answer.
@@ -38,8 +38,8 @@ const AFTER_AN_ERROR: Duration = Duration::from_millis(100);
 
 /// Serves for as long as it is polled; what is under way ends with it.
 pub(crate) async fn serve(pages: Arc<Pages>, listener: TcpListener, tls: Option<Arc<Tls>>) {
-    let turns = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut oldest_first = VecDeque::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -53,15 +53,17 @@ pub(crate) async fn serve(pages: Arc<Pages>, listener: TcpListener, tls: Option<
                 continue;
             }
         };
-        let Ok(turn) = turns.clone().try_acquire_owned() else {
-            continue;
-        };
+        oldest_first.retain(|connection: &AbortHandle| !connection.is_finished());
+        if oldest_first.len() >= MOST_CONNECTIONS
+            && let Some(oldest) = oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
         let (pages, tls) = (pages.clone(), tls.clone());
-        connections.spawn(async move {
+        oldest_first.push_back(connections.spawn(async move {
             // Whoever is slow, or speaks something else, may come again.
             let _ = timeout(LONGEST, shake_hands_and_answer(pages, tcp, tls)).await;
-            drop(turn);
-        });
+        }));
     }
 }
 

@@ -136,6 +136,9 @@ impl Pages {
                 let why = "whether the access token counts is not known now".to_owned();
                 Err(Denied(StatusCode::SERVICE_UNAVAILABLE, why))
             }
+            Err(refusal @ Refusal::TooMany { .. }) => {
+                Err(Denied(StatusCode::TOO_MANY_REQUESTS, refusal.to_string()))
+            }
             Err(refusal) => Err(unknown(refusal.to_string())),
         }
     }
