@@ -25,6 +25,7 @@ impl SchedulesService {
     ) -> Result<Response<v1::ChangeScheduleResponse>, Status> {
         let audit = audit(&request, &self.world);
         let name = request.into_inner().name;
+        schedule::check_name(&name)?;
         let setting = schedule::set(&self.world, &name, state);
         let changed = |changed: &bool| match changed {
             true => Changed::It,
@@ -43,6 +44,7 @@ impl Schedules for SchedulesService {
     ) -> Result<Response<v1::AddScheduleResponse>, Status> {
         let audit = audit(&request, &self.world);
         let schedule = NewSchedule::try_from(request.into_inner()).map_err(malformed)?;
+        schedule::check_name(&schedule.name)?;
         let adding = schedule::add(&self.world, &schedule);
         let added = audit.noting("add schedule", &schedule.name, adding, |_| Changed::It);
         let next_ms = added.await?;
@@ -127,6 +129,16 @@ mod tests {
             let name = "nightly".to_owned();
             Request::new(v1::ChangeScheduleRequest { name })
         };
+        // What cannot be a name is noted nowhere.
+        let long = v1::ChangeScheduleRequest {
+            name: "x".repeat(1 << 20),
+        };
+        assert!(service.pause(Request::new(long)).await.is_err());
+        let nameless = NewSchedule {
+            name: "a\0b".to_owned(),
+            ..new.clone()
+        };
+        assert!(service.add(Request::new((&nameless).into())).await.is_err());
         for is_new in [true, false] {
             let paused = service.pause(name()).await.unwrap().into_inner();
             assert_eq!(paused.changed, is_new);

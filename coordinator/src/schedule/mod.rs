@@ -35,6 +35,12 @@ const GRACE: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(366 *
 /// The most nights that are listed.
 const MOST_LISTED: u32 = 10_000;
 
+/// The longest cron line and the longest name of a time zone, in bytes.
+const LONGEST_TEXT: usize = 200;
+
+/// Characters that are shown of what is no name.
+const MOST_SHOWN: usize = 100;
+
 /// Why a schedule is not added or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScheduleError {
@@ -64,12 +70,24 @@ impl From<StoreError> for ScheduleError {
     }
 }
 
+/// Refuses what cannot be a schedule's name, before it is noted anywhere.
+pub(crate) fn check_name(name: &str) -> Result<(), ScheduleError> {
+    match tokens::is_name(name) {
+        true => Ok(()),
+        false => Err(ScheduleError::Name {
+            name: name.chars().take(MOST_SHOWN).collect(),
+        }),
+    }
+}
+
 /// Checks a schedule whole and adds it; gives its next slots.
 pub(crate) async fn add(world: &World, schedule: &NewSchedule) -> Result<Vec<i64>, ScheduleError> {
-    if !tokens::is_name(&schedule.name) {
-        return Err(ScheduleError::Name {
-            name: schedule.name.clone(),
-        });
+    check_name(&schedule.name)?;
+    for (field, text) in [("cron", &schedule.cron), ("time_zone", &schedule.time_zone)] {
+        if text.len() > LONGEST_TEXT {
+            let long = format!("it has {} bytes, of {LONGEST_TEXT} at most", text.len());
+            return Err(ServiceError::from(intake::wrong(field, &long)).into());
+        }
     }
     let slots = Slots::new(&schedule.cron, &schedule.time_zone)?;
     if !(GRACE[0]..=GRACE[1]).contains(&schedule.grace) {
@@ -112,6 +130,7 @@ pub(crate) async fn set(
     name: &str,
     state: ScheduleState,
 ) -> Result<bool, ScheduleError> {
+    check_name(name)?;
     let now_ms = world.clock.now_ms();
     let set = world.store.set_schedule(name, state, now_ms).await?;
     set.ok_or_else(|| unknown(name))

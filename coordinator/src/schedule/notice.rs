@@ -134,15 +134,18 @@ impl Notices {
                 return;
             }
         };
-        for untold in untold {
-            if let Err(error) = self.tell(&untold, now_ms).await {
+        // One that takes its time holds up none of the others.
+        let telling = untold.iter().map(async |untold| {
+            if let Err(error) = self.tell(untold).await {
                 let schedule = &untold.schedule;
                 tracing::warn!(schedule, %error, "what came of a notice is not noted");
             }
-        }
+        });
+        futures_util::future::join_all(telling).await;
     }
 
-    async fn tell(&self, untold: &Untold, now_ms: i64) -> Result<(), StoreError> {
+    async fn tell(&self, untold: &Untold) -> Result<(), StoreError> {
+        let now_ms = self.world.clock.now_ms();
         let (store, night) = (&self.world.store, &untold.night);
         let attempts = night.night.notice.attempts;
         let next_ms = now_ms.saturating_add(pause_ms(attempts));
