@@ -246,7 +246,14 @@ impl Searches for SearchesService {
         } else {
             query::front(&self.world, request.search, device).await?
         };
-        front.stale = query::stale(&self.world, request.search).await?;
+        // A front is shown also where a later search cannot be read.
+        front.stale = match query::stale(&self.world, request.search).await {
+            Ok(stale) => stale,
+            Err(error) => {
+                tracing::warn!(search = request.search, %error, "whether a front is stale is not told");
+                None
+            }
+        };
         Ok(Response::new((&front).into()))
     }
 
