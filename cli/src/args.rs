@@ -754,7 +754,7 @@ pub(crate) struct ServeArguments {
     pub(crate) insecure_open: bool,
 
     /// How many calls a second may be made with one access token; twice as many in a burst
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) calls_per_token: u32,
 
     /// The database: an SQLite file, or the URL of a Postgres database such as
