@@ -287,6 +287,18 @@ fn profile() -> HardwareProfile {
     }
 }
 
+fn registration() -> Registration {
+    Registration {
+        device: "one".to_owned(),
+        hardware_profile: profile(),
+        numerics_class: NumericsClass("candle/cpu".to_owned()),
+        precisions: Precision::ALL.to_vec(),
+        agent_version: "1".to_owned(),
+        can_probe: true,
+        can_score_swaps: true,
+    }
+}
+
 fn plan() -> Plan {
     Plan::new(&spec(), vec![Precision::Q8_0, Precision::Q4K]).unwrap()
 }
@@ -780,15 +792,7 @@ fn answers_arrive_as_they_were_sent() {
     assert_eq!(Drift::try_from(wire), Ok(drift()));
     let device = Device {
         device_id: 4,
-        registration: Registration {
-            device: "one".to_owned(),
-            hardware_profile: profile(),
-            numerics_class: NumericsClass("candle/cpu".to_owned()),
-            precisions: Precision::ALL.to_vec(),
-            agent_version: "1".to_owned(),
-            can_probe: true,
-            can_score_swaps: true,
-        },
+        registration: registration(),
         first_seen_ms: 1,
         last_seen_ms: 2,
         measurements: 3,

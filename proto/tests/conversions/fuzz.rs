@@ -5,7 +5,10 @@ use bitfront_model::*;
 use bitfront_proto::v1;
 use prost::Message;
 
-use super::{evidence, latencies, placing, plan, point, profile, quality, request, spec, status};
+use super::{
+    evidence, latencies, placing, plan, point, profile, quality, registration, request, spec,
+    status,
+};
 
 #[path = "../../../fuzz/mod.rs"]
 mod tampered;
@@ -42,16 +45,7 @@ fn fuzz_requests() {
 
 #[test]
 fn fuzz_registrations() {
-    let registration = Registration {
-        device: "one".to_owned(),
-        hardware_profile: profile(),
-        numerics_class: NumericsClass("candle/cpu".to_owned()),
-        precisions: Precision::ALL.to_vec(),
-        agent_version: "1".to_owned(),
-        can_probe: true,
-        can_score_swaps: true,
-    };
-    fuzz::<v1::RegisterRequest, Registration>("registration", &[(&registration).into()]);
+    fuzz::<v1::RegisterRequest, Registration>("registration", &[(&registration()).into()]);
 }
 
 #[test]
