@@ -6,10 +6,10 @@
 //!
 //! The coordinator is a process of its own with its usual bounds, over a new SQLite file. A row a
 //! kind of peer, all of which go on for ten seconds and leave then: how many there were, how many
-//! of them the coordinator itself had ended by then, and what it said to the first one; its
+//! of them the coordinator itself had ended by then, and what it said to most of those; its
 //! resident size before, at most meanwhile, and ten seconds after; and how long somebody else
 //! waited for an answer, over an old connection and over a new one, at the median and at most.
-//! Peers that show no token are given half a minute, so what they keep is seen whole. Needs about
+//! Connections without a call end after half a minute, so what they keep is seen whole. Needs about
 //! 11,000 open files (`ulimit -n`).
 
 #![allow(
