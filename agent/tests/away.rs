@@ -49,6 +49,16 @@ fn idle() -> ScriptedRuntime {
     ScriptedRuntime::deciding(|plan, _| panic!("{plan:?} is measured again"))
 }
 
+/// Waits until an agent asks for work, and so has heard what became of all that was unsent: one that
+/// is stopped before that keeps what it has not heard of, whatever the coordinator has taken.
+async fn asks_for_work(coordinator: &FakeCoordinator) {
+    coordinator
+        .wait("work to be asked for", |state| {
+            state.calls.contains(&"lease")
+        })
+        .await;
+}
+
 /// Ends an agent as a power cut would.
 async fn cut(agent: Agent) {
     agent.task.abort();
@@ -82,14 +92,12 @@ async fn what_an_agent_could_not_hand_in_the_next_one_does_before_it_registers()
     coordinator.state().report_errors.clear();
     coordinator.state().calls.clear();
     let second = Agent::start_with(config(), idle());
-    coordinator
-        .wait("work to be asked for", |state| {
-            state.calls.contains(&"lease")
-        })
-        .await;
+    asks_for_work(&coordinator).await;
     assert_eq!(kept(spool.path()).map(|paths| paths.len()), [0, 0]);
     second.stop().await.unwrap();
-    let state = coordinator.state();
+    let mut state = coordinator.state();
+    // A last report of the first agent may be heard only after its end.
+    state.calls.dedup();
     assert_eq!(state.calls[..3], ["report", "register", "lease"]);
     assert_eq!(keys(&state).len(), 1, "it is one report all along");
     let reports = reports(&state);
@@ -122,13 +130,13 @@ async fn all_companions_are_kept_before_the_first_of_them_is_sent() {
     assert!(coordinator.state().releases.is_empty());
 
     coordinator.state().report_errors.clear();
-    coordinator.state().reports.clear();
+    coordinator.state().calls.clear();
     let agent = Agent::start_with(config(), idle());
-    coordinator
-        .wait("all reports", |state| state.reports.len() == 3)
-        .await;
+    asks_for_work(&coordinator).await;
     agent.stop().await.unwrap();
-    assert_eq!(tasks_reported(&coordinator.state()), [1, 2, 3]);
+    // A last call of the first agent may be heard only after its end, so what came before these
+    // three is not known.
+    assert!(tasks_reported(&coordinator.state()).ends_with(&[1, 2, 3]));
     assert_eq!(kept(spool.path()).map(|paths| paths.len()), [0, 0]);
 }
 
@@ -187,10 +195,9 @@ async fn a_report_waits_for_the_database_that_its_lease_is_of() {
 
     let first = FakeCoordinator::start_at(address);
     let agent = Agent::start_with(spooling(&first, spool.path()), idle());
-    first
-        .wait("the report", |state| state.reports.len() == 1)
-        .await;
+    asks_for_work(&first).await;
     agent.stop().await.unwrap();
+    assert_eq!(first.state().reports.len(), 1);
     assert_ne!(keys(&first.state()), of_the_second);
     assert_eq!(kept(spool.path()).map(|paths| paths.len()), [0, 0]);
 }
