@@ -22,7 +22,7 @@ where
     F: Fn(u64) -> Fut + Sync,
     Fut: Future<Output = Arc<dyn Audited>>,
 {
-    let (first, count) = (told("HISTORY_SEED", 0), told(variable, usual));
+    let (first, count) = (given("HISTORY_SEED", 0), given(variable, usual));
     let began = Instant::now();
     let failures: Vec<_> = std::thread::scope(|scope| {
         let live_some = |thread: u64| {
@@ -50,7 +50,7 @@ where
     clippy::disallowed_methods,
     reason = "tests have no other way to be told"
 )]
-fn told(variable: &str, otherwise: u64) -> u64 {
+pub(crate) fn given(variable: &str, otherwise: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) => text
             .parse()

@@ -1,5 +1,6 @@
 //! Nights of simulated devices whose truth is known: how often a device that never changed raises
-//! an alarm, and how often one that became slower does.
+//! an alarm, and how often one that became slower does. `NIGHTS` says how many pairs of nights there
+//! are of each kind, `NIGHT_SEED` by which seed.
 
 use bitfront_model::{FrontPoint, Latency, Overall, Plan, Precision, Verdict, Watched, Workload};
 use fastrand::Rng;
@@ -7,6 +8,7 @@ use fastrand::Rng;
 use super::figures::{Night, moved};
 use super::overall::overall;
 use crate::fixtures;
+use crate::histories::tests::given;
 use crate::query::repeatability::tests::{DECODE, OWN, normal, timing, twice};
 use crate::query::repeatability::widen;
 
@@ -17,7 +19,9 @@ const PLANS: u32 = 24;
 const OTHERS: u32 = 12;
 
 /// Pairs of nights of each kind.
-const NIGHTS: u32 = 200;
+fn pairs() -> u32 {
+    given("NIGHTS", 200) as u32
+}
 
 /// What the times of a device differ by although nothing changed: standard deviations, as shares.
 #[derive(Clone, Copy)]
@@ -106,9 +110,9 @@ fn said(before: &[FrontPoint], after: &[FrontPoint]) -> Overall {
 
 /// What is said over many pairs of nights, the second of which is slower.
 fn told(device: Device, slower: impl Fn(u32) -> f64) -> Told {
-    let mut random = Rng::with_seed(4);
+    let mut random = Rng::with_seed(given("NIGHT_SEED", 4));
     let (mut worse, mut better) = (0, 0);
-    for _ in 0..NIGHTS {
+    for _ in 0..pairs() {
         let before = night(device, &mut random, |_| 1.0);
         let after = night(device, &mut random, &slower);
         match said(&before, &after).verdict {
@@ -118,7 +122,7 @@ fn told(device: Device, slower: impl Fn(u32) -> f64) -> Told {
             Verdict::Unknown => panic!("enough is measured"),
         }
     }
-    let share = |count: u32| f64::from(count) / f64::from(NIGHTS);
+    let share = |count: u32| f64::from(count) / f64::from(pairs());
     Told {
         worse: share(worse),
         better: share(better),
@@ -166,10 +170,11 @@ fn undisturbed_nights_raise_no_alarm_and_slower_ones_do() {
     for (device, least_of_two, least_of_six) in rows {
         let [none, two, six] = [1.0, 1.02, 1.06].map(|slower| told(device, |_| slower));
         println!(
-            "{} (nights apart by {:.1} %): of {NIGHTS} nights {:.1} % slower and {:.1} % faster \
+            "{} (nights apart by {:.1} %): of {} nights {:.1} % slower and {:.1} % faster \
              although nothing changed; by 2 %: {:.1} %; by 6 %: {:.1} %",
             device.name,
             device.night * 100.0,
+            pairs(),
             none.worse * 100.0,
             none.better * 100.0,
             two.worse * 100.0,
@@ -206,7 +211,7 @@ fn a_kernel_of_some_plans_that_became_slower_is_noticed_although_the_median_stay
 fn the_change_is_found_as_large_as_it_is_and_its_interval_holds_it() {
     let mut random = Rng::with_seed(2);
     let (mut held, mut sum) = (0, 0.0);
-    for _ in 0..NIGHTS {
+    for _ in 0..pairs() {
         let before = night(USUAL, &mut random, |_| 1.0);
         let after = night(USUAL, &mut random, |_| 1.06);
         let ratio = said(&before, &after).ratio.unwrap();
@@ -214,8 +219,8 @@ fn the_change_is_found_as_large_as_it_is_and_its_interval_holds_it() {
         sum += ratio.value.ln();
     }
     let (held, mean) = (
-        f64::from(held) / f64::from(NIGHTS),
-        (sum / f64::from(NIGHTS)).exp(),
+        f64::from(held) / f64::from(pairs()),
+        (sum / f64::from(pairs())).exp(),
     );
     println!(
         "an interval of 98 % holds the change in {:.1} % of the nights",
