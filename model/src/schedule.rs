@@ -114,6 +114,8 @@ pub struct Schedule {
     pub created_ms: i64,
     /// Its next slots, the first one first; none unless it is active.
     pub next_ms: Vec<i64>,
+    /// Why it starts nothing although it is active: what an earlier version took and this one does not.
+    pub problem: Option<String>,
     /// Its latest night.
     pub last: Option<Night>,
 }

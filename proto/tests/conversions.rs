@@ -598,6 +598,7 @@ fn schedules_arrive_as_they_were_sent_and_show_no_webhook() {
         budget: request().budget,
         created_ms: 1,
         next_ms: vec![2, 3],
+        problem: Some("time_zone: there is no `Mars/Olympus`".to_owned()),
         last: Some(night),
     };
     let mut wire = v1::Schedule::from(&schedule);

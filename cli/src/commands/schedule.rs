@@ -23,6 +23,11 @@ pub(super) async fn schedule(
             let schedules = connection.client.schedules().await?;
             connection.close().await?;
             session.list(&listing(&schedules), typed)?;
+            for (name, problem) in problems(&schedules) {
+                let said =
+                    format_args!("`{name}` starts nothing: {problem}; remove it, and add it anew");
+                session.printer.say(said);
+            }
         }
         ScheduleVerb::Nights(typed) => nights(typed, &session).await?,
         ScheduleVerb::Pause(typed) => set(&typed.name, ScheduleState::Paused, &session).await?,
@@ -108,6 +113,7 @@ fn listing(schedules: &[Schedule]) -> Listing {
         Column::for_programs("grace_ms"),
         Column::for_programs("created_at"),
         Column::text("next", "next"),
+        Column::for_programs("problem"),
         Column::text("last_slot", "last"),
         Column::text("last_state", "ended as"),
         Column::for_programs("last_search"),
@@ -134,6 +140,7 @@ fn listing(schedules: &[Schedule]) -> Listing {
             Cell::plain(schedule.grace.as_millis() as u64),
             at(Some(schedule.created_ms)),
             at(schedule.next_ms.first().copied()),
+            Cell::from(schedule.problem.clone()),
             at(last.map(|night| night.slot_ms)),
             Cell::from(last.map(came_of)),
             Cell::from(last.and_then(|night| night.search)),
@@ -142,6 +149,12 @@ fn listing(schedules: &[Schedule]) -> Listing {
         ]);
     }
     listing
+}
+
+/// The schedules that start nothing although they are active, with the reason.
+fn problems(schedules: &[Schedule]) -> impl Iterator<Item = (&str, &str)> {
+    let schedules = schedules.iter();
+    schedules.filter_map(|it| Some((it.name.as_str(), it.problem.as_deref()?)))
 }
 
 fn listing_of_nights(nights: &[Night]) -> Listing {
@@ -253,6 +266,7 @@ mod tests {
             },
             created_ms: SLOT,
             next_ms: next_ms.to_vec(),
+            problem: None,
             last,
         };
         let last = night(0, NightState::Started, Some(12), NoticeState::Delivered);
@@ -264,7 +278,16 @@ mod tests {
                 Some(last),
             ),
             schedule("later", ScheduleState::Paused, &[], None),
+            Schedule {
+                problem: Some("time_zone: there is no `Mars/Olympus`".to_owned()),
+                ..schedule("unread", ScheduleState::Active, &[], None)
+            },
         ];
+        let unread: Vec<_> = problems(&schedules).collect();
+        assert_eq!(
+            unread,
+            [("unread", "time_zone: there is no `Mars/Olympus`")]
+        );
         insta::assert_snapshot!(listing(&schedules).render(Format::Table, 160).unwrap());
         insta::assert_snapshot!(listing(&schedules).render(Format::Json, 160).unwrap());
     }

@@ -154,13 +154,14 @@ pub(crate) async fn nights(
 async fn shown(world: &World, stored: StoredSchedule) -> Result<Schedule, ScheduleError> {
     let request = world.store.scheduled(stored.id).await?;
     let request = request.ok_or_else(|| unknown(&stored.name))?;
-    let next_ms = match stored.state {
-        ScheduleState::Active => {
-            let slots = Slots::read(&stored.cron, &stored.time_zone)?;
-            next(&slots, stored.decided_ms.max(world.clock.now_ms()))
+    let (mut next_ms, mut problem) = (Vec::new(), None);
+    if stored.state == ScheduleState::Active {
+        match Slots::read(&stored.cron, &stored.time_zone) {
+            Ok(slots) => next_ms = next(&slots, stored.decided_ms.max(world.clock.now_ms())),
+            // The others are to be seen all the same.
+            Err(error) => problem = Some(error.to_string()),
         }
-        ScheduleState::Paused | ScheduleState::Removed => Vec::new(),
-    };
+    }
     let last = world.store.nights(stored.id, 1).await?.pop();
     let webhook = stored.webhook.as_ref().map(notice::shown).transpose();
     Ok(Schedule {
@@ -169,6 +170,7 @@ async fn shown(world: &World, stored: StoredSchedule) -> Result<Schedule, Schedu
         budget: request.budget,
         webhook: webhook.map_err(ScheduleError::Webhook)?,
         next_ms,
+        problem,
         last: last.map(|last| last.night),
         name: stored.name,
         cron: stored.cron,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitfront_model::ScheduleState;
+use bitfront_model::{ScheduleState, SearchState};
 use tokio_util::sync::CancellationToken;
 
 use super::notice::Notices;
@@ -147,7 +147,7 @@ impl Scheduler {
     }
 
     /// What a night searches: the plans of the latest front of its schedule first, whose times are
-    /// measured afresh.
+    /// measured afresh. A search that came to its end goes before later ones that were cut short.
     async fn search(
         &self,
         schedule: &StoredSchedule,
@@ -164,13 +164,19 @@ impl Scheduler {
         request.seed = request.seed.wrapping_add(minutes);
         for search in store.searches_of_nights(schedule.id, MOST_ASKED).await? {
             match query::starts(&self.world, &request, search).await {
-                Ok(_) => {
-                    request.start_from = Some(search);
-                    break;
-                }
+                Ok(_) => {}
                 Err(ServiceError::Store(error)) => return Err(error.into()),
                 // One that was cancelled before its baselines has nothing to start from.
-                Err(_) => {}
+                Err(_) => continue,
+            }
+            // What a night did not confirm, little can be held against.
+            let stored = store.search(search).await?;
+            let is_done = stored.is_some_and(|it| it.state == SearchState::Done);
+            if is_done || request.start_from.is_none() {
+                request.start_from = Some(search);
+            }
+            if is_done {
+                break;
             }
         }
         submission::prepare(&self.world, request, None).await

@@ -52,6 +52,7 @@ impl TryFrom<v1::Schedule> for Schedule {
             device: wire.device,
             created_ms: wire.created_at_ms,
             next_ms: wire.next_ms,
+            problem: wire.problem,
         })
     }
 }
@@ -70,6 +71,7 @@ impl From<&Schedule> for v1::Schedule {
             budget: Some((&schedule.budget).into()),
             created_at_ms: schedule.created_ms,
             next_ms: schedule.next_ms.clone(),
+            problem: schedule.problem.clone(),
             last: schedule.last.as_ref().map(Into::into),
         }
     }

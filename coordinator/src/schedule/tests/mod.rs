@@ -8,8 +8,8 @@ use bitfront_model::{Joint, NightState, NoticeState, SearchState, TaskKind, Webh
 use super::notice::Notices;
 use super::run::Scheduler;
 use super::*;
-use crate::fixtures;
 use crate::testing::{Bench, folder};
+use crate::{fixtures, query};
 use receiver::Receiver;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -142,6 +142,7 @@ async fn a_schedule_is_listed_with_its_next_slots_and_its_latest_night() {
         budget: new.request.budget,
         created_ms: 86_400_000,
         next_ms: next_ms.clone(),
+        problem: None,
         last: None,
     };
     assert_eq!(listed().await, expected);
@@ -182,6 +183,32 @@ async fn a_schedule_is_listed_with_its_next_slots_and_its_latest_night() {
     assert_eq!(all_nights(&bench, "first").await.len(), 1, "they stay");
 }
 
+/// Zones are renamed, and a later version of the program may read lines otherwise.
+#[tokio::test]
+async fn a_schedule_that_this_version_does_not_read_hides_no_other() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let store = &bench.world.store;
+    let unread = NewSchedule {
+        time_zone: "Mars/Olympus".to_owned(),
+        ..nightly("unread")
+    };
+    assert!(store.add_schedule(&unread, 0).await.unwrap());
+    add(&bench.world, &nightly("read")).await.unwrap();
+    bench.clock.advance(2 * HOUR);
+    scheduler(&bench).look().await;
+    let listed = list(&bench.world).await.unwrap();
+    let of = |name: &str| listed.iter().find(|it| it.name == name).unwrap();
+    assert_eq!(of("unread").next_ms, [0; 0]);
+    let problem = of("unread").problem.as_deref().unwrap();
+    assert!(problem.contains("`Mars/Olympus`"), "{problem}");
+    assert_eq!((of("read").next_ms.len(), &of("read").problem), (3, &None));
+    assert!(of("read").last.is_some(), "its night began");
+    let removed = set(&bench.world, "unread", ScheduleState::Removed).await;
+    assert!(removed.unwrap());
+    bench.stop().await;
+}
+
 #[tokio::test]
 async fn a_night_starts_from_the_latest_front_and_times_it_afresh() {
     let folder = folder();
@@ -191,7 +218,7 @@ async fn a_night_starts_from_the_latest_front_and_times_it_afresh() {
     let scheduler = scheduler(&bench);
     let store = &bench.world.store;
     let mut searches = Vec::new();
-    for night in 0..3 {
+    for night in 0..5 {
         bench.clock.advance(if night == 0 { 2 * HOUR } else { DAY });
         // However often it is looked, it starts once.
         for _ in 0..3 {
@@ -203,23 +230,30 @@ async fn a_night_starts_from_the_latest_front_and_times_it_afresh() {
             .unwrap()
             .search
             .unwrap();
-        if night == 1 {
-            // A night without a front is passed over by the next one.
+        // A night without a front is passed over by the next one, and so is one that was cut short.
+        let served = match night {
+            1 => 0,
+            3 => 80,
+            _ => usize::MAX,
+        };
+        bench.serve(device, search, served).await;
+        if served != usize::MAX {
             store.cancel(search, 0).await.unwrap();
             bench.world.wakeups.search(search);
-        } else {
-            bench.serve(device, search, usize::MAX).await;
         }
         searches.push(store.search(search).await.unwrap().unwrap());
     }
-    let [first, second, third] = &searches[..] else {
-        panic!("three nights");
+    let [first, _, third, short, _] = &searches[..] else {
+        panic!("five nights");
     };
     let from: Vec<_> = searches.iter().map(|it| it.request.start_from).collect();
-    assert_eq!(from, [None, Some(first.id), Some(first.id)]);
-    assert_eq!(first.state, SearchState::Done, "{}", first.reason);
-    assert_eq!(second.state, SearchState::Cancelled);
-    assert_eq!(third.state, SearchState::Done, "{}", third.reason);
+    let [of_first, of_third] = [first, third].map(|it| Some(it.id));
+    assert_eq!(from, [None, of_first, of_first, of_third, of_third]);
+    let states: Vec<_> = searches.iter().map(|it| it.state).collect();
+    let (done, cancelled) = (SearchState::Done, SearchState::Cancelled);
+    assert_eq!(states, [done, cancelled, done, cancelled, done]);
+    let found = query::starts(&bench.world, &short.request, short.id).await;
+    assert!(!found.unwrap().is_empty(), "it has a front");
     let seeds: Vec<_> = searches.iter().map(|it| it.request.seed).collect();
     assert!(seeds.windows(2).all(|pair| pair[0] != pair[1]), "{seeds:?}");
 
