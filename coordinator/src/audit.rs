@@ -34,6 +34,18 @@ pub(crate) enum Changed {
     Into(String),
 }
 
+/// An error of something that changes something.
+pub(crate) trait Unfinished {
+    /// It is not known whether it was done all the same.
+    fn may_have_happened(&self) -> bool;
+}
+
+impl Unfinished for StoreError {
+    fn may_have_happened(&self) -> bool {
+        StoreError::may_have_happened(self)
+    }
+}
+
 impl Audit {
     /// Of a caller who needs no access token.
     pub(crate) fn local(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
@@ -45,8 +57,8 @@ impl Audit {
     }
 
     /// Does something and notes it; `changed` says what by its answer. Nothing is done that cannot
-    /// be noted first.
-    pub(crate) async fn noting<T, E: From<StoreError>>(
+    /// be noted first, and what may have been done although it failed stays noted as begun.
+    pub(crate) async fn noting<T, E: From<StoreError> + Unfinished>(
         &self,
         action: &str,
         subject: impl Display,
@@ -65,6 +77,7 @@ impl Audit {
         let (subject, outcome) = match done.as_ref().map(changed) {
             Ok(Changed::Into(subject)) => (Some(subject), DeedOutcome::Done),
             Ok(Changed::It) => (None, DeedOutcome::Done),
+            Err(error) if error.may_have_happened() => return done,
             Ok(Changed::Nothing) | Err(_) => (None, DeedOutcome::Nothing),
         };
         let concluded = self.store.conclude_deed(begun, subject.as_deref(), outcome);
@@ -133,6 +146,32 @@ mod tests {
                 .is_err()
         );
         assert!(!done);
+
+        // What may have been done although nobody heard so stays begun; what certainly was not is nothing.
+        let failing = async |may_have_happened| {
+            let reason = "the connection is lost".to_owned();
+            let doing = "end a search";
+            let failed = StoreError::Failed {
+                doing,
+                reason,
+                may_have_happened,
+            };
+            let work = async { Err::<(), _>(failed) };
+            assert!(
+                audit
+                    .noting("cancel", 3, work, |()| Changed::It)
+                    .await
+                    .is_err()
+            );
+            list(&*store, &*clock, None)
+                .await
+                .unwrap()
+                .pop()
+                .unwrap()
+                .outcome
+        };
+        assert_eq!(failing(true).await, DeedOutcome::Begun);
+        assert_eq!(failing(false).await, DeedOutcome::Nothing);
 
         clock.advance(Duration::from_secs(10));
         let work = async { Ok::<_, StoreError>(7) };

@@ -2,6 +2,7 @@
 
 use bitfront_model::Shortfall;
 
+use crate::audit::Unfinished;
 use crate::intake::IntakeError;
 use crate::store::{StoreError, StoredDevice};
 
@@ -283,6 +284,12 @@ pub(crate) enum ServiceError {
         /// What does not fit.
         reason: String,
     },
+}
+
+impl Unfinished for ServiceError {
+    fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_have_happened())
+    }
 }
 
 pub(crate) fn known_devices(known: &[String]) -> String {

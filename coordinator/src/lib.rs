@@ -352,6 +352,7 @@ impl Coordinator {
         let reaper = tokio::spawn(reaper::run(leasing.clone(), shutdown.clone()));
         let scheduler = schedule::run(world.clone(), drivers.clone(), shutdown.clone());
         let scheduler = tokio::spawn(scheduler);
+        let warner = tokio::spawn(tokens::tend(world.clone(), shutdown.clone()));
         let web = listeners.web.map(|listener| {
             let pages = web::Pages::new(world.clone(), leasing.clone(), shutdown.clone());
             tokio::spawn(web::serve(Arc::new(pages), listener, tls.clone()))
@@ -367,7 +368,7 @@ impl Coordinator {
         let result = served.await;
         shutdown.cancel();
         // The drivers end with the membership, before it gives up what they are in charge of.
-        for task in [membership, reaper, scheduler] {
+        for task in [membership, reaper, scheduler, warner] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the coordinator ended badly");
             }

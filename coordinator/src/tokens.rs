@@ -5,18 +5,32 @@
 //! compute protects what people think up, which can be guessed; of these nobody tries a share that
 //! counts, and every call would pay for it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitfront_model::{AccessRole, AccessToken, Digest};
+use chrono::{DateTime, SecondsFormat};
 use tokio_rustls::rustls::crypto::ring;
+use tokio_util::sync::CancellationToken;
 
-use crate::audit::LOCAL;
+use crate::audit::{LOCAL, Unfinished};
 use crate::clock::Clock;
+use crate::config::Admission;
 use crate::store::{NewToken, Store, StoreError};
+use crate::world::World;
 
 /// The most characters of a name.
 pub(crate) const LONGEST_NAME: usize = 64;
+
+/// Between two looks at which access tokens end soon, and between two warnings of one.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(3600);
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(86_400);
+
+/// How long before its end an access token is warned about at the most: one that lasts for less than
+/// ten times as long is for a tenth of its time.
+const WARNED_BEFORE_MS: i64 = 14 * 86_400_000;
 
 /// Why an access token is not made or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +51,12 @@ pub(crate) enum TokenError {
     Unknown { name: String },
     #[error("the system has no random numbers to make a secret of")]
     NoRandomness,
+}
+
+impl Unfinished for TokenError {
+    fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_have_happened())
+    }
 }
 
 /// Makes an access token and tells its secret.
@@ -93,6 +113,56 @@ pub(crate) async fn list(store: &dyn Store) -> Result<Vec<AccessToken>, StoreErr
     Ok(stored.map(|stored| stored.token).collect())
 }
 
+/// Warns of access tokens that end soon, at once and daily until the shutdown, where they are asked for.
+pub(crate) async fn tend(world: Arc<World>, shutdown: CancellationToken) {
+    if world.config.admission == Admission::Open {
+        return;
+    }
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = watch(&*world.store, &*world.clock, |warning| tracing::warn!("{warning}")) => {}
+    }
+}
+
+async fn watch(store: &dyn Store, clock: &dyn Clock, mut warn: impl FnMut(String)) {
+    let mut warned = HashMap::new();
+    loop {
+        let now = clock.elapsed();
+        match list(store).await {
+            Ok(tokens) => {
+                for token in tokens {
+                    let last = warned.get(&token.name);
+                    let is_due = last.is_none_or(|last| now >= *last + BETWEEN_WARNINGS);
+                    if is_due && let Some(warning) = warning(&token, clock.now_ms()) {
+                        warn(warning);
+                        warned.insert(token.name, now);
+                    }
+                }
+            }
+            Err(error) => warn(format!(
+                "which access tokens end soon is not known: {error}"
+            )),
+        }
+        clock.sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+/// That an access token ends soon, where it does.
+fn warning(token: &AccessToken, now_ms: i64) -> Option<String> {
+    let AccessToken { name, role, .. } = token;
+    let end_ms = token.expires_ms.filter(|_| token.revoked_ms.is_none())?;
+    let left_ms = end_ms - now_ms;
+    let before_ms = WARNED_BEFORE_MS.min((end_ms - token.created_ms) / 10);
+    (1..=before_ms).contains(&left_ms).then(|| {
+        let end = DateTime::from_timestamp_millis(end_ms).unwrap_or_default();
+        let end = end.to_rfc3339_opts(SecondsFormat::Secs, true);
+        format!(
+            "the access token `{name}` of role {role} counts until {end}: make another one by `bitfront \
+             token add`, and revoke this one once nothing shows it"
+        )
+    })
+}
+
 fn secret(role: AccessRole) -> Result<String, TokenError> {
     let mut bytes = [0; 32];
     let filled = ring::default_provider().secure_random.fill(&mut bytes);
@@ -142,5 +212,45 @@ mod tests {
             let random = random.as_bytes();
             assert!(!bytes.windows(random.len()).any(|window| window == random));
         }
+    }
+
+    #[tokio::test]
+    async fn access_tokens_that_end_soon_are_warned_about_once_a_day() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let folder = folder();
+        let store = SqliteStore::open(&folder.path().join("test.sqlite")).await;
+        let (store, clock) = (store.unwrap(), ManualClock::new());
+        let add = async |name: &str, lasts: Option<Duration>| {
+            let added = add(&store, &clock, name, AccessRole::Agent, lasts).await;
+            added.unwrap();
+        };
+        add("forever", None).await;
+        add("year", Some(365 * DAY)).await;
+        add("month", Some(30 * DAY)).await;
+        add("revoked", Some(30 * DAY)).await;
+        revoke(&store, &clock, "revoked").await.unwrap();
+        let warnings = std::sync::Mutex::new(Vec::new());
+        let hours = async |hours: u32| {
+            for _ in 0..hours {
+                clock.advance(Duration::from_secs(3600));
+                // The store answers from a thread of its own.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            warnings.lock().unwrap().split_off(0)
+        };
+        let told = async {
+            let before = hours(26 * 24).await;
+            let soon = hours(5 * 24).await;
+            (before, soon)
+        };
+        let (before, soon) = tokio::select! {
+            told = told => told,
+            () = watch(&store, &clock, |said| warnings.lock().unwrap().push(said)) => unreachable!(),
+        };
+        assert_eq!(before, [] as [&str; 0]);
+        // It was made on the second of January, and lasts for thirty days.
+        let said = "the access token `month` of role agent counts until 1970-02-01T00:00:00Z: make \
+                    another one by `bitfront token add`, and revoke this one once nothing shows it";
+        assert_eq!(soon, [said; 3]);
     }
 }

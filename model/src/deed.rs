@@ -8,7 +8,8 @@ use crate::UnknownName;
 /// What came of a deed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeedOutcome {
-    /// It was begun. Where it stays so the coordinator was ended amid it, and it may have been done.
+    /// It was begun. Where it stays so the coordinator was ended amid it, or its database did not
+    /// answer, and it may have been done.
     Begun,
     /// Something changed.
     Done,

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ServerConfig, version};
 use tokio_util::sync::CancellationToken;
+use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use crate::clock::Clock;
@@ -64,9 +65,40 @@ struct Current {
     config: Arc<ServerConfig>,
     /// For what is read with a browser's protocol, by clients that need no certificate.
     web: Arc<ServerConfig>,
-    /// When the certificate ends, in milliseconds since 1970, and in words.
-    ends_ms: i64,
-    ends: String,
+    end: End,
+    /// Those of the authorities of clients, with their names and files.
+    of_authorities: Vec<(String, End)>,
+}
+
+/// When a certificate ends.
+#[derive(Clone)]
+struct End {
+    /// In milliseconds since 1970.
+    at_ms: i64,
+    words: String,
+}
+
+impl End {
+    fn of(certificate: &Certificate) -> Self {
+        let end = certificate.tbs_certificate().validity().not_after;
+        Self {
+            at_ms: i64::try_from(end.to_unix_duration().as_millis()).unwrap_or(i64::MAX),
+            words: end.to_string(),
+        }
+    }
+
+    /// That it has come or comes soon, where it is so.
+    fn warning(&self, now_ms: i64) -> Option<String> {
+        let Self { at_ms, words } = self;
+        match u64::try_from(at_ms - now_ms).map(Duration::from_millis) {
+            Err(_) | Ok(Duration::ZERO) => Some(format!("has expired ({words})")),
+            Ok(left) if left <= WARNED_BEFORE => Some(format!(
+                "expires in {} days ({words})",
+                left.as_secs() / 86_400
+            )),
+            Ok(_) => None,
+        }
+    }
 }
 
 impl Tls {
@@ -107,11 +139,11 @@ impl Tls {
         let mut warned = None;
         loop {
             let now = self.clock.elapsed();
-            if warned.is_none_or(|warned| now >= warned + BETWEEN_WARNINGS)
-                && let Some(warning) = self.warning()
-            {
-                warn(warning);
-                warned = Some(now);
+            if warned.is_none_or(|warned| now >= warned + BETWEEN_WARNINGS) {
+                for warning in self.warnings() {
+                    warn(warning);
+                    warned = Some(now);
+                }
             }
             self.clock.sleep(BETWEEN_LOOKS).await;
             let contents = contents(&self.files);
@@ -121,7 +153,10 @@ impl Tls {
             seen = contents;
             match read_valid(&self.files, &*self.clock) {
                 Ok(current) => {
-                    tracing::info!("the certificate was replaced by one until {}", current.ends);
+                    tracing::info!(
+                        "the certificate was replaced by one until {}",
+                        current.end.words
+                    );
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
                     warned = None;
                 }
@@ -130,21 +165,23 @@ impl Tls {
         }
     }
 
-    /// What there is to say about the end of the certificate.
-    fn warning(&self) -> Option<String> {
-        let Current { ends_ms, ends, .. } = self.current();
-        let left_ms = ends_ms - self.clock.now_ms();
-        let file = self.files.certificate.display();
-        match u64::try_from(left_ms).map(Duration::from_millis) {
-            Err(_) | Ok(Duration::ZERO) => Some(format!(
-                "the certificate `{file}` has expired ({ends}) and no client trusts it: renew it"
-            )),
-            Ok(left) if left <= WARNED_BEFORE => Some(format!(
-                "the certificate `{file}` expires in {} days ({ends}): renew it",
-                left.as_secs() / 86_400
-            )),
-            Ok(_) => None,
+    /// What there is to say about the ends of certificates.
+    fn warnings(&self) -> Vec<String> {
+        let (current, now_ms) = (self.current(), self.clock.now_ms());
+        let own = current.end.warning(now_ms).map(|ending| {
+            let file = self.files.certificate.display();
+            format!("the certificate `{file}` {ending}, after which no client trusts it: renew it")
+        });
+        let mut warnings = Vec::from_iter(own);
+        for (authority, end) in &current.of_authorities {
+            if let Some(ending) = end.warning(now_ms) {
+                warnings.push(format!(
+                    "the authority of clients {authority} {ending}, after which clients with its \
+                     certificates are refused: add its successor there, or remove it"
+                ));
+            }
         }
+        warnings
     }
 
     fn current(&self) -> Current {
@@ -172,10 +209,10 @@ fn contents(files: &TlsFiles) -> Digest {
 /// Reads the files, whose certificate has not expired.
 fn read_valid(files: &TlsFiles, clock: &dyn Clock) -> Result<Current, TlsError> {
     let current = read(files)?;
-    match current.ends_ms <= clock.now_ms() {
+    match current.end.at_ms <= clock.now_ms() {
         true => Err(TlsError::Expired {
             certificate: files.certificate.display().to_string(),
-            ended: current.ends,
+            ended: current.end.words,
         }),
         false => Ok(current),
     }
@@ -193,9 +230,8 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
         .first()
         .map(|first| first.as_ref())
         .unwrap_or_default();
-    let parsed = x509_cert::Certificate::from_der(first);
+    let parsed = Certificate::from_der(first);
     let parsed = parsed.map_err(|error| pair(error.to_string()))?;
-    let end = parsed.tbs_certificate().validity().not_after;
     let builder = || {
         ServerConfig::builder_with_provider(pem::provider())
             .with_protocol_versions(&[&version::TLS13])
@@ -207,6 +243,7 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
         .map_err(|error| pair(error.to_string()))?;
     web.alpn_protocols = vec![b"http/1.1".to_vec()];
     let builder = builder()?;
+    let mut of_authorities = Vec::new();
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(file) => {
@@ -216,6 +253,15 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
                 file: file.display().to_string(),
                 reason: error.to_string(),
             })?;
+            for authority in pem::certificates(file)? {
+                // One that is read by the verifier alone is trusted all the same; when it ends is not
+                // known then.
+                if let Ok(parsed) = Certificate::from_der(&authority) {
+                    let name = parsed.tbs_certificate().subject();
+                    let name = format!("`{name}` in `{}`", file.display());
+                    of_authorities.push((name, End::of(&parsed)));
+                }
+            }
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -226,8 +272,8 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
     Ok(Current {
         config: Arc::new(config),
         web: Arc::new(web),
-        ends_ms: i64::try_from(end.to_unix_duration().as_millis()).unwrap_or(i64::MAX),
-        ends: end.to_string(),
+        end: End::of(&parsed),
+        of_authorities,
     })
 }
 
@@ -297,7 +343,7 @@ mod tests {
                 .filter(|warning| warning.contains(part))
                 .count()
         };
-        let ends = "(1970-01-18T00:00:00Z): renew it";
+        let ends = "(1970-01-18T00:00:00Z), after which no client trusts it: renew it";
         assert!((2..=3).contains(&parts(&soon, ends)), "{soon:#?}");
         let first = soon.first().unwrap();
         let is_told = ["14", "13"].map(|days| first.contains(&format!("expires in {days} days")));
@@ -309,5 +355,47 @@ mod tests {
         let ended = issue(folder.path(), 2);
         let error = Tls::open(ended, clock).map(drop).unwrap_err();
         assert!(matches!(error, TlsError::Expired { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn authorities_of_clients_that_end_soon_are_warned_about_by_name() {
+        let folder = folder();
+        let bundle = ["ended", "soon", "late"].map(|name| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.not_before = date_time_ymd(1970, 1, 1);
+            params.not_after = match name {
+                "ended" => date_time_ymd(1970, 1, 2),
+                "soon" => date_time_ymd(1970, 1, 10),
+                _ => date_time_ymd(1971, 1, 1),
+            };
+            params
+                .self_signed(&KeyPair::generate().unwrap())
+                .unwrap()
+                .pem()
+        });
+        let client_ca = folder.path().join("clients.pem");
+        std::fs::write(&client_ca, bundle.concat()).unwrap();
+        let files = TlsFiles {
+            client_ca: Some(client_ca.clone()),
+            ..issue(folder.path(), 31)
+        };
+        let warnings = Tls::open(files, Arc::new(ManualClock::new())).unwrap();
+        let file = client_ca.display();
+        let said = |name: &str, ending: &str| {
+            format!(
+                "the authority of clients `CN={name}` in `{file}` {ending}, after which clients with \
+                 its certificates are refused: add its successor there, or remove it"
+            )
+        };
+        let expected = [
+            said("ended", "has expired (1970-01-02T00:00:00Z)"),
+            said("soon", "expires in 8 days (1970-01-10T00:00:00Z)"),
+        ];
+        assert_eq!(warnings.warnings(), expected);
     }
 }

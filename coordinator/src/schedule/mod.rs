@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bitfront_model::{NewSchedule, Night, Schedule, ScheduleState};
 
+use crate::audit::Unfinished;
 use crate::error::ServiceError;
 use crate::intake;
 use crate::store::{StoreError, StoredSchedule};
@@ -67,6 +68,12 @@ pub(crate) enum ScheduleError {
 impl From<StoreError> for ScheduleError {
     fn from(error: StoreError) -> Self {
         Self::Service(error.into())
+    }
+}
+
+impl Unfinished for ScheduleError {
+    fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Service(error) if error.may_have_happened())
     }
 }
 
