@@ -5,7 +5,7 @@ use bitfront_model::*;
 use bitfront_proto::v1;
 use prost::Message;
 
-use super::{
+use super::messages::{
     evidence, latencies, placing, plan, point, profile, quality, registration, request, spec,
     status,
 };
