@@ -743,6 +743,10 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) client_ca: Option<PathBuf>,
 
+    /// Refuse clients whose certificate is revoked by these lists (PEM), one of each authority
+    #[arg(long, value_name = "FILE", requires = "client_ca")]
+    pub(crate) client_crl: Option<PathBuf>,
+
     /// Refuse callers without an access token (`bitfront token add`) on an address of this machine
     /// too; on any other one they are refused unless --insecure-open lets them in
     #[arg(long)]

@@ -86,6 +86,7 @@ mod tests {
             certificate: "cert.pem".into(),
             key: "key.pem".into(),
             client_ca: None,
+            client_crl: None,
         };
         let here = [
             "127.0.0.1:1",

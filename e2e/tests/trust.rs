@@ -31,6 +31,7 @@ fn tls(identity: Identity, client_ca: Option<&Authority>) -> Option<TlsFiles> {
         certificate: identity.certificate,
         key: identity.key,
         client_ca: client_ca.map(Authority::file),
+        client_crl: None,
     })
 }
 
@@ -260,6 +261,66 @@ async fn a_replaced_certificate_counts_for_the_next_connection() {
     assert!(refused.is_some(), "the old certificate is still shown");
     // Connections that were made before go on.
     long_lived.list().await.unwrap();
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_certificate_is_revoked_is_refused_and_its_connections_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path(), "authority");
+    let other = Authority::new(folder.path(), "other");
+    let server = authority.issue("server", "127.0.0.1", 2100);
+    let [kept, lost] = ["kept", "lost"].map(|name| Access {
+        identity: Some(authority.issue(name, name, 2100)),
+        ..trusting(&authority)
+    });
+    let unlisted = Access {
+        identity: Some(other.issue("unlisted", "unlisted", 2100)),
+        ..trusting(&authority)
+    };
+    let both = std::fs::read_to_string(authority.file()).unwrap()
+        + &std::fs::read_to_string(other.file()).unwrap();
+    std::fs::write(folder.path().join("both.pem"), both).unwrap();
+    let list = authority.revoke(&[]);
+    let files = TlsFiles {
+        client_ca: Some(folder.path().join("both.pem")),
+        client_crl: Some(list.clone()),
+        ..tls(server, None).unwrap()
+    };
+    let clock = Arc::new(ManualClock::new());
+    let config = config(folder.path(), "database", Some(files));
+    let coordinator = Coordinator::start_guarded(config, &kept, clock.clone()).await;
+    let url = coordinator.url();
+    let looks = async || {
+        for _ in 0..20 {
+            clock.advance(Duration::from_secs(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    for access in [&kept, &lost] {
+        assert_eq!(told(&url, access).await, None);
+    }
+    // An authority without a list says of none of its certificates that it still counts.
+    let said = told(&url, &unlisted).await.unwrap();
+    assert!(said.contains("--client-crl"), "{said}");
+    let long_lived = Searches::connect_with(&url, &lost);
+    long_lived.list().await.unwrap();
+
+    authority.revoke(&["lost"]);
+    looks().await;
+    let said = told(&url, &lost).await.unwrap();
+    assert!(
+        said.contains("which is revoked: have another one issued"),
+        "{said}"
+    );
+    assert!(long_lived.list().await.is_err(), "its connection goes on");
+    assert_eq!(told(&url, &kept).await, None);
+
+    // Half a list changes nothing.
+    std::fs::write(&list, "-----BEGIN X509 CRL-----").unwrap();
+    looks().await;
+    assert_eq!(told(&url, &kept).await, None);
+    assert!(told(&url, &lost).await.is_some());
     coordinator.stop().await;
 }
 

@@ -43,6 +43,7 @@ pub(super) async fn serve(typed: ServeArguments, session: Session) -> anyhow::Re
         certificate,
         key,
         client_ca: typed.client_ca,
+        client_crl: typed.client_crl,
     });
     let mut addresses = [address].into_iter().chain(web_address);
     let is_reached = addresses.any(|address| !address.ip().is_loopback());

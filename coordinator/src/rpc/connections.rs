@@ -1,6 +1,7 @@
 //! Connections, from their first byte to where calls go over them.
 
-use std::io::{self, ErrorKind::TimedOut};
+use std::io;
+use std::io::ErrorKind::{ConnectionReset, TimedOut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::either::Either;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::tls::Tls;
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     peer: Peer,
     /// When it ends, unless somebody was let in by then.
     end: Option<Pin<Box<Sleep>>>,
+    /// Ends it when its client might not be trusted any more; none where clients show nothing.
+    era: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 /// Who is at the other end of a connection; comes with every request.
@@ -81,7 +84,7 @@ async fn accept(
                 continue;
             }
         };
-        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+        let (acceptor, era) = tls.as_ref().map(|tls| tls.acceptor()).unzip();
         let ready = ready.clone();
         tokio::spawn(async move {
             let mut end = Box::pin(sleep(stranger));
@@ -94,9 +97,14 @@ async fn accept(
                     let peer = Peer {
                         is_known: Arc::default(),
                     };
-                    let end = Some(end);
+                    let connection = Connection {
+                        io,
+                        peer,
+                        end: Some(end),
+                        era: era.map(|era| Box::pin(era.cancelled_owned())),
+                    };
                     // Nobody takes it where the server has ended.
-                    let _ = ready.send(Ok(Connection { io, peer, end })).await;
+                    let _ = ready.send(Ok(connection)).await;
                 }
                 Err(error) => tracing::info!(%address, "a connection is refused: {error}"),
             }
@@ -130,6 +138,12 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(era) = &mut self.era
+            && era.as_mut().poll(context).is_ready()
+        {
+            let error = io::Error::new(ConnectionReset, "clients are trusted by other files now");
+            return Poll::Ready(Err(error));
+        }
         if let Some(end) = &mut self.end {
             let is_over = end.as_mut().poll(context).is_ready();
             if self.peer.is_known.load(Ordering::Relaxed) {

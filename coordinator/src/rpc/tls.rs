@@ -4,17 +4,20 @@
 //! connections that are made from then on see the new one. Files that cannot be used, such as a
 //! certificate whose key has not been replaced yet, change nothing and are told once.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bitfront_model::Digest;
 use bitfront_proto::access::pem::{self, PemError};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{ServerConfig, version};
 use tokio_util::sync::CancellationToken;
 use x509_cert::Certificate;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode as _;
+use x509_cert::time::Time;
 
 use crate::clock::Clock;
 use crate::config::TlsFiles;
@@ -41,8 +44,8 @@ pub(crate) enum TlsError {
         key: String,
         reason: String,
     },
-    #[error("the authorities of clients in `{file}` cannot be used: {reason}")]
-    ClientCa { file: String, reason: String },
+    #[error("what clients are trusted by in `{file}` cannot be used: {reason}")]
+    Clients { file: String, reason: String },
     #[error(
         "the certificate `{certificate}` has expired ({ended}), so no client would trust this \
          coordinator: renew it"
@@ -68,6 +71,12 @@ struct Current {
     end: End,
     /// Those of the authorities of clients, with their names and files.
     of_authorities: Vec<(String, End)>,
+    /// Until when the lists of revoked certificates were to be replaced.
+    of_revocations: Vec<End>,
+    /// What the files held that clients are trusted by.
+    trust: Digest,
+    /// Ends when clients are trusted by other files than those.
+    era: CancellationToken,
 }
 
 /// When a certificate ends.
@@ -80,7 +89,10 @@ struct End {
 
 impl End {
     fn of(certificate: &Certificate) -> Self {
-        let end = certificate.tbs_certificate().validity().not_after;
+        Self::at(certificate.tbs_certificate().validity().not_after)
+    }
+
+    fn at(end: Time) -> Self {
         Self {
             at_ms: i64::try_from(end.to_unix_duration().as_millis()).unwrap_or(i64::MAX),
             words: end.to_string(),
@@ -115,9 +127,11 @@ impl Tls {
         })
     }
 
-    /// What the next connection is accepted with.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        self.current().config.into()
+    /// What the next connection is accepted with, and what ends when its client might not be trusted
+    /// any more.
+    pub(super) fn acceptor(&self) -> (TlsAcceptor, CancellationToken) {
+        let current = self.current();
+        (current.config.into(), current.era)
     }
 
     /// What the next connection is accepted with that is not for calls.
@@ -153,16 +167,27 @@ impl Tls {
             seen = contents;
             match read_valid(&self.files, &*self.clock) {
                 Ok(current) => {
-                    tracing::info!(
-                        "the certificate was replaced by one until {}",
-                        current.end.words
-                    );
-                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+                    self.replace(current);
                     warned = None;
                 }
                 Err(error) => warn(format!("the certificate before it is still used: {error}")),
             }
         }
+    }
+
+    /// Goes on with other files. Where clients are trusted by others, connections that were made
+    /// before end: whoever is still trusted makes another one.
+    fn replace(&self, mut new: Current) {
+        tracing::info!(
+            "files of TLS were replaced; the certificate is one until {}",
+            new.end.words
+        );
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        match new.trust == current.trust {
+            true => new.era = current.era.clone(),
+            false => current.era.cancel(),
+        }
+        *current = new;
     }
 
     /// What there is to say about the ends of certificates.
@@ -181,6 +206,16 @@ impl Tls {
                 ));
             }
         }
+        for end in current.of_revocations {
+            if end.at_ms <= now_ms {
+                warnings.push(format!(
+                    "a list of revoked certificates in `{}` was to be replaced by {}: what was revoked \
+                     since is not known here; put the newest one there",
+                    shown(self.files.client_crl.as_ref()),
+                    end.words
+                ));
+            }
+        }
         warnings
     }
 
@@ -192,18 +227,26 @@ impl Tls {
 
 /// What the files hold; those that cannot be read hold nothing.
 fn contents(files: &TlsFiles) -> Digest {
-    let TlsFiles {
-        certificate,
-        key,
-        client_ca,
-    } = files;
-    [certificate, key]
-        .into_iter()
-        .chain(client_ca)
-        .fold(Digest::builder(), |digest, file| {
-            digest.part(std::fs::read(file).unwrap_or_default())
-        })
+    digest(
+        [&files.certificate, &files.key]
+            .into_iter()
+            .chain(of_clients(files)),
+    )
+}
+
+/// Those by which clients are trusted.
+fn of_clients(files: &TlsFiles) -> impl Iterator<Item = &PathBuf> {
+    files.client_ca.iter().chain(&files.client_crl)
+}
+
+fn digest<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Digest {
+    let held = files.map(|file| std::fs::read(file).unwrap_or_default());
+    held.fold(Digest::builder(), |digest, held| digest.part(held))
         .finish()
+}
+
+fn shown(file: Option<&PathBuf>) -> String {
+    file.map_or_else(String::new, |file| file.display().to_string())
 }
 
 /// Reads the files, whose certificate has not expired.
@@ -243,14 +286,29 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
         .map_err(|error| pair(error.to_string()))?;
     web.alpn_protocols = vec![b"http/1.1".to_vec()];
     let builder = builder()?;
-    let mut of_authorities = Vec::new();
+    // Before they are read: what is replaced meanwhile is read again.
+    let trust = digest(of_clients(files));
+    let (mut of_authorities, mut of_revocations) = (Vec::new(), Vec::new());
     let builder = match &files.client_ca {
         None => builder.with_no_client_auth(),
         Some(file) => {
             let roots = Arc::new(pem::authorities(file)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, pem::provider());
-            let verifier = verifier.build().map_err(|error| TlsError::ClientCa {
-                file: file.display().to_string(),
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, pem::provider());
+            if let Some(file) = &files.client_crl {
+                let lists = pem::revocations(file)?;
+                let parsed = lists
+                    .iter()
+                    .flat_map(|list| CertificateList::from_der(list));
+                let next =
+                    parsed.filter_map(|parsed: CertificateList| parsed.tbs_cert_list.next_update);
+                of_revocations.extend(next.map(End::at));
+                verifier = verifier.with_crls(lists);
+            }
+            let verifier = verifier.build().map_err(|error| TlsError::Clients {
+                file: match error {
+                    VerifierBuilderError::InvalidCrl(_) => shown(files.client_crl.as_ref()),
+                    _ => shown(files.client_ca.as_ref()),
+                },
                 reason: error.to_string(),
             })?;
             for authority in pem::certificates(file)? {
@@ -274,6 +332,9 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
         web: Arc::new(web),
         end: End::of(&parsed),
         of_authorities,
+        of_revocations,
+        trust,
+        era: CancellationToken::new(),
     })
 }
 
@@ -300,6 +361,7 @@ mod tests {
             certificate: folder.join("cert.pem"),
             key: folder.join("key.pem"),
             client_ca: None,
+            client_crl: None,
         };
         std::fs::write(&files.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();

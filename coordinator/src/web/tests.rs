@@ -371,6 +371,7 @@ async fn over_tls_whoever_probes_needs_no_certificate() {
         certificate: folder.path().join("cert.pem"),
         key: folder.path().join("key.pem"),
         client_ca: Some(folder.path().join("cert.pem")),
+        client_crl: None,
     };
     let certificate = params.self_signed(&key).unwrap();
     std::fs::write(&files.certificate, certificate.pem()).unwrap();

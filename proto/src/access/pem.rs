@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+};
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +58,25 @@ pub fn provider() -> Arc<CryptoProvider> {
 ///
 /// [`PemError`].
 pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    all(file, "certificate", "CERTIFICATE")
+}
+
+/// The lists of revoked certificates of a file; one at least.
+///
+/// # Errors
+///
+/// [`PemError`].
+pub fn revocations(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+    all(file, "list of revoked certificates", "X509 CRL")
+}
+
+fn all<T: PemObject>(
+    file: &Path,
+    what: &'static str,
+    begins: &'static str,
+) -> Result<Vec<T>, PemError> {
     let text = read(file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found: Result<Vec<_>, _> = T::pem_slice_iter(&text).collect();
     let reason = match found {
         Ok(found) if found.is_empty() => "there is none".to_owned(),
         Ok(found) => return Ok(found),
@@ -65,8 +84,8 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     };
     Err(PemError::Absent {
         file: file.to_owned(),
-        what: "certificate",
-        begins: "CERTIFICATE",
+        what,
+        begins,
         reason,
     })
 }

@@ -193,9 +193,14 @@ fn of_the_client(alert: AlertDescription, host: &str, access: &Access) -> String
         AlertDescription::CertificateExpired => format!(
             "the coordinator at {host} refuses the certificate `{file}`, which has expired: renew it"
         ),
+        AlertDescription::CertificateRevoked => format!(
+            "the coordinator at {host} refuses the certificate `{file}`, which is revoked: have \
+             another one issued"
+        ),
         other => format!(
             "the coordinator at {host} refuses the certificate `{file}` ({other:?}): it must be one \
-             for clients, of an authority in the file that `bitfront serve --client-ca` names"
+             for clients, of an authority in the file that `bitfront serve --client-ca` names, and \
+             with --client-crl of one that has a list there"
         ),
     }
 }
