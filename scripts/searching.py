@@ -152,7 +152,7 @@ def read(path, search, objectives):
 
 def needed(points, reference, whole):
     """Evaluations to each share of a hypervolume, or nothing where it never came to that."""
-    answer, done = [None] * len(SHARES), 0
+    answer, done, share = [None] * len(SHARES), 0, 0.0
     for count in range(1, len(points) + 1):
         share = hypervolume(points[:count], reference) / whole
         while done < len(SHARES) and share >= SHARES[done]:

@@ -86,8 +86,9 @@ pub struct TlsFiles {
     /// The certificates of the authorities of clients; with it a client without such a certificate
     /// is refused.
     pub client_ca: Option<PathBuf>,
-    /// Lists of those authorities of which of their certificates are revoked; with it a client whose
-    /// certificate is in its authority's list, or whose authority has none, is refused.
+    /// Lists of which of their certificates those authorities have revoked, and those between them and
+    /// clients; with it a client is refused whose certificate is in its issuer's list, or whose issuer
+    /// has none.
     pub client_crl: Option<PathBuf>,
 }
 

@@ -56,7 +56,8 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) client_ca: Option<PathBuf>,
 
-    /// Refuse clients whose certificate is revoked by these lists (PEM), one of each authority
+    /// Refuse clients whose certificate is revoked by these lists (PEM): one of each of these
+    /// authorities, and of each between them and clients
     #[arg(long, value_name = "FILE", requires = "client_ca")]
     pub(crate) client_crl: Option<PathBuf>,
 

@@ -34,7 +34,7 @@ pub(super) struct Connection {
     peer: Peer,
     /// When it ends, unless somebody was let in by then.
     end: Option<Pin<Box<Sleep>>>,
-    /// Ends it when its client might not be trusted any more; none where clients show nothing.
+    /// Ends it when its client might not be trusted any more; none without TLS.
     era: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
@@ -124,6 +124,20 @@ async fn shake_hands(
     })
 }
 
+impl Connection {
+    /// Fails once the client might not be trusted any more; the task is woken then.
+    fn check_era(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let era = self.era.as_mut();
+        match era.is_some_and(|era| era.as_mut().poll(context).is_ready()) {
+            true => Err(io::Error::new(
+                ConnectionReset,
+                "other clients are trusted now",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Connected for Connection {
     type ConnectInfo = Peer;
 
@@ -138,12 +152,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(era) = &mut self.era
-            && era.as_mut().poll(context).is_ready()
-        {
-            let error = io::Error::new(ConnectionReset, "clients are trusted by other files now");
-            return Poll::Ready(Err(error));
-        }
+        self.check_era(context)?;
         if let Some(end) = &mut self.end {
             let is_over = end.as_mut().poll(context).is_ready();
             if self.peer.is_known.load(Ordering::Relaxed) {
@@ -163,6 +172,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check_era(context)?;
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
@@ -179,6 +189,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_era(context)?;
         Pin::new(&mut self.io).poll_write_vectored(context, parts)
     }
 

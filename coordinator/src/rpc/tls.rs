@@ -4,23 +4,23 @@
 //! connections that are made from then on see the new one. Files that cannot be used, such as a
 //! certificate whose key has not been replaced yet, change nothing and are told once.
 
-use std::path::PathBuf;
+mod clients;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bitfront_model::Digest;
 use bitfront_proto::access::pem::{self, PemError};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{ServerConfig, version};
 use tokio_util::sync::CancellationToken;
 use x509_cert::Certificate;
-use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode as _;
 use x509_cert::time::Time;
 
 use crate::clock::Clock;
 use crate::config::TlsFiles;
+use clients::Clients;
 
 /// Between two looks at the files.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
@@ -69,13 +69,9 @@ struct Current {
     /// For what is read with a browser's protocol, by clients that need no certificate.
     web: Arc<ServerConfig>,
     end: End,
-    /// Those of the authorities of clients, with their names and files.
-    of_authorities: Vec<(String, End)>,
-    /// Until when the lists of revoked certificates were to be replaced.
-    of_revocations: Vec<End>,
-    /// What the files held that clients are trusted by.
-    trust: Digest,
-    /// Ends when clients are trusted by other files than those.
+    /// None where clients show no certificates.
+    clients: Option<Clients>,
+    /// Ends when somebody else is trusted.
     era: CancellationToken,
 }
 
@@ -175,7 +171,7 @@ impl Tls {
         }
     }
 
-    /// Goes on with other files. Where clients are trusted by others, connections that were made
+    /// Goes on with other files. Where other clients are trusted by them, connections that were made
     /// before end: whoever is still trusted makes another one.
     fn replace(&self, mut new: Current) {
         tracing::info!(
@@ -183,7 +179,8 @@ impl Tls {
             new.end.words
         );
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        match new.trust == current.trust {
+        let identity = |current: &Current| current.clients.as_ref().map(|clients| clients.identity);
+        match identity(&new) == identity(&current) {
             true => new.era = current.era.clone(),
             false => current.era.cancel(),
         }
@@ -197,26 +194,9 @@ impl Tls {
             let file = self.files.certificate.display();
             format!("the certificate `{file}` {ending}, after which no client trusts it: renew it")
         });
-        let mut warnings = Vec::from_iter(own);
-        for (authority, end) in &current.of_authorities {
-            if let Some(ending) = end.warning(now_ms) {
-                warnings.push(format!(
-                    "the authority of clients {authority} {ending}, after which clients with its \
-                     certificates are refused: add its successor there, or remove it"
-                ));
-            }
-        }
-        for end in current.of_revocations {
-            if end.at_ms <= now_ms {
-                warnings.push(format!(
-                    "a list of revoked certificates in `{}` was to be replaced by {}: what was revoked \
-                     since is not known here; put the newest one there",
-                    shown(self.files.client_crl.as_ref()),
-                    end.words
-                ));
-            }
-        }
-        warnings
+        let of_clients = current.clients.iter();
+        let of_clients = of_clients.flat_map(|clients| clients.warnings(now_ms));
+        own.into_iter().chain(of_clients).collect()
     }
 
     fn current(&self) -> Current {
@@ -227,26 +207,20 @@ impl Tls {
 
 /// What the files hold; those that cannot be read hold nothing.
 fn contents(files: &TlsFiles) -> Digest {
-    digest(
-        [&files.certificate, &files.key]
-            .into_iter()
-            .chain(of_clients(files)),
-    )
-}
-
-/// Those by which clients are trusted.
-fn of_clients(files: &TlsFiles) -> impl Iterator<Item = &PathBuf> {
-    files.client_ca.iter().chain(&files.client_crl)
-}
-
-fn digest<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Digest {
-    let held = files.map(|file| std::fs::read(file).unwrap_or_default());
-    held.fold(Digest::builder(), |digest, held| digest.part(held))
+    let TlsFiles {
+        certificate,
+        key,
+        client_ca,
+        client_crl,
+    } = files;
+    [certificate, key]
+        .into_iter()
+        .chain(client_ca)
+        .chain(client_crl)
+        .fold(Digest::builder(), |digest, file| {
+            digest.part(std::fs::read(file).unwrap_or_default())
+        })
         .finish()
-}
-
-fn shown(file: Option<&PathBuf>) -> String {
-    file.map_or_else(String::new, |file| file.display().to_string())
 }
 
 /// Reads the files, whose certificate has not expired.
@@ -286,42 +260,13 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
         .map_err(|error| pair(error.to_string()))?;
     web.alpn_protocols = vec![b"http/1.1".to_vec()];
     let builder = builder()?;
-    // Before they are read: what is replaced meanwhile is read again.
-    let trust = digest(of_clients(files));
-    let (mut of_authorities, mut of_revocations) = (Vec::new(), Vec::new());
-    let builder = match &files.client_ca {
+    let clients = match &files.client_ca {
+        Some(ca) => Some(Clients::read(ca, files.client_crl.as_deref())?),
+        None => None,
+    };
+    let builder = match &clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier.clone()),
         None => builder.with_no_client_auth(),
-        Some(file) => {
-            let roots = Arc::new(pem::authorities(file)?);
-            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, pem::provider());
-            if let Some(file) = &files.client_crl {
-                let lists = pem::revocations(file)?;
-                let parsed = lists
-                    .iter()
-                    .flat_map(|list| CertificateList::from_der(list));
-                let next =
-                    parsed.filter_map(|parsed: CertificateList| parsed.tbs_cert_list.next_update);
-                of_revocations.extend(next.map(End::at));
-                verifier = verifier.with_crls(lists);
-            }
-            let verifier = verifier.build().map_err(|error| TlsError::Clients {
-                file: match error {
-                    VerifierBuilderError::InvalidCrl(_) => shown(files.client_crl.as_ref()),
-                    _ => shown(files.client_ca.as_ref()),
-                },
-                reason: error.to_string(),
-            })?;
-            for authority in pem::certificates(file)? {
-                // One that is read by the verifier alone is trusted all the same; when it ends is not
-                // known then.
-                if let Ok(parsed) = Certificate::from_der(&authority) {
-                    let name = parsed.tbs_certificate().subject();
-                    let name = format!("`{name}` in `{}`", file.display());
-                    of_authorities.push((name, End::of(&parsed)));
-                }
-            }
-            builder.with_client_cert_verifier(verifier)
-        }
     };
     let mut config = builder
         .with_single_cert(chain, key)
@@ -331,9 +276,7 @@ fn read(files: &TlsFiles) -> Result<Current, TlsError> {
         config: Arc::new(config),
         web: Arc::new(web),
         end: End::of(&parsed),
-        of_authorities,
-        of_revocations,
-        trust,
+        clients,
         era: CancellationToken::new(),
     })
 }
@@ -417,47 +360,5 @@ mod tests {
         let ended = issue(folder.path(), 2);
         let error = Tls::open(ended, clock).map(drop).unwrap_err();
         assert!(matches!(error, TlsError::Expired { .. }), "{error}");
-    }
-
-    #[tokio::test]
-    async fn authorities_of_clients_that_end_soon_are_warned_about_by_name() {
-        let folder = folder();
-        let bundle = ["ended", "soon", "late"].map(|name| {
-            let mut params = CertificateParams::default();
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params
-                .distinguished_name
-                .push(rcgen::DnType::CommonName, name);
-            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-            params.not_before = date_time_ymd(1970, 1, 1);
-            params.not_after = match name {
-                "ended" => date_time_ymd(1970, 1, 2),
-                "soon" => date_time_ymd(1970, 1, 10),
-                _ => date_time_ymd(1971, 1, 1),
-            };
-            params
-                .self_signed(&KeyPair::generate().unwrap())
-                .unwrap()
-                .pem()
-        });
-        let client_ca = folder.path().join("clients.pem");
-        std::fs::write(&client_ca, bundle.concat()).unwrap();
-        let files = TlsFiles {
-            client_ca: Some(client_ca.clone()),
-            ..issue(folder.path(), 31)
-        };
-        let warnings = Tls::open(files, Arc::new(ManualClock::new())).unwrap();
-        let file = client_ca.display();
-        let said = |name: &str, ending: &str| {
-            format!(
-                "the authority of clients `CN={name}` in `{file}` {ending}, after which clients with \
-                 its certificates are refused: add its successor there, or remove it"
-            )
-        };
-        let expected = [
-            said("ended", "has expired (1970-01-02T00:00:00Z)"),
-            said("soon", "expires in 8 days (1970-01-10T00:00:00Z)"),
-        ];
-        assert_eq!(warnings.warnings(), expected);
     }
 }

@@ -146,8 +146,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// What a night searches: the plans of the latest front of its schedule first, whose times are
-    /// measured afresh. A search that came to its end goes before later ones that were cut short.
+    /// What a night searches: the plans of an earlier night's front first, whose times are measured
+    /// afresh. It is the latest night that came to its end with one, else the latest with one.
     async fn search(
         &self,
         schedule: &StoredSchedule,
@@ -163,17 +163,17 @@ impl Scheduler {
         let minutes = u64::try_from(slot_ms / 60_000).unwrap_or(0);
         request.seed = request.seed.wrapping_add(minutes);
         for search in store.searches_of_nights(schedule.id, MOST_ASKED).await? {
-            match query::starts(&self.world, &request, search).await {
-                Ok(_) => {}
-                Err(ServiceError::Store(error)) => return Err(error.into()),
-                // One that was cancelled before its baselines has nothing to start from.
-                Err(_) => continue,
-            }
             // What a night did not confirm, little can be held against.
             let stored = store.search(search).await?;
             let is_done = stored.is_some_and(|it| it.state == SearchState::Done);
-            if is_done || request.start_from.is_none() {
-                request.start_from = Some(search);
+            if !is_done && request.start_from.is_some() {
+                continue;
+            }
+            match query::starts(&self.world, &request, search).await {
+                Ok(_) => request.start_from = Some(search),
+                Err(ServiceError::Store(error)) => return Err(error.into()),
+                // One that was cancelled before its baselines has nothing to start from.
+                Err(_) => continue,
             }
             if is_done {
                 break;

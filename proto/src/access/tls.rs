@@ -200,7 +200,7 @@ fn of_the_client(alert: AlertDescription, host: &str, access: &Access) -> String
         other => format!(
             "the coordinator at {host} refuses the certificate `{file}` ({other:?}): it must be one \
              for clients, of an authority in the file that `bitfront serve --client-ca` names, and \
-             with --client-crl of one that has a list there"
+             where --client-crl is given of issuers that have a list there"
         ),
     }
 }
