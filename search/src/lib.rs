@@ -86,7 +86,7 @@ pub mod stop;
 pub use event::{Evaluation, Event, EventError, Shared};
 pub use front::{knee, non_dominated};
 pub use growth::{Growth, Outlook, outlook};
-pub use hypervolume::{HypervolumeError, contributions, hypervolume};
+pub use hypervolume::{HypervolumeError, by_growth, contributions, hypervolume};
 pub use nsga2::Nsga2;
 pub use problem::{Law, Limited, Problem, ProblemError, Table};
 pub use random::Random;

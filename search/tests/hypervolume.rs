@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use bitfront_search::{HypervolumeError, contributions, hypervolume, non_dominated};
+use bitfront_search::{HypervolumeError, by_growth, contributions, hypervolume, non_dominated};
 use proptest::prelude::*;
 
 const GOLDEN: [(&str, &str); 2] = [
@@ -163,6 +163,28 @@ proptest! {
         };
         let expected: Vec<f64> = (0..points.len()).map(without).collect();
         prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn points_in_order_of_growth_each_add_most(
+        (points, reference) in integer_points(), known in 0_usize..3
+    ) {
+        let (known, points) = points.split_at(known.min(points.len()));
+        let order = by_growth(known, points, &reference).unwrap();
+        let mut left: Vec<usize> = (0..points.len()).collect();
+        let mut chosen = known.to_vec();
+        for place in order {
+            let with = |place: usize| {
+                let all = [chosen.as_slice(), &points[place..=place]].concat();
+                hypervolume(&all, &reference).unwrap()
+            };
+            let most = left.iter().map(|&place| with(place)).fold(0.0, f64::max);
+            let first = left.iter().copied().find(|&place| with(place) == most);
+            prop_assert_eq!(Some(place), first);
+            left.retain(|&other| other != place);
+            chosen.push(points[place].clone());
+        }
+        prop_assert!(left.is_empty());
     }
 
     #[test]

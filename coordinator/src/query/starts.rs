@@ -1,17 +1,20 @@
 //! The plans that a new search takes over from the front of another one.
 
-use bitfront_model::{Precision, SearchRequest};
+use bitfront_model::{FrontPoint, Precision, SearchRequest};
+use bitfront_search::by_growth;
 
-use super::front;
+use super::{Standing, find, front};
 use crate::error::ServiceError;
+use crate::evaluation::scaled_point;
 use crate::intake::{self, IntakeError};
 use crate::space::SearchSpace;
 use crate::store::StoredSearch;
 use crate::world::World;
 
-/// The front of a search without its baselines, which every search measures anyway, in the order of
-/// asking: the plans that lie in the space of a checked request, by the precisions of their layers.
-/// Refused where the genes of the two are not the same, or nothing is left.
+/// The front of a search without its baselines, which every search measures anyway: the plans that
+/// lie in the space of a checked request, by the precisions of their layers. Those come first that
+/// told most, so that whatever ends the new search early has the best of them. Refused where the
+/// genes of the two are not the same, or nothing is left.
 pub(crate) async fn starts(
     world: &World,
     request: &SearchRequest,
@@ -38,11 +41,8 @@ pub(crate) async fn starts(
     let found: Vec<_> = found
         .filter(|point| point.on_front && point.baseline.is_none())
         .collect();
-    let starts: Vec<_> = found
-        .iter()
-        .filter(|point| space.genome(&point.plan).is_some())
-        .map(|point| point.plan.precisions().to_vec())
-        .collect();
+    let is_usable = |point: &&&FrontPoint| space.genome(&point.plan).is_some();
+    let starts: Vec<_> = found.iter().filter(is_usable).collect();
     if starts.is_empty() {
         return Err(refused(match found.len() {
             0 => format!("the front of search {search} has nothing but baselines"),
@@ -53,7 +53,31 @@ pub(crate) async fn starts(
         })
         .into());
     }
-    Ok(starts)
+    let stored = find(world, search).await?;
+    let standing = Standing::of(world, &stored).await?;
+    let candidates: Vec<_> = starts.iter().map(|point| point.candidate).collect();
+    let order = by_worth(&stored, &standing, &candidates).into_iter();
+    Ok(order
+        .map(|place| starts[place].plan.precisions().to_vec())
+        .collect())
+}
+
+/// The order in which candidates of a search add most to the hypervolume of its baselines and of those
+/// before them, by its own figures. It is the given one where these give no hypervolume, as where
+/// another version stored the reference point.
+fn by_worth(search: &StoredSearch, standing: &Standing, candidates: &[i64]) -> Vec<usize> {
+    let objectives = &search.request.objectives;
+    let point = |position: usize| standing.figures[position].scaled_point(objectives);
+    let all = || standing.candidates.iter().enumerate();
+    let baselines = all().filter(|(_, candidate)| candidate.baseline.is_some());
+    let baselines: Vec<_> = baselines.filter_map(|(at, _)| point(at)).collect();
+    let of_candidate = |id: i64| point(all().find(|(_, candidate)| candidate.id == id)?.0);
+    let points: Option<Vec<_>> = candidates.iter().map(|&id| of_candidate(id)).collect();
+    let reference = search.reference_point.as_deref();
+    let order = reference.zip(points).and_then(|(reference, points)| {
+        by_growth(&baselines, &points, &scaled_point(objectives, reference)).ok()
+    });
+    order.unwrap_or_else(|| (0..candidates.len()).collect())
 }
 
 /// What several searches over one space have found: the plans on their fronts, baselines left out,

@@ -1,6 +1,9 @@
 //! Searches that begin with the front of another one.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::evaluation;
 use crate::store::NewSearch;
 
 /// Stores a request as a submission does, and starts its driver.
@@ -25,13 +28,13 @@ async fn a_front_is_measured_again_on_another_device_right_after_the_baselines()
     let one = bench.register("one").await;
     bench.serve(one, first, usize::MAX).await;
     let front = query::front(&bench.world, first, None).await.unwrap();
-    let known: Vec<_> = front
+    let known = front
         .points
         .iter()
         .filter(|point| point.on_front && point.baseline.is_none())
         .map(|point| point.plan.digest())
-        .collect();
-    assert!(!known.is_empty());
+        .collect::<BTreeSet<_>>();
+    assert!(known.len() > 4, "{}", known.len());
 
     let mut other = fixtures::registration("two");
     other.hardware_profile.cpu_model = "Other 1".to_owned();
@@ -60,8 +63,9 @@ async fn a_front_is_measured_again_on_another_device_right_after_the_baselines()
 
     let candidates = bench.world.store.candidates(second, 0).await.unwrap();
     let (begun, rest) = candidates[baselines..].split_at(known.len());
-    let digests: Vec<_> = begun.iter().map(|one| one.plan_digest).collect();
-    assert_eq!(digests, known);
+    let digests = begun.iter().map(|one| one.plan_digest);
+    assert_eq!(digests.collect::<BTreeSet<_>>(), known);
+    assert_told_most_first(&bench, first, begun).await;
     let is_begun = |one: &StoredCandidate| {
         one.ask_number.is_none() && one.baseline.is_none() && one.genome.is_some()
     };
@@ -72,6 +76,37 @@ async fn a_front_is_measured_again_on_another_device_right_after_the_baselines()
     assert_eq!(status.state, SearchState::Done, "{}", status.reason);
     assert_eq!(status.evaluated as usize, candidates.len());
     bench.stop().await;
+}
+
+/// Of the first plans that a search begins with, each adds as much to the hypervolume of the search that
+/// it was started from as any of the rest would have.
+async fn assert_told_most_first(bench: &Bench, from: i64, begun: &[StoredCandidate]) {
+    let store = &bench.world.store;
+    let search = store.search(from).await.unwrap().unwrap();
+    let candidates = store.candidates(from, 0).await.unwrap();
+    let figures = evaluation::figures(&candidates, &store.scores(from, 0).await.unwrap());
+    let objectives = &search.request.objectives;
+    let reference = search.reference_point.unwrap();
+    let reference = evaluation::scaled_point(objectives, &reference);
+    let point = |at: usize| figures[at].scaled_point(objectives);
+    let is_baseline = |at: &usize| candidates[*at].baseline.is_some();
+    let baselines = (0..candidates.len()).filter(is_baseline);
+    let mut points: Vec<_> = baselines.filter_map(point).collect();
+    let of_plan = |one: &StoredCandidate| {
+        let at = candidates
+            .iter()
+            .position(|it| it.plan_digest == one.plan_digest);
+        point(at.unwrap()).unwrap()
+    };
+    for at in 0..begun.len() {
+        let with = |one: &StoredCandidate| {
+            let all = [points.as_slice(), &[of_plan(one)]].concat();
+            bitfront_search::hypervolume(&all, &reference).unwrap()
+        };
+        let rest = begun[at..].iter().map(with).fold(0.0, f64::max);
+        assert!(with(&begun[at]) >= rest * (1.0 - 1e-12), "start {at}");
+        points.push(of_plan(&begun[at]));
+    }
 }
 
 #[tokio::test]
