@@ -3,7 +3,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
 # Names of functions stay for backtraces; lines would be four fifths of the image.
-RUN CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --release --locked \
+RUN CARGO_PROFILE_RELEASE_STRIP=debuginfo cargo build --release --locked --features otel \
     && cp target/release/bitfront /bitfront
 
 FROM debian:bookworm-slim

@@ -13,6 +13,7 @@ use bitfront_model::{
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::AgentError;
@@ -20,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::client::{CallError, Leased, Registered, Release};
 use crate::delivery::{self, Delivered, Delivery};
 use crate::heartbeat::{self, Held};
+use crate::spans::{self, Whose};
 use crate::spool::{Finished, Unsent};
 use crate::weights::Weights;
 use crate::worker::{Crash, Facts, Failure, Worker};
@@ -51,6 +53,18 @@ enum Done {
     Stopped,
 }
 
+impl Done {
+    /// As it is told of a span.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Lost => "lost",
+            Self::GivenBack => "given_back",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// What was leased.
 enum Work {
     /// A task and its companions.
@@ -70,6 +84,22 @@ impl Work {
             Self::Answer(assignment) => (vec![assignment.token], assignment.lease_time),
         }
     }
+
+    /// A span of each task.
+    fn spans(&self, whose: Whose<'_>) -> Vec<Span> {
+        match self {
+            Self::Measure(assignments) => spans::tasks(whose, assignments),
+            Self::Answer(assignment) => vec![spans::question(whose, assignment)],
+        }
+    }
+}
+
+/// Tells of each span how far its task got; the one that got the least far counts.
+fn told(spans: Vec<Span>, done: Vec<Done>) -> Done {
+    for (span, done) in spans.iter().zip(&done) {
+        span.record("outcome", done.name());
+    }
+    done.into_iter().max().unwrap_or(Done::Reported)
 }
 
 /// What is said of a device.
@@ -112,11 +142,20 @@ impl Duty {
                 period: heartbeat::period(self.registered.heartbeat, lease),
                 lost: lost.clone(),
             }));
-            let done = match work {
-                Work::Measure(assignments) => self.work(assignments, &lost).await,
-                Work::Answer(assignment) => self.answer(assignment, &lost).await,
+            let spans = work.spans(Whose {
+                agent: &self.registration.device,
+                device: self.registered.device,
+            });
+            let first = spans.first().cloned().unwrap_or_else(Span::none);
+            let working = async {
+                match work {
+                    Work::Measure(assignments) => self.work(assignments, &spans, &lost).await,
+                    Work::Answer(assignment) => vec![self.answer(assignment, &lost).await],
+                }
             };
+            let done = working.instrument(first).await;
             self.held.send_replace(None);
+            let done = told(spans, done);
             match done {
                 Done::Reported => failures.reset(),
                 Done::Lost => {}
@@ -212,7 +251,13 @@ impl Duty {
         self.delivery.client.lease(self.registered.device).await
     }
 
-    async fn work(&mut self, assignments: Vec<Assignment>, lost: &CancellationToken) -> Done {
+    /// Measures a task and its companions; says how far each got.
+    async fn work(
+        &mut self,
+        assignments: Vec<Assignment>,
+        spans: &[Span],
+        lost: &CancellationToken,
+    ) -> Vec<Done> {
         for assignment in &assignments {
             tracing::info!(
                 task = assignment.token.task,
@@ -231,12 +276,14 @@ impl Duty {
         let found = tokio::select! {
             biased;
             found = measured(&mut self.weights, &mut self.worker, lost, assignments) => found,
-            () = self.shutdown.cancelled() => return self.stop(&tokens).await,
+            () = self.shutdown.cancelled() => {
+                return vec![self.stop(&tokens).await; tokens.len()];
+            }
         };
         let found = match found {
             Ok(Came::Of(found)) => found,
-            Ok(Came::TooLate) => return Done::Lost,
-            Err(crash) => return self.crashed(&tokens, &crash).await,
+            Ok(Came::TooLate) => return vec![Done::Lost; tokens.len()],
+            Err(crash) => return vec![self.crashed(&tokens, &crash).await; tokens.len()],
         };
         let reports: Vec<_> = held
             .into_iter()
@@ -259,15 +306,17 @@ impl Duty {
                 self.delivery.spool.keep(unsent);
             }
         }
-        let mut worst = Done::Reported;
-        for (token, report) in reports {
-            let done = match report {
-                Ok(unsent) => self.hand_in(&unsent).await,
-                Err(failure) => self.give_back(token, failure).await,
+        let mut done = Vec::with_capacity(reports.len());
+        for ((token, report), span) in reports.into_iter().zip(spans) {
+            let ending = async {
+                match report {
+                    Ok(unsent) => self.hand_in(&unsent).await,
+                    Err(failure) => self.give_back(token, failure).await,
+                }
             };
-            worst = worst.max(done);
+            done.push(ending.instrument(span.clone()).await);
         }
-        worst
+        done
     }
 
     async fn answer(&mut self, assignment: QuestionAssignment, lost: &CancellationToken) -> Done {
@@ -330,7 +379,8 @@ impl Duty {
 
     /// Hands in a report that is kept already.
     async fn hand_in(&mut self, unsent: &Unsent) -> Done {
-        match self.delivery.deliver(unsent).await {
+        let delivering = self.delivery.deliver(unsent);
+        match delivering.instrument(spans::report()).await {
             Delivered::Acknowledged => Done::Reported,
             Delivered::Stopped => Done::Stopped,
             Delivered::Waiting => Done::GivenBack,

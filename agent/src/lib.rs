@@ -15,7 +15,8 @@
 //! - `delivery`: sends it until it does;
 //! - `duty`: the loop that leases, measures, reports;
 //! - `weights`: what must be on the device before a task can be measured, found or fetched;
-//! - `environment`: what the device was like meanwhile.
+//! - `environment`: what the device was like meanwhile;
+//! - `spans`: how long each of these took, for whoever exports it.
 //!
 //! What an agent promises: it measures one task at a time, a timing in turns with its companions; a
 //! measurement that was made is kept on the disk and sent until the coordinator has acknowledged or
@@ -40,6 +41,7 @@ mod error;
 pub mod hardware;
 mod heartbeat;
 mod pinning;
+mod spans;
 mod spool;
 mod start;
 mod weights;

@@ -18,9 +18,11 @@ use std::path::{Path, PathBuf};
 use bitfront_model::{Blob, Digest, ImatrixSource, ManifestFile, Place, Subject};
 use bitfront_weights::contents::own_name;
 use bitfront_weights::{BlobError, Remote};
+use tracing::Instrument as _;
 
 use crate::Patience;
 use crate::client::Client;
+use crate::spans;
 
 use cache::{Cache, CacheError, Named, Set};
 use fetch::Fetch;
@@ -280,7 +282,10 @@ impl Weights {
                 what,
                 file,
             };
-            fetch.run(&mut away).await?;
+            let fetching = fetch.run(&mut away);
+            fetching
+                .instrument(spans::fetch(what, file.blob.size_bytes))
+                .await?;
         }
         cache.link(&set)?;
         let here = match files.iter().any(|file| file.place == Place::Itself) {

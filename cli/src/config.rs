@@ -9,6 +9,7 @@ use etcetera::BaseStrategy as _;
 
 use crate::client::Secret;
 use crate::problem::Problem;
+use crate::telemetry::Telemetry;
 
 /// What the environment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) hub: Hub,
     /// `AWS_...`, `AZURE_...` and `GOOGLE_...`, as the programs of object stores have them.
     pub(crate) remote: Remote,
+    /// `OTEL_...`, as the programs of OpenTelemetry have them.
+    pub(crate) telemetry: Telemetry,
 }
 
 /// How lines on stderr are written.
@@ -94,7 +97,8 @@ Environment:
   HF_TOKEN              proves who downloads them, for those that not everybody may have
   AWS_...               who reads s3:// files, and where they are, as for programs of S3
   AZURE_...             the same for az:// and abfss:// files
-  GOOGLE_...            the same for gs:// files";
+  GOOGLE_...            the same for gs:// files
+  OTEL_...              where spans are sent, in builds with the feature `otel`";
 
 /// What programs of the Hugging Face Hub are told, as far as it is told here too.
 const HUB: [&str; 3] = ["HF_ENDPOINT", "HF_HOME", "HF_TOKEN"];
@@ -136,11 +140,13 @@ impl Config {
         let mut data_dir = None;
         let mut measuring = Measuring::default();
         let (mut endpoint, mut token, mut hub_dir) = (None, None, None);
-        let mut stores = Vec::new();
+        let (mut stores, mut telemetry) = (Vec::new(), Vec::new());
         let is_stores = |name: &str| remote::VARIABLES.iter().any(|it| name.starts_with(it));
         for (name, value) in variables {
-            let ours =
-                |name: &&str| name.starts_with(PREFIX) || HUB.contains(name) || is_stores(name);
+            let ours = |name: &&str| {
+                let is_prefixed = name.starts_with(PREFIX) || name.starts_with(Telemetry::PREFIX);
+                is_prefixed || HUB.contains(name) || is_stores(name)
+            };
             let Some(name) = name.to_str().filter(ours) else {
                 continue;
             };
@@ -183,6 +189,10 @@ impl Config {
                 "HF_TOKEN" => token = Some(text()?).filter(|text| !text.is_empty()),
                 "HF_HOME" => hub_dir = Some(PathBuf::from(&value)),
                 name if is_stores(name) => stores.push((name.to_owned(), text()?)),
+                // Those of other programs are among them, which is why none is refused.
+                name if name.starts_with(Telemetry::PREFIX) => {
+                    telemetry.push((name.to_owned(), text()?));
+                }
                 unknown => {
                     return Err(Problem::usage(format!(
                         "unknown environment variable `{unknown}`; known are {}",
@@ -213,6 +223,7 @@ impl Config {
             measuring,
             hub,
             remote: Remote::new(stores),
+            telemetry: Telemetry::new(telemetry),
         })
     }
 }
@@ -246,6 +257,8 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "secret"),
             ("AWSOME", "secret"),
             ("GOOGLE_BUCKET", "secret"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "key=secret"),
+            ("OTEL_OF_ANOTHER_PROGRAM", "secret"),
             ("BITFRONT_CALM_WAIT", "1s"),
             ("BITFRONT_LOG_FORMAT", "json"),
             ("BITFRONT_DATABASE", "postgres://user:secret@host/fleet"),

@@ -36,6 +36,7 @@ mod selector;
 mod settings;
 mod siblings;
 mod signals;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -47,17 +48,29 @@ use clap::Parser as _;
 use crate::args::Arguments;
 use crate::config::Config;
 use crate::printer::Printer;
+use crate::telemetry::Exporting;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let printer = Printer::new(arguments.quiet);
     let outcome = Config::from_environment().and_then(|config| {
-        printer.start_log(config.log.as_deref(), config.log_format)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()?;
+        let service = telemetry::service(&arguments.verb);
+        let exporting = {
+            let _within = runtime.enter();
+            Exporting::start(&config.telemetry, service)?
+        };
+        printer.start_log(
+            config.log.as_deref(),
+            config.log_format,
+            exporting.listener(),
+        )?;
+        exporting.begin();
         let outcome = runtime.block_on(commands::dispatch(arguments, config, printer.clone()));
+        exporting.end();
         // A computation that nobody waits for any more must not hold up the end.
         runtime.shutdown_background();
         outcome

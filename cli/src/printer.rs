@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-
+use bitfront_model::SPANS;
+use tracing_subscriber::filter::{FilterExt as _, FilterFn, LevelFilter};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt, registry};
 
 use crate::config::LogFormat;
 use crate::problem;
+use crate::telemetry::Listener;
 
 /// Columns where there is no terminal.
 const UNBOUNDED: usize = 300;
@@ -143,7 +148,13 @@ fn object(level: &str, text: &str, hint: Option<&str>) -> String {
 
 impl Printer {
     /// Sends the log to stderr: as talk where nobody says, whole where `BITFRONT_LOG` filters it.
-    pub(crate) fn start_log(&self, filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
+    /// Spans go to whoever else listens, where somebody does.
+    pub(crate) fn start_log(
+        &self,
+        filter: Option<&str>,
+        format: LogFormat,
+        other: Option<Listener>,
+    ) -> anyhow::Result<()> {
         let is_json = format == LogFormat::Json;
         self.is_json.store(is_json, Ordering::Relaxed);
         let usual = match (self.quiet, format) {
@@ -157,18 +168,32 @@ impl Printer {
             problem::Problem::usage(format!("BITFRONT_LOG=`{filter}` is not a filter: {error}"))
                 .with_hint("for example BITFRONT_LOG=info or BITFRONT_LOG=bitfront_agent=debug")
         })?;
+        // Whether anybody listens to spans makes no difference to the log.
+        let no_spans = FilterFn::new(|metadata| metadata.target() != SPANS);
+        let filtered = filtered.and(no_spans.with_max_level_hint(LevelFilter::TRACE));
         let printer = self.clone();
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filtered)
+        let log = fmt::layer()
             .with_writer(move || LogLine(printer.clone()))
             .with_ansi(!is_json && io::stderr().is_terminal());
-        match filter {
+        let log = match filter {
             // What an event says of itself stands beside its message, and what it happened in, as
             // the agent's name, within `span`.
-            _ if is_json => log.json().flatten_event(true).with_span_list(false).init(),
-            Some(_) => log.init(),
-            None => log.with_target(false).without_time().compact().init(),
-        }
+            _ if is_json => log
+                .json()
+                .flatten_event(true)
+                .with_span_list(false)
+                .with_filter(filtered)
+                .boxed(),
+            Some(_) => log.with_filter(filtered).boxed(),
+            None => log
+                .with_target(false)
+                .without_time()
+                .compact()
+                .with_filter(filtered)
+                .boxed(),
+        };
+        let listeners: Vec<_> = other.into_iter().chain([log]).collect();
+        registry().with(listeners).init();
         Ok(())
     }
 }

@@ -4,65 +4,13 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Bitfront, bitfront, demo};
-
-/// A process that ends with the test, and the file that its log goes to.
-struct Background(Child, PathBuf);
-
-impl Background {
-    fn start(run: Bitfront, log: PathBuf) -> Self {
-        let (mut command, data) = run.command();
-        // It ends with the test, which has a folder of its own for what is kept.
-        drop(data);
-        let child = command.stderr(File::create(&log).unwrap()).spawn();
-        Self(child.unwrap(), log)
-    }
-
-    /// What was logged, each line an object.
-    fn lines(&self) -> Vec<Value> {
-        let log = fs::read_to_string(&self.1).unwrap();
-        // The last line may be on its way.
-        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let object = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
-        whole.lines().map(object).collect()
-    }
-
-    /// The first line whose message begins like this.
-    fn line(&self, start: &str) -> Value {
-        let begun = Instant::now();
-        loop {
-            let found = self
-                .lines()
-                .into_iter()
-                .find(|line| message(line).starts_with(start));
-            match found {
-                Some(line) => return line,
-                None => assert!(begun.elapsed() < Duration::from_secs(30), "no `{start}`"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn message(line: &Value) -> &str {
-    line["message"].as_str().unwrap_or_default()
-}
+use support::background::{Background, logging, message};
+use support::{bitfront, demo};
 
 fn get(address: &str, path: &str, secret: Option<&str>) -> String {
     let mut tcp = TcpStream::connect(address).unwrap();
@@ -72,17 +20,6 @@ fn get(address: &str, path: &str, secret: Option<&str>) -> String {
     let mut answer = String::new();
     tcp.read_to_string(&mut answer).unwrap();
     answer
-}
-
-/// A run with a log for programs, over the files of a folder.
-fn logging<S: AsRef<std::ffi::OsStr>>(
-    arguments: impl IntoIterator<Item = S>,
-    data: &Path,
-) -> Bitfront {
-    bitfront(arguments)
-        .in_data_dir(data)
-        .env("BITFRONT_LOG", "debug")
-        .env("BITFRONT_LOG_FORMAT", "json")
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bitfront_model::{
     AnswerReport, Latency, Outcome, Receipt, Report, Rescored, TaskKind, TaskPurpose,
 };
+use tracing::Span;
 
 use crate::error::ServiceError;
 use crate::leasing::Leasing;
@@ -94,6 +95,7 @@ async fn take_in(
         ?receipt,
         "report"
     );
+    Span::current().record("search", facts.search);
     world.wakeups.search(facts.search);
     Ok((receipt, facts.kind.name()))
 }

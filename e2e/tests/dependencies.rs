@@ -48,7 +48,7 @@ const EDGES: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that only some members may depend on.
-const CONFINED: [(&str, &[&str]); 13] = [
+const CONFINED: [(&str, &[&str]); 15] = [
     ("sqlx", &["coordinator"]),
     ("candle-core", &["runtime"]),
     ("candle-nn", &["runtime"]),
@@ -62,6 +62,8 @@ const CONFINED: [(&str, &[&str]); 13] = [
     ("tonic-prost", &["proto"]),
     ("tonic", &["proto", "coordinator", "agent", "cli", "e2e"]),
     ("anyhow", &["cli"]),
+    ("opentelemetry", &["cli"]),
+    ("tracing-opentelemetry", &["cli"]),
 ];
 
 /// All that the pure members may depend on outside their tests.

@@ -114,3 +114,7 @@ pub use shortfall::Shortfall;
 pub use spec::{Architecture, Layer, LayerKind, ModelSpec, Role, SpecError};
 pub use task::{Assignment, LeaseToken, Report, Rival, TaskKind, TaskPurpose};
 pub use workload::Workload;
+
+/// The target of every span, which nothing else has: whoever exports spans takes all that have it,
+/// and the log none.
+pub const SPANS: &str = "bitfront_spans";

@@ -81,11 +81,16 @@ impl Access {
     /// [`AccessError::Refused`] where the access token cannot be used there.
     pub fn connect_lazy(&self, endpoint: Endpoint) -> Result<Connection, AccessError> {
         self.check(&endpoint)?;
-        let channel = match is_tls(&endpoint) {
+        let channel = self.channel(&endpoint);
+        Ok(InterceptedService::new(channel, Bearer(self.token.clone())))
+    }
+
+    /// The same without the access token, as to somebody else than a coordinator.
+    pub fn channel(&self, endpoint: &Endpoint) -> Channel {
+        match is_tls(endpoint) {
             true => endpoint.connect_with_connector_lazy(tls::connector(self.clone())),
             false => endpoint.connect_lazy(),
-        };
-        Ok(InterceptedService::new(channel, Bearer(self.token.clone())))
+        }
     }
 
     /// That there is an access token where one is meant, and that nobody reads it on its way.

@@ -3,13 +3,15 @@
 //! - [`v1`]: the messages, clients and servers that are generated from `v1/*.proto`;
 //! - [`convert`]: from the wire to the domain, checked, with the path of the field at fault; from
 //!   the domain to the wire, total;
-//! - [`access`]: how a client comes to a coordinator.
+//! - [`access`]: how a client comes to a coordinator;
+//! - [`trace`]: how a trace goes on from the one to the other.
 //!
 //! Generated types stop here and at the two ends of a connection (the coordinator's `rpc` and the
 //! clients); everything else speaks the words of `bitfront_model`.
 
 pub mod access;
 pub mod convert;
+pub mod trace;
 
 pub use convert::{ConvertError, Problem};
 

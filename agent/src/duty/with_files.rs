@@ -6,7 +6,9 @@
 
 use bitfront_model::{Assignment, Question, Subject};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
+use crate::spans;
 use crate::weights::Weights;
 use crate::worker::{Answered, Crash, Failure, Found, Worker};
 
@@ -42,7 +44,8 @@ pub(super) async fn measured(
             subject: local.clone(),
             ..assignment.clone()
         });
-        let found = worker.measure(here.collect()).await?;
+        let measuring = worker.measure(here.collect());
+        let found = measuring.instrument(spans::measure()).await?;
         let failures: Vec<_> = found.iter().filter_map(|one| one.as_ref().err()).collect();
         if !files.others_are_worth_a_try(&failures).await {
             return Ok(Came::Of(found));
@@ -58,7 +61,8 @@ pub(super) async fn answered(
     question: Question,
 ) -> Result<Came<Answered>, Crash> {
     let Question::Sensitivity(about) = &question else {
-        return Ok(Came::Of(worker.answer(question).await?));
+        let answering = worker.answer(question).instrument(spans::measure());
+        return Ok(Came::Of(answering.await?));
     };
     let mut files = Files::new(weights, &about.subject, lost);
     loop {
@@ -68,7 +72,8 @@ pub(super) async fn answered(
             Came::Of(Err(failure)) => return Ok(Came::Of(Err(failure))),
             Came::TooLate => return Ok(Came::TooLate),
         };
-        let answered = worker.answer(Question::Sensitivity(here)).await?;
+        let answering = worker.answer(Question::Sensitivity(here));
+        let answered = answering.instrument(spans::measure()).await?;
         let failures: Vec<_> = answered.as_ref().err().into_iter().collect();
         if !files.others_are_worth_a_try(&failures).await {
             return Ok(Came::Of(answered));

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tracing::Span;
 
 use super::expected::{Expected, Step};
 use super::measuring::Settings;
@@ -19,6 +20,7 @@ use super::pipe::{Asked, Said, line};
 use super::{Answered, Crash, Facts, Found, tell};
 use crate::AgentError;
 use crate::backoff::Backoff;
+use crate::spans;
 
 /// The longest that a worker may measure without a word by default. A word is what it is about to
 /// do, so this bounds the longest single step: a candidate, the reference of a model and a text.
@@ -281,6 +283,8 @@ impl Running {
             return Err(Cause::Ended);
         }
         let (mut silent, mut looked) = (Duration::ZERO, Instant::now());
+        // What was said last is under way until the next word.
+        let mut _step = Span::none();
         let between = match program.memory_bytes {
             Some(_) => BETWEEN_LOOKS,
             None => BETWEEN_BEATS,
@@ -294,6 +298,7 @@ impl Running {
                     Ok(Some(line)) => match serde_json::from_str(&line) {
                         Ok(Said::Progress(line)) => {
                             tell(&line);
+                            _step = spans::step(&line);
                             silent = Duration::ZERO;
                         }
                         Ok(said) => return Ok(said),

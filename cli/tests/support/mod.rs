@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod background;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,8 +29,9 @@ pub(crate) fn bitfront<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) 
     let data = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitfront"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BITFRONT_") {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if name.starts_with("BITFRONT_") || name.starts_with("OTEL_") {
+            command.env_remove(&*name);
         }
     }
     command

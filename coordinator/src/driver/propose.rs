@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use bitfront_model::SPANS;
+use tracing::field::Empty;
+use tracing::{Instrument as _, info_span};
+
 use super::step::{Hands, Running, Trouble};
 use crate::store::StoredSearch;
 
@@ -33,17 +37,22 @@ impl Hands {
                 return Ok(false);
             }
             let until = world.clock.elapsed() + GATHER_FOR;
+            let span = info_span!(target: SPANS, "ask", search = self.search, candidates = Empty);
             let mut proposed = Vec::new();
-            let exhausted = loop {
-                match replay.next().await? {
-                    Some(candidate) => proposed.push(candidate),
-                    None => break true,
-                }
-                let enough = proposed.len() >= wanted.min(MOST_TOGETHER);
-                if enough || world.clock.elapsed() >= until {
-                    break false;
+            let asking = async {
+                loop {
+                    match replay.next().await? {
+                        Some(candidate) => proposed.push(candidate),
+                        None => return Ok::<_, Trouble>(true),
+                    }
+                    let enough = proposed.len() >= wanted.min(MOST_TOGETHER);
+                    if enough || world.clock.elapsed() >= until {
+                        return Ok(false);
+                    }
                 }
             };
+            let exhausted = asking.instrument(span.clone()).await?;
+            span.record("candidates", proposed.len());
             if !proposed.is_empty() {
                 let now = world.clock.now_ms();
                 let added = world.store.add_candidates(self.search, &proposed, now);

@@ -9,6 +9,7 @@ use bitfront_proto::{ConvertError, DATABASE_HEADER, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Interceptor;
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use super::status::malformed;
 use crate::error::ServiceError;
@@ -56,7 +57,10 @@ impl Agents for AgentsService {
         if device.device.trim().is_empty() {
             return Err(Status::invalid_argument("device: is empty; give it a name"));
         }
+        let span = Span::current();
+        span.record("agent", &device.device);
         let device_id = self.leasing.register(device, &instance, again).await?;
+        span.record("device", device_id);
         let heartbeat = self.world.config.heartbeat().as_millis();
         Ok(Response::new(v1::RegisterResponse {
             device_id,
@@ -120,6 +124,7 @@ impl Agents for AgentsService {
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let report = Report::try_from(request.into_inner()).map_err(malformed)?;
+        about(report.token);
         let receipt = measurements::report(&self.world, &self.leasing, &report).await?;
         Ok(Response::new(receipt.into()))
     }
@@ -129,6 +134,7 @@ impl Agents for AgentsService {
         request: Request<v1::ReportAnswerRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let report = AnswerReport::try_from(request.into_inner()).map_err(malformed)?;
+        about(report.token);
         let receipt = measurements::answer(&self.world, &self.leasing, &report).await?;
         Ok(Response::new(receipt.into()))
     }
@@ -149,6 +155,7 @@ impl Agents for AgentsService {
             .token
             .ok_or_else(|| Status::invalid_argument("token: is missing"))?;
         let token = token.into();
+        about(token);
         let given_back = match request.crashed {
             true => self.leasing.crashed(token, &request.reason).await,
             false => {
@@ -161,6 +168,13 @@ impl Agents for AgentsService {
         given_back.map_err(ServiceError::from)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
+}
+
+/// Notes what a call is about.
+fn about(lease: LeaseToken) {
+    Span::current()
+        .record("task", lease.task)
+        .record("epoch", lease.epoch);
 }
 
 /// What tells this agent from another of the same name.

@@ -1,20 +1,32 @@
-//! Counts every call with what came of it, whether or not it came past the gate.
+//! Counts every call with what came of it, whether or not it came past the gate, and makes a span
+//! of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bitfront_proto::CALLS;
+use bitfront_model::SPANS;
+use bitfront_proto::{CALLS, trace};
 use hyper::body::{Frame, SizeHint};
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, Bytes, Service, http};
 use tonic::{Code, Status};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::world::World;
 
 /// Whatever is called that is none of the calls that there are.
 const OTHER: &str = "other";
+
+/// Calls that are made again and again while nothing happens, most of which only wait. There are
+/// more of these than of all others together, and no span tells more of them than what is counted.
+const WITHOUT_A_SPAN: [&str; 3] = [
+    "/bitfront.v1.Agents/Heartbeat",
+    "/bitfront.v1.Agents/Lease",
+    "/bitfront.v1.Searches/Watch",
+];
 
 /// The names of gRPC's status codes, by number.
 const CODES: [&str; 17] = [
@@ -35,6 +47,17 @@ const CODES: [&str; 17] = [
     "UNAVAILABLE",
     "DATA_LOSS",
     "UNAUTHENTICATED",
+];
+
+/// The codes that say that it is the coordinator which failed, and not who called, as
+/// OpenTelemetry's conventions for gRPC have it.
+const FAILED_HERE: [Code; 6] = [
+    Code::Unknown,
+    Code::DeadlineExceeded,
+    Code::Unimplemented,
+    Code::Internal,
+    Code::Unavailable,
+    Code::DataLoss,
 ];
 
 /// A service whose calls are counted.
@@ -65,7 +88,9 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let mut call = Call::begin(self.world.clone(), request.uri().path());
-        let answer = self.inner.call(request);
+        trace::hear(request.headers(), &call.span);
+        let span = call.span.clone();
+        let answer = span.in_scope(|| self.inner.call(request)).instrument(span);
         Box::pin(async move {
             let answer = answer.await?;
             call.answered();
@@ -90,17 +115,23 @@ struct Call {
     took: Option<Duration>,
     /// Of one that its caller gives up, until another one is known.
     code: Code,
+    span: Span,
 }
 
 impl Call {
     fn begin(world: Arc<World>, path: &str) -> Self {
         let known = CALLS.iter().find(|call| **call == path);
+        let method = known.copied().unwrap_or(OTHER);
         Self {
             began: world.clock.elapsed(),
             world,
-            method: known.copied().unwrap_or(OTHER),
+            method,
             took: None,
             code: Code::Cancelled,
+            span: match WITHOUT_A_SPAN.contains(&method) {
+                true => Span::none(),
+                false => span(method),
+            },
         }
     }
 
@@ -122,7 +153,32 @@ impl Drop for Call {
         let code = CODES.get(self.code as usize).copied().unwrap_or("UNKNOWN");
         let took = self.took.unwrap_or_default();
         self.world.metrics.call(self.method, code, took);
+        // A span lasts until it was in use last, which may have been before the last of an answer.
+        self.span.in_scope(|| {
+            self.span.record("code", code);
+            if FAILED_HERE.contains(&self.code) {
+                self.span.record("otel.status_code", "ERROR");
+            }
+        });
     }
+}
+
+/// A span of a call. What it is about is noted where that is known.
+fn span(method: &'static str) -> Span {
+    info_span!(
+        target: SPANS,
+        "call",
+        otel.name = method.trim_start_matches('/'),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        method,
+        code = Empty,
+        agent = Empty,
+        device = Empty,
+        search = Empty,
+        task = Empty,
+        epoch = Empty,
+    )
 }
 
 /// The rest of an answer, which ends with its code.
@@ -169,6 +225,13 @@ fn code(headers: &http::HeaderMap) -> Option<Code> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_without_a_span_are_calls_that_there_are() {
+        for method in WITHOUT_A_SPAN {
+            assert!(CALLS.contains(&method), "{method}");
+        }
+    }
 
     #[test]
     fn every_code_has_its_name() {

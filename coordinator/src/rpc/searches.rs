@@ -12,6 +12,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::Span;
 
 use super::admission::{audit, visitor};
 use super::status::malformed;
@@ -130,6 +131,11 @@ async fn to_its_end<T: Send + 'static>(
     }
 }
 
+/// Notes what a call is about.
+fn about(search: i64) {
+    Span::current().record("search", search);
+}
+
 #[tonic::async_trait]
 impl Searches for SearchesService {
     async fn submit(
@@ -150,6 +156,7 @@ impl Searches for SearchesService {
             audit.noting("submit", "", submitting, changed).await
         })
         .await?;
+        about(search);
         Ok(Response::new(v1::SubmitResponse { search }))
     }
 
@@ -157,8 +164,9 @@ impl Searches for SearchesService {
         &self,
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::SearchStatus>, Status> {
-        let status = self.status(request.into_inner().search).await?;
-        Ok(Response::new(status))
+        let search = request.into_inner().search;
+        about(search);
+        Ok(Response::new(self.status(search).await?))
     }
 
     async fn list(
@@ -202,6 +210,7 @@ impl Searches for SearchesService {
     ) -> Result<Response<v1::CancelResponse>, Status> {
         let audit = audit(&request, &self.world);
         let search = request.into_inner().search;
+        about(search);
         let service = self.clone();
         let cancelled = to_its_end(async move {
             let changed = |cancelled: &bool| match cancelled {
@@ -225,6 +234,7 @@ impl Searches for SearchesService {
             .budget
             .ok_or_else(|| Status::invalid_argument("budget: is missing"))?;
         let (service, search) = (self.clone(), request.search);
+        about(search);
         to_its_end(async move {
             let continuing = service.continue_search(search, budget.into());
             let continued = audit.noting("continue", search, continuing, |()| Changed::It);
@@ -240,6 +250,7 @@ impl Searches for SearchesService {
         request: Request<v1::FrontRequest>,
     ) -> Result<Response<v1::FrontResponse>, Status> {
         let request = request.into_inner();
+        about(request.search);
         let device = request.device.as_deref();
         let mut front = if request.believed {
             query::believed_front(&self.world, request.search, device).await?
@@ -279,6 +290,7 @@ impl Searches for SearchesService {
         request: Request<v1::PredictRequest>,
     ) -> Result<Response<v1::PredictResponse>, Status> {
         let request = request.into_inner();
+        about(request.search);
         let limits: Limits = request.limits.unwrap_or_default().into();
         let prediction = query::predict(&self.world, request.search, &limits, &request.by).await?;
         Ok(Response::new((&prediction).into()))
@@ -340,7 +352,9 @@ impl Searches for SearchesService {
         &self,
         request: Request<v1::SensitivityRequest>,
     ) -> Result<Response<v1::SensitivityResponse>, Status> {
-        let sensitivity = query::sensitivity(&self.world, request.into_inner().search).await?;
+        let search = request.into_inner().search;
+        about(search);
+        let sensitivity = query::sensitivity(&self.world, search).await?;
         Ok(Response::new((&sensitivity).into()))
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bitfront_model::{ScheduleState, SearchState};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span, info_span};
 
 use super::notice::Notices;
 use super::slots::{Slot, Slots};
@@ -89,7 +91,15 @@ impl Scheduler {
         })?;
         let now_ms = self.world.clock.now_ms();
         for slot in slots.between(schedule.decided_ms, now_ms, MOST_AT_ONCE) {
-            self.decide(schedule, slot, now_ms).await?;
+            let span = info_span!(
+                target: bitfront_model::SPANS,
+                "night",
+                schedule = schedule.name,
+                slot_ms = slot.at_ms,
+                state = Empty,
+                search = Empty,
+            );
+            self.decide(schedule, slot, now_ms).instrument(span).await?;
         }
         Ok(())
     }
@@ -126,6 +136,7 @@ impl Scheduler {
         };
         let begun = self.world.store.begin_night(&night, now_ms).await?;
         let (schedule, slot_ms, reason) = (&schedule.name, night.slot_ms, &night.reason);
+        let span = Span::current();
         match begun {
             // Another coordinator was first, or somebody paused it.
             None => {}
@@ -133,13 +144,16 @@ impl Scheduler {
                 if self.world.store.take_search(search).await? {
                     self.drivers.start(search);
                 }
+                span.record("state", "started").record("search", search);
                 tracing::info!(schedule, slot_ms, search, reason, "a night began");
             }
             Some(Begun::Skipped { running }) => {
+                span.record("state", "skipped").record("search", running);
                 tracing::warn!(schedule, slot_ms, running, "skipped: an earlier night runs");
             }
             Some(Begun::Noted) => {
                 let outcome = if is_missed { "missed" } else { "failed" };
+                span.record("state", outcome);
                 tracing::warn!(schedule, slot_ms, reason, "{outcome}");
             }
         }

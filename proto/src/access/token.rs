@@ -8,6 +8,8 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use crate::trace;
+
 /// What the holder of an access token shows; never shown to people.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -134,7 +136,8 @@ fn is_exposed(owner: u32, mode: u32) -> bool {
     mode & others != 0
 }
 
-/// Shows the access token with every call, where there is one.
+/// Shows the access token with every call, where there is one, and names the span that it is made
+/// in.
 #[derive(Debug, Clone)]
 pub struct Bearer(pub(super) Option<TokenSource>);
 
@@ -148,6 +151,7 @@ impl Interceptor for Bearer {
             value.set_sensitive(true);
             request.metadata_mut().insert("authorization", value);
         }
+        trace::tell(request.metadata_mut().as_mut());
         Ok(request)
     }
 }
