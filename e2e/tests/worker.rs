@@ -143,6 +143,10 @@ async fn a_worker_that_is_killed_costs_an_attempt_and_an_agent_that_is_stopped_g
     assert!(again.len() == 1 && again != workers, "{again:?}");
 
     // A graceful end, as a supervisor asks for it.
+    until("a task under way", &first, || {
+        amid_a_task(acknowledged + 1)(&relay)
+    })
+    .await;
     signal("-TERM", first.id());
     until("the agent to end", &first, || {
         !Path::new(&format!("/proc/{}/task", again[0])).exists()
@@ -160,7 +164,13 @@ async fn a_worker_that_is_killed_costs_an_attempt_and_an_agent_that_is_stopped_g
     killed(&relay);
     relay.seen(|seen| {
         let ended = seen.given_back.len() + seen.acknowledged.len() + seen.failed.len();
-        assert_eq!(ended, seen.handed_out.len(), "all that was held went back");
+        // One that was still on its way to the agent when that ended was never held: it goes back when
+        // its lease ends.
+        let on_its_way = seen.handed_out.len() - ended;
+        assert!(
+            on_its_way <= 1,
+            "{on_its_way} that were held did not go back"
+        );
     });
 
     let _second = agent(&binary, data, &relay);
