@@ -5,7 +5,7 @@
 //! they do not understand without a word that anybody hears, so what matters of it is checked here
 //! before.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bitfront_model::SPANS;
@@ -43,7 +43,7 @@ const USUAL_TIMEOUT_MS: u64 = 10_000;
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(600);
 
 /// Sends spans to a collector until it ends; nothing where nobody wants them.
-pub(crate) struct Exporting(Option<SdkTracerProvider>);
+pub(crate) struct Exporting(Option<(SdkTracerProvider, Arc<Warned>)>);
 
 impl Exporting {
     /// Understands what the environment says. Nothing is connected to before there are spans, but
@@ -66,21 +66,23 @@ impl Exporting {
             .with_channel(access(telemetry).channel(&endpoint))
             .build()
             .map_err(|error| Problem::usage(format!("{variable}: {error}")))?;
+        let warned = Arc::<Warned>::default();
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(Watched {
                 exporter,
                 url,
-                warned: Mutex::default(),
+                warned: Arc::clone(&warned),
             })
             .with_resource(resource(service))
             .build();
         trace::propagate(Propagation { tell, hear });
-        Ok(Self(Some(provider)))
+        Ok(Self(Some((provider, warned))))
     }
 
     /// Takes the spans, and nothing that is logged.
     pub(crate) fn listener(&self) -> Option<Listener> {
-        let tracer = self.0.as_ref()?.tracer("bitfront");
+        let (provider, _) = self.0.as_ref()?;
+        let tracer = provider.tracer("bitfront");
         let spans = FilterFn::new(|metadata| metadata.is_span() && metadata.target() == SPANS);
         let layer = tracing_opentelemetry::layer()
             .with_tracer(tracer)
@@ -98,8 +100,12 @@ impl Exporting {
 
     /// Sends what there is left, for a moment at the most.
     pub(crate) fn end(self) {
-        let ended = self.0.map(|it| it.shutdown_with_timeout(LAST_SPANS));
-        if let Some(Err(error)) = ended {
+        let Some((provider, warned)) = self.0 else {
+            return;
+        };
+        if let Err(error) = provider.shutdown_with_timeout(LAST_SPANS) {
+            // What is still being sent fails with the runtime that ends next: the same loss.
+            warned.is_to_warn();
             tracing::warn!("the last spans are lost: {error}");
         }
     }
@@ -296,18 +302,14 @@ impl Extractor for Named<'_> {
     }
 }
 
-/// An exporter that says when spans are lost, and does not say so all the time.
-#[derive(Debug)]
-struct Watched {
-    exporter: SpanExporter,
-    url: Uri,
-    /// When it said so last.
-    warned: Mutex<Option<Instant>>,
-}
+/// When it was said last that spans are lost.
+#[derive(Debug, Default)]
+struct Warned(Mutex<Option<Instant>>);
 
-impl Watched {
+impl Warned {
+    /// Whether it was not said of late, as it is from now on.
     fn is_to_warn(&self) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = warned.is_some_and(|at| at.elapsed() < BETWEEN_WARNINGS);
         if !is_recent {
             *warned = Some(Instant::now());
@@ -316,11 +318,19 @@ impl Watched {
     }
 }
 
+/// An exporter that says when spans are lost, and does not say so all the time.
+#[derive(Debug)]
+struct Watched {
+    exporter: SpanExporter,
+    url: Uri,
+    warned: Arc<Warned>,
+}
+
 impl opentelemetry_sdk::trace::SpanExporter for Watched {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let exported = self.exporter.export(batch).await;
         if let Err(error) = &exported
-            && self.is_to_warn()
+            && self.warned.is_to_warn()
         {
             let trust = match self.url.scheme_str() {
                 Some("https") => "; whom to trust is said by OTEL_EXPORTER_OTLP_CERTIFICATE here",
