@@ -5,8 +5,9 @@
 //! cargo bench -p bitfront-runtime --bench forward -- [TOKENS] [PRECISION ...]
 //! ```
 //!
-//! One line for each uniform plan of the demo model: the median of the passes of two seconds, and
-//! the quartiles.
+//! Two lines for each uniform plan of the demo model, by candle's kernels, which are what is timed,
+//! and by what scoring multiplies with: the median of the passes of two seconds, and the quartiles.
+//! The passes of both take turns, so that a machine that drifts slows both down.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -56,34 +57,40 @@ fn row(runtime: &mut CandleRuntime, precision: Precision) {
     let opened = runtime.opened().unwrap();
     let (prompts, decoder) = (&opened.windows().evaluation, opened.decoder());
     let mut cache = decoder.cache(1, prompts[0].len());
-    let mut pass = |number: usize| {
+    let mut pass = |number: usize, arithmetic: Arithmetic| {
         let prompt = &prompts[number % prompts.len()];
         cache.truncate(0);
         let start = Instant::now();
-        let (last, kernels) = (Positions::Last, Arithmetic::Kernels);
-        let logits = decoder.forward(&matrices, prompt, &mut cache, last, kernels);
+        let logits = decoder.forward(&matrices, prompt, &mut cache, Positions::Last, arithmetic);
         black_box(logits.unwrap());
         prompt.len() as f64 / start.elapsed().as_secs_f64()
     };
+    let mut ways = [
+        ("kernels", Arithmetic::Kernels, Vec::new()),
+        ("scoring", Arithmetic::Scoring, Vec::new()),
+    ];
     let begun = Instant::now();
-    let mut speeds = Vec::new();
     for number in 0.. {
-        let speed = pass(number);
-        if number >= WARM_UP {
-            speeds.push(speed);
+        for (_, arithmetic, speeds) in &mut ways {
+            let speed = pass(number, *arithmetic);
+            if number >= WARM_UP {
+                speeds.push(speed);
+            }
         }
-        if speeds.len() >= 20 && begun.elapsed() >= MEASURE {
+        if number >= WARM_UP + 20 && begun.elapsed() >= 2 * MEASURE {
             break;
         }
     }
-    speeds.sort_by(f64::total_cmp);
-    let quantile = |share: f64| speeds[((speeds.len() - 1) as f64 * share).round() as usize];
-    println!(
-        "bitfront    {:5} prompt of {}: {:8.0} tokens/s [{:.0}, {:.0}]",
-        precision.name(),
-        prompts[0].len(),
-        quantile(0.5),
-        quantile(0.25),
-        quantile(0.75)
-    );
+    for (name, _, mut speeds) in ways {
+        speeds.sort_by(f64::total_cmp);
+        let quantile = |share: f64| speeds[((speeds.len() - 1) as f64 * share).round() as usize];
+        println!(
+            "bitfront    {:5} prompt of {}, {name}: {:8.0} tokens/s [{:.0}, {:.0}]",
+            precision.name(),
+            prompts[0].len(),
+            quantile(0.5),
+            quantile(0.25),
+            quantile(0.75)
+        );
+    }
 }

@@ -73,10 +73,12 @@ struct Scored {
 }
 
 fn main() {
-    let numbers = std::env::args().filter_map(|argument| argument.parse::<u32>().ok());
-    let numbers = numbers.collect::<Vec<_>>();
-    let windows = numbers.first().copied().unwrap_or(80);
-    let children = numbers.get(1).copied().unwrap_or(100) as usize;
+    // cargo adds `--bench`.
+    let typed = std::env::args().skip(1).filter(|it| !it.starts_with("--"));
+    let typed = typed.collect::<Vec<_>>();
+    let number = |at: usize| typed.get(at).map(|number| number.parse::<u32>().unwrap());
+    let windows = number(0).unwrap_or(80);
+    let children = number(1).unwrap_or(100) as usize;
     let directory = tempfile::tempdir().unwrap();
     let subject = support::subject(
         &support::demo_model(),
@@ -103,9 +105,9 @@ fn main() {
         whole.assemble(plan).unwrap();
     }
     one_plan(&mut whole, &parent, tokens);
-    if let Some(folder) = std::env::args().nth(3) {
+    if let Some(folder) = typed.get(2) {
         for (child, plan) in plans.iter().enumerate() {
-            let path = Path::new(&folder).join(format!("{child}.types"));
+            let path = Path::new(folder).join(format!("{child}.types"));
             std::fs::write(path, tensor_type_file::text(&spec, plan)).unwrap();
         }
     }

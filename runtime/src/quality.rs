@@ -228,6 +228,7 @@ mod tests {
     use bitfront_model::Digest;
 
     use super::*;
+    use crate::candle::vectors::tests::in_every_form;
     use crate::reference::ReferenceShape;
 
     const SHAPE: ReferenceShape = ReferenceShape {
@@ -302,10 +303,8 @@ mod tests {
         let reference = (0..1003).map(|i| (((i as f32 * 0.11).cos() - 1.0) * 9.0).to_le_bytes());
         let reference = reference.collect::<Vec<_>>();
         let bits = |figures: [f32; FIGURES]| figures.map(f32::to_bits);
-        assert_eq!(
-            bits(score(&logits, &reference, 7)),
-            bits(figures(&logits, &reference, 7))
-        );
+        let forms = in_every_form(|| bits(score(&logits, &reference, 7)));
+        assert!(forms.windows(2).all(|pair| pair[0] == pair[1]));
     }
 
     /// Positions of one window move together here: over positions the error would be far smaller.

@@ -87,6 +87,9 @@ fn rows(queries: &[f32], places: &[Place], cache: &BlockCache, output: &mut [f32
     }
 }
 
+/// A figure for each key of a tile.
+type Tile = [f32; KEYS_PER_TILE];
+
 /// Where a query of one head begins, which is where its result begins too, and how many positions
 /// it sees.
 #[derive(Clone, Copy)]
@@ -101,24 +104,77 @@ struct Asking {
 fn scores(queries: &[f32], asking: &[Asking], keys: &[f32], head_size: usize, weights: &mut [f32]) {
     let scale = 1.0 / (head_size as f32).sqrt();
     let room = weights.len() / asking.len();
+    let query = |asking: &Asking| &queries[asking.offset..][..head_size];
+    let scaled = |asking: &Asking, first: usize, weights: &mut [f32], products: &Tile| {
+        if first < asking.length {
+            for (weight, product) in weights[first..].iter_mut().zip(products) {
+                *weight = product * scale;
+            }
+        }
+    };
     let tiles = keys.chunks_exact(head_size * KEYS_PER_TILE);
     for (tile, first) in tiles.zip((0..room).step_by(KEYS_PER_TILE)) {
-        for (asking, weights) in asking.iter().zip(weights.chunks_exact_mut(room)) {
+        let (fours, ones) = asking.as_chunks::<4>();
+        let (four_rows, one_rows) = weights.split_at_mut(4 * fours.len() * room);
+        for (asking, rows) in fours.iter().zip(four_rows.chunks_exact_mut(4 * room)) {
+            if asking.iter().all(|asking| asking.length <= first) {
+                continue;
+            }
+            let products = four_products(asking.each_ref().map(query), tile);
+            let rows = rows.chunks_exact_mut(room);
+            for ((asking, products), weights) in asking.iter().zip(&products).zip(rows) {
+                scaled(asking, first, weights, products);
+            }
+        }
+        for (asking, weights) in ones.iter().zip(one_rows.chunks_exact_mut(room)) {
             if first < asking.length {
-                let query = &queries[asking.offset..][..head_size];
-                let products = products(query, tile);
-                for (weight, product) in weights[first..].iter_mut().zip(products) {
-                    *weight = product * scale;
-                }
+                scaled(asking, first, weights, &products(query(asking), tile));
             }
         }
     }
 }
 
-/// The inner products of a query with the keys of a tile, each in a vector element of its own: the
-/// order of additions is that of [`super::elementwise::dot`].
+/// The inner products of four queries with the keys of a tile, each in a vector element of its own:
+/// the order of additions is that of [`super::elementwise::dot`]. Four queries at once, since an
+/// addition waits for the one before it of the same query.
 #[inline(always)]
-fn products(query: &[f32], tile: &[f32]) -> [f32; KEYS_PER_TILE] {
+fn four_products(queries: [&[f32]; 4], tile: &[f32]) -> [Tile; 4] {
+    let [first, second, third, fourth] = queries.map(|query| query.as_chunks::<LANES>());
+    let (columns, _) = tile.as_chunks::<KEYS_PER_TILE>();
+    let (columns, columns_rest) = columns.as_chunks::<LANES>();
+    let mut totals = [[0.0; KEYS_PER_TILE]; 4];
+    for lane in 0..LANES {
+        let mut a = [0.0; KEYS_PER_TILE];
+        let (mut b, mut c, mut d) = (a, a, a);
+        let firsts = first.0.iter().zip(second.0);
+        let lasts = third.0.iter().zip(fourth.0);
+        for (columns, ((first, second), (third, fourth))) in columns.iter().zip(firsts.zip(lasts)) {
+            add_scaled(&mut a, first[lane], &columns[lane]);
+            add_scaled(&mut b, second[lane], &columns[lane]);
+            add_scaled(&mut c, third[lane], &columns[lane]);
+            add_scaled(&mut d, fourth[lane], &columns[lane]);
+        }
+        for key in 0..KEYS_PER_TILE {
+            totals[0][key] += a[key];
+            totals[1][key] += b[key];
+            totals[2][key] += c[key];
+            totals[3][key] += d[key];
+        }
+    }
+    if !columns_rest.is_empty() {
+        for (total, rest) in totals
+            .iter_mut()
+            .zip([first.1, second.1, third.1, fourth.1])
+        {
+            add_rest(total, rest, columns_rest);
+        }
+    }
+    totals
+}
+
+/// As [`four_products`], of one query.
+#[inline(always)]
+fn products(query: &[f32], tile: &[f32]) -> Tile {
     let (query, query_rest) = query.as_chunks::<LANES>();
     let (columns, _) = tile.as_chunks::<KEYS_PER_TILE>();
     let (columns, columns_rest) = columns.as_chunks::<LANES>();
@@ -132,11 +188,20 @@ fn products(query: &[f32], tile: &[f32]) -> [f32; KEYS_PER_TILE] {
             *total += sum;
         }
     }
+    add_rest(&mut totals, query_rest, columns_rest);
+    totals
+}
+
+/// Adds the products of what is left of a query behind its lanes.
+#[inline(always)]
+fn add_rest(totals: &mut Tile, query: &[f32], columns: &[Tile]) {
     let mut rest = [0.0; KEYS_PER_TILE];
-    for (&query, column) in query_rest.iter().zip(columns_rest) {
+    for (&query, column) in query.iter().zip(columns) {
         add_scaled(&mut rest, query, column);
     }
-    array::from_fn(|key| totals[key] + rest[key])
+    for (total, rest) in totals.iter_mut().zip(rest) {
+        *total += rest;
+    }
 }
 
 /// Adds `scale · values` to `sums`.
@@ -269,6 +334,7 @@ fn divide_by_sums(asking: &[Asking], weights: &[f32], head_size: usize, output: 
 mod tests {
     use super::super::elementwise::dot;
     use super::super::kv_cache::KvCache;
+    use super::super::vectors::tests::in_every_form;
     use super::*;
 
     const SEQUENCES: usize = 2;
@@ -333,9 +399,14 @@ mod tests {
             let places = places.collect::<Vec<_>>();
             let queries = wave(places.len() * width, 0.11);
             let found = attend(&queries, &places, cache, heads);
-            let mut baseline = vec![0.0; queries.len()];
-            rows(&queries, &places, cache, &mut baseline);
-            assert_eq!(bits(&found), bits(&baseline), "{shape}: the vectors' width");
+            let forms = in_every_form(|| {
+                let mut attended = vec![0.0; queries.len()];
+                attend_rows(&queries, &places, cache, &mut attended);
+                bits(&attended)
+            });
+            for form in forms {
+                assert_eq!(bits(&found), form, "{shape}: the vectors' width");
+            }
 
             for (row, place) in places.iter().enumerate() {
                 let query = &queries[row * width..][..width];

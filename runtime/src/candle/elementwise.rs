@@ -110,6 +110,7 @@ pub(crate) fn add_bias(values: &mut [f32], bias: &[f32]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::vectors::tests::in_every_form;
     use super::*;
 
     #[test]
@@ -130,14 +131,19 @@ mod tests {
         let wave = |step: f32| (0..300).map(move |i| (i as f32 * step).sin() * 3.0);
         let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
         let (left, right) = (wave(0.7).collect::<Vec<_>>(), wave(0.3).collect::<Vec<_>>());
-        let [mut wide, mut baseline] = [left.clone(), left.clone()];
-        normalize(&mut wide, &right, 1e-5);
-        normalize_row(&mut baseline, &right, 1e-5);
-        assert_eq!(bits(wide), bits(baseline));
-        let [mut wide, mut baseline] = [left.clone(), left];
-        gate_row(&mut wide, &right);
-        gate_values(&mut baseline, &right);
-        assert_eq!(bits(wide), bits(baseline));
+        let normalized = in_every_form(|| {
+            let mut values = left.clone();
+            normalize(&mut values, &right, 1e-5);
+            bits(values)
+        });
+        let gated = in_every_form(|| {
+            let mut values = left.clone();
+            gate_row(&mut values, &right);
+            bits(values)
+        });
+        for forms in [normalized, gated] {
+            assert!(forms.windows(2).all(|pair| pair[0] == pair[1]));
+        }
     }
 
     #[test]

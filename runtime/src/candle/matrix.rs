@@ -12,6 +12,7 @@ use half::{bf16, f16};
 use crate::RuntimeError;
 use crate::tensor_store::Stored;
 
+use super::tiled::{Rounded, Tiled};
 use super::widened::{self, Rounding};
 
 /// Which code multiplies.
@@ -19,9 +20,10 @@ use super::widened::{self, Rounding};
 pub enum Arithmetic {
     /// candle's kernels: what is timed.
     Kernels,
-    /// candle's kernels, except the scalar ones, whose products are computed from the same rounded
-    /// numbers in floating point: what is scored. Equal to [`Arithmetic::Kernels`] but for the
-    /// order of additions.
+    /// What is scored. K-quants and `q8_0` are multiplied in tiles where the processor has the
+    /// instructions; elsewhere by candle's kernels, except the scalar ones, whose products are
+    /// computed from the same rounded numbers in floating point. Equal to [`Arithmetic::Kernels`]
+    /// but for the order of additions.
     Scoring,
     /// Activations rounded as llama.cpp's kernels do, products in floating point. candle's packed
     /// `q8_0` kernels round them more coarsely; this shows by how much, and is never measured as
@@ -41,6 +43,8 @@ pub(crate) struct Activations {
     columns: usize,
     /// Rounded forms by [`Rounding`], made when the first matrix asks: several share an input.
     rounded: [OnceCell<CpuStorage>; 3],
+    /// The form that is multiplied in tiles, made likewise.
+    blocks: OnceCell<Rounded>,
 }
 
 impl Activations {
@@ -52,6 +56,7 @@ impl Activations {
             rows,
             columns,
             rounded: Default::default(),
+            blocks: OnceCell::new(),
         }
     }
 
@@ -211,9 +216,15 @@ impl Matrix {
                     |rounding| widened::multiply(tensor, input.rounded(rounding), rows, rounding);
                 match arithmetic {
                     Arithmetic::Kernels => kernel()?,
-                    Arithmetic::Scoring => {
-                        Rounding::of_slow_kernel(tensor.dtype()).map_or_else(kernel, widened)?
-                    }
+                    Arithmetic::Scoring => match Tiled::of(tensor) {
+                        Some(tiled) => {
+                            let round = || tiled.round(input.values(), input.columns);
+                            CpuStorage::F32(tiled.multiply(input.blocks.get_or_init(round))?)
+                        }
+                        None => {
+                            Rounding::of_slow_kernel(tensor.dtype()).map_or_else(kernel, widened)?
+                        }
+                    },
                     Arithmetic::LlamaCpp => {
                         Rounding::of_llama_cpp(tensor.dtype()).map_or_else(kernel, widened)?
                     }
@@ -277,7 +288,8 @@ pub(super) fn check_bytes(
 
 impl Stored for Matrix {
     /// With the copies that candle's packed kernels make at the first multiplication (an upper
-    /// bound: which copies are made depends on the processor).
+    /// bound: which copies are made depends on the processor). What scoring makes of a matrix is
+    /// let go with each product.
     fn resident_bytes(&self) -> u64 {
         Self::bytes_of(self.executed(), self.rows as u64, self.columns as u64)
     }

@@ -25,6 +25,11 @@ mod rope;
 mod scoring;
 mod sensitivity;
 mod switches;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "tiled/nowhere.rs"]
+mod tiled;
 mod timing;
 pub(crate) mod vectors;
 mod widened;

@@ -31,11 +31,11 @@ pub(crate) fn for_rows(values: &mut [f32], width: usize, work: impl Fn(usize, &m
 
 /// As [`for_rows`], for work whose cost is not the number of values that it writes: `cost` is what
 /// is compared with the cost of waking a thread, counted in values.
-pub(crate) fn for_costly_rows(
-    values: &mut [f32],
+pub(crate) fn for_costly_rows<T: Send>(
+    values: &mut [T],
     width: usize,
     cost: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync,
+    work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     if values.is_empty() || width == 0 {
         return;

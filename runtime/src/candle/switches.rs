@@ -2,6 +2,8 @@
 //! once, and nowhere else.
 
 use std::collections::BTreeMap;
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
 
 use bitfront_model::NumericsClass;
 
@@ -93,15 +95,9 @@ pub(crate) fn numerics_class(lookup: Lookup<'_>) -> NumericsClass {
 /// 256-bit ones, plain vector kernels, or none.
 #[cfg(target_arch = "x86_64")]
 fn kernel_family(lookup: Lookup<'_>) -> String {
-    let forced = |name| lookup(name).as_deref() == Some("1");
-    let force_avx2 = forced("MISTRALRS_FORCE_AVX2");
-    let force_vnni = forced("MISTRALRS_FORCE_AVXVNNI");
+    let (force_avx2, force_vnni) = forced(lookup);
     let avx2 = is_x86_feature_detected!("avx2");
-    let packed = if !force_avx2
-        && !force_vnni
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512vnni")
-    {
+    let packed = if packs_with_wide_vectors(lookup) {
         match has_matrix_extensions() {
             true => "avx512vnni-amx",
             false => "avx512vnni",
@@ -114,6 +110,34 @@ fn kernel_family(lookup: Lookup<'_>) -> String {
         return "portable".to_owned();
     };
     packed.to_owned()
+}
+
+/// Whether candle is told to do without the widest vectors, or to do with AVX-VNNI.
+#[cfg(target_arch = "x86_64")]
+fn forced(lookup: Lookup<'_>) -> (bool, bool) {
+    let forced = |name| lookup(name).as_deref() == Some("1");
+    (
+        forced("MISTRALRS_FORCE_AVX2"),
+        forced("MISTRALRS_FORCE_AVXVNNI"),
+    )
+}
+
+#[cfg(target_arch = "x86_64")]
+fn packs_with_wide_vectors(lookup: Lookup<'_>) -> bool {
+    forced(lookup) == (false, false)
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+/// Whether candle packs matrices for AVX-512 VNNI in this process, with what its kernels are
+/// compiled for.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn packs_wide() -> bool {
+    // candle asks once as well.
+    static PACKS: OnceLock<bool> = OnceLock::new();
+    *PACKS.get_or_init(|| {
+        packs_with_wide_vectors(&super::environment) && is_x86_feature_detected!("avx512bw")
+    })
 }
 
 /// Leaf 7 of CPUID, bits 24 (AMX-TILE) and 25 (AMX-INT8): what candle asks on Linux.

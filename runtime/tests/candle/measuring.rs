@@ -194,7 +194,7 @@ fn largest(values: &[f64]) -> usize {
     })
 }
 
-/// Where candle's kernel is slow, scoring computes the same product in floating point; rounding
+/// Where candle's kernel is slow, scoring computes the same product in code of its own; rounding
 /// differs in the last bit, which later roundings amplify to a share of the divergence.
 #[test]
 fn scoring_agrees_with_the_kernels() {
@@ -203,6 +203,7 @@ fn scoring_agrees_with_the_kernels() {
     let spec = runtime.spec().unwrap().clone();
     let slow = [
         Precision::Q2K,
+        Precision::Q3K,
         Precision::Q5K,
         Precision::Q4_0,
         Precision::Q5_1,
@@ -224,6 +225,21 @@ fn scoring_agrees_with_the_kernels() {
         mean.abs() < 0.05 && off.iter().all(|one| one.abs() < 0.2),
         "{off:?}"
     );
+}
+
+/// What candle packs is scored with the bits of its own kernels, by whatever code.
+#[test]
+fn packed_precisions_are_scored_bit_by_bit() {
+    let directory = TempDir::new().unwrap();
+    let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
+    let spec = runtime.spec().unwrap().clone();
+    let packed = [Precision::Q4K, Precision::Q6K, Precision::Q8_0];
+    let layers = 0..spec.layers.len();
+    let mixed = layers.map(|layer| packed[layer % packed.len()]).collect();
+    let plan = Plan::new(&spec, mixed).unwrap();
+    let scored = runtime.score(&plan, Arithmetic::Scoring).unwrap().value;
+    let exact = runtime.score(&plan, Arithmetic::Kernels).unwrap().value;
+    assert_eq!(scored, exact);
 }
 
 #[test]
