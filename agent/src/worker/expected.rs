@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bitfront_model::{Assignment, TaskKind, TaskPurpose};
+use bitfront_model::{Assignment, Outcome, TaskKind, TaskPurpose};
+
+use super::Found;
 
 /// A step that takes so many times as long as any before it has come to a stop. Plans of one search
 /// differ by a small factor, but the first one in a precision quantizes every layer, and whoever
@@ -71,8 +73,23 @@ impl Expected {
     }
 }
 
+/// Whether every task was measured to its end, so that another one takes about as long.
+pub(super) fn is_whole(found: &[Found]) -> bool {
+    found.iter().all(|found| match found {
+        Ok(measurement) => match &measurement.outcome {
+            Outcome::Quality(quality) => quality.stopped.is_none(),
+            Outcome::Latency { .. } => true,
+            Outcome::Infeasible { .. } => false,
+        },
+        Err(_) => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use bitfront_model::{Environment, Evidence, Measurement, Quality, Stopped};
+
+    use super::super::Failure;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -116,5 +133,56 @@ mod tests {
         let quality = step(TaskKind::Quality, 1);
         expected.learn(quality, Duration::from_millis(5));
         assert_eq!(expected.limit(quality, HOUR), Duration::from_secs(600));
+    }
+
+    /// What says nothing about the next one: a plan that was given up after some of its windows, one
+    /// that does not run, a task that failed.
+    #[test]
+    fn only_what_was_measured_to_its_end_says_how_long_others_take() {
+        let found = |outcome| {
+            Ok(Measurement {
+                outcome,
+                evidence: Evidence {
+                    executed: Vec::new(),
+                    imatrix_digest: None,
+                    environment: Environment::default(),
+                    cold: None,
+                    energy: None,
+                    duration_ns: 1,
+                },
+            })
+        };
+        let quality = |stopped| {
+            found(Outcome::Quality(Quality {
+                kld: 0.1,
+                kld_standard_error: 0.01,
+                kld_windows: vec![0.1; 4],
+                perplexity: 2.0,
+                reference_perplexity: 2.0,
+                same_top_rate: 1.0,
+                same_top_windows: Vec::new(),
+                positions: 4,
+                stopped,
+                rescored: Vec::new(),
+            }))
+        };
+        let whole = || quality(None);
+        let given_up = quality(Some(Stopped {
+            windows: 16,
+            behind: 3,
+        }));
+        let workloads = Vec::new();
+        let reason = "no room".to_owned();
+        let rows = [
+            (whole(), true),
+            (found(Outcome::Latency { workloads }), true),
+            (given_up, false),
+            (found(Outcome::Infeasible { reason }), false),
+            (Err(Failure::Failed("lost".to_owned())), false),
+        ];
+        for (one, expected) in rows {
+            let described = format!("{one:?}");
+            assert_eq!(is_whole(&[whole(), one]), expected, "{described}");
+        }
     }
 }

@@ -7,14 +7,14 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bitfront_model::{Assignment, Outcome, Question};
+use bitfront_model::{Assignment, Question};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::Span;
 
-use super::expected::{Expected, Step};
+use super::expected::{Expected, Step, is_whole};
 use super::measuring::Settings;
 use super::pipe::{Asked, Said, line};
 use super::{Answered, Crash, Facts, Found, tell};
@@ -168,7 +168,9 @@ impl Process {
         match running.exchange(&asked, &self.program, limit).await {
             Ok(said) => {
                 self.backoff.reset();
-                if let Some(step) = step.filter(|_| is_whole(&said)) {
+                if let (Some(step), Said::Measured(found)) = (step, &said)
+                    && is_whole(found)
+                {
                     self.expected.learn(step, begun.elapsed());
                 }
                 Ok(said)
@@ -384,21 +386,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Whether every task was measured to its end, so that another one takes about as long.
-fn is_whole(said: &Said) -> bool {
-    let Said::Measured(found) = said else {
-        return false;
-    };
-    found.iter().all(|found| match found {
-        Ok(measurement) => match &measurement.outcome {
-            Outcome::Quality(quality) => quality.stopped.is_none(),
-            Outcome::Latency { .. } => true,
-            Outcome::Infeasible { .. } => false,
-        },
-        Err(_) => false,
-    })
 }
 
 /// How a process ended, for people.
