@@ -12,6 +12,7 @@ use std::time::Duration;
 use bitfront_model::Interval;
 
 use super::LatencySettings;
+use super::stack::at_place_of;
 use super::stopping::{Decision, FEWEST, Looks, MOST_BLOCKS};
 use crate::RuntimeError;
 use crate::stats::{median, median_interval};
@@ -303,7 +304,7 @@ impl Member {
     }
 
     fn sample(&mut self, sample: &mut Sample<'_>) -> Result<Taken, RuntimeError> {
-        let taken = sample(self.number, self.taken)?;
+        let taken = at_place_of(self.taken, &mut || sample(self.number, self.taken))?;
         moved_on(taken.elapsed)?;
         self.taken += 1;
         Ok(taken)
