@@ -75,7 +75,8 @@ impl Activations {
 
 /// A weight matrix, `rows × columns`, as one plan holds it.
 ///
-/// Block types go through `QTensor`'s own operator. Floats are multiplied by candle's gemm, as its
+/// Block types go through `QTensor`'s own operator where they are timed; what is scored says
+/// [`Arithmetic::Scoring`]. Floats are multiplied by candle's gemm, as its
 /// linear layers do, in the type that they are stored in: candle's `QMatMul` would turn `f16` and
 /// `bf16` into `f32` when it is built, and the plan would not be what was measured; `QTensor`'s
 /// operator would multiply them as they are, but in scalar code that is 30 to 100 times slower

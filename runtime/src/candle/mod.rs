@@ -2,7 +2,8 @@
 //!
 //! `decoder` is the forward pass, `matrix` one weight matrix and how candle multiplies it,
 //! `kv_cache` what was read so far. [`CandleRuntime`] puts plans together and measures them:
-//! `scoring` reads the text's windows, from the `prefixes` that earlier plans have left.
+//! `scoring` reads the text's windows, from the `prefixes` that earlier plans have left, and
+//! multiplies by `tiled` and `widened`.
 //!
 //! `accelerator` has the same for a device with a memory of its own, and [`AcceleratorRuntime`]
 //! measures there; `engine` is what timing knows of both.

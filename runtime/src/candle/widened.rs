@@ -4,7 +4,8 @@
 //! the scaled sums of the blocks in `f32`. Rounding the activations in the same way, turning both
 //! sides into `f32` and multiplying those gives the same result but for the order of additions.
 //! Where candle's kernel for a type is scalar code this is ten to thirty times faster for many
-//! rows, which is what scoring has; timing never goes through here.
+//! rows, which is what scoring has where nothing is multiplied in tiles; timing never goes through
+//! here.
 
 use candle_core::backend::BackendStorage;
 use candle_core::quantized::{GgmlDType, QTensor};
