@@ -5,6 +5,7 @@
 //! ([`quantize`]); a [`Runtime`] executes plans and measures their [`quality`] and [`latency`], and
 //! how they start, in processes of their own ([`cold`]); [`export`] writes the winner as a file.
 
+mod allocator;
 pub mod candle;
 pub mod cold;
 mod energy;
