@@ -1,13 +1,13 @@
 //! How long plans take, beside an anchor.
 //!
 //! [`measure`] prepares one workload (`inputs`), has candidates and anchor take turns ([`paired`]),
-//! each sample elsewhere on the `stack`, until the ratios are known well enough (`stopping`), and
+//! each sample at another `place`, until the ratios are known well enough (`stopping`), and
 //! sums up (`summary`).
 
 mod inputs;
 pub mod paired;
+mod place;
 pub(crate) mod products;
-mod stack;
 mod stopping;
 mod stopwatch;
 mod summary;

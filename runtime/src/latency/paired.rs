@@ -12,7 +12,7 @@ use std::time::Duration;
 use bitfront_model::Interval;
 
 use super::LatencySettings;
-use super::stack::at_place_of;
+use super::place::at_place_of;
 use super::stopping::{Decision, FEWEST, Looks, MOST_BLOCKS};
 use crate::RuntimeError;
 use crate::stats::{median, median_interval};
@@ -58,6 +58,10 @@ const NEIGHBOURS: usize = 2;
 
 /// A sample that takes longer was not timed by a clock that can be trusted: leases end before.
 const LONGEST_SAMPLE: Duration = Duration::from_secs(3600);
+
+/// A sample that takes this long hardly notices that it finds the caches full of another plan's
+/// weights: reading them anew takes less than a millisecond.
+const LONG_SAMPLE: Duration = Duration::from_millis(100);
 
 /// Most samples in a turn, however short they are.
 const MOST_SAMPLES: f64 = 1000.0;
@@ -244,6 +248,8 @@ struct Member {
     /// Samples taken so far.
     taken: usize,
     samples_per_turn: usize,
+    /// Turns begin with a sample that is not counted.
+    settles: bool,
     warm_up: Duration,
 }
 
@@ -259,6 +265,7 @@ impl Member {
             number,
             taken: 0,
             samples_per_turn: 1,
+            settles: true,
             warm_up: Duration::ZERO,
         };
         let mut before: Option<f64> = None;
@@ -276,6 +283,7 @@ impl Member {
                 let wanted = settings.turn.as_nanos() as f64 / now;
                 wanted.ceil().clamp(1.0, MOST_SAMPLES) as usize
             };
+            member.settles = now < LONG_SAMPLE.as_nanos() as f64;
             let agrees = before.is_some_and(|before| (now / before - 1.0).abs() < AGREEMENT);
             let enough = member.warm_up >= settings.warm_up
                 && member.taken >= settings.warm_up_runs as usize;
@@ -286,11 +294,10 @@ impl Member {
         }
     }
 
-    /// One turn. Where it has several samples, one before them is not counted: it finds the caches
-    /// full of another plan's weights, which in use it never does. Returns what counts, and what
-    /// passed meanwhile.
+    /// One turn. A short sample before it is not counted: it finds the caches full of another plan's
+    /// weights, which in use it never does. Returns what counts, and what passed meanwhile.
     fn turn(&mut self, sample: &mut Sample<'_>) -> Result<(Vec<u64>, Duration), RuntimeError> {
-        if self.samples_per_turn > 1 {
+        if self.settles {
             self.sample(sample)?;
         }
         let mut turn = Vec::with_capacity(self.samples_per_turn);
@@ -409,6 +416,19 @@ mod tests {
         let member = Member::warmed_up(0, &settings, &mut cold).unwrap();
         assert!(member.taken >= 40, "{}", member.taken);
         assert!(member.warm_up < settings.most_warm_up);
+    }
+
+    #[test]
+    fn a_turn_of_short_samples_begins_with_one_that_is_not_counted() {
+        for (sample, more) in [(2, 1), (20, 1), (99, 1), (101, 0)] {
+            let sample = Duration::from_millis(sample);
+            let settings = LatencySettings::default();
+            let mut take = |_: usize, _: usize| Ok(sample.into());
+            let mut member = Member::warmed_up(0, &settings, &mut take).unwrap();
+            let before = member.taken;
+            let (turn, _) = member.turn(&mut take).unwrap();
+            assert_eq!(member.taken - before, turn.len() + more, "{sample:?}");
+        }
     }
 
     #[test]
