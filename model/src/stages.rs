@@ -4,6 +4,9 @@
 /// Fewest windows that anything is concluded from.
 const LEAST: usize = 4;
 
+/// Fewest windows of a stage: what is multiplied together.
+const CLOSEST: usize = 2;
+
 /// The order in which windows are scored: every beginning of it is spread evenly over the text, so
 /// that a text which changes on its way is not judged by its first pages.
 ///
@@ -21,12 +24,12 @@ pub fn order(windows: usize) -> Vec<usize> {
         .collect()
 }
 
-/// The numbers of windows at which the stages of scoring end, ascending, two to an octave; the last
-/// one is all of them. A stage that would save less than a quarter of the windows is none.
+/// The numbers of windows at which the stages of scoring end, ascending, four to an octave but no
+/// closer than [`CLOSEST`]; the last one is all of them. A stage that would save less than a quarter
+/// of the windows is none.
 pub fn ends(windows: usize) -> Vec<usize> {
-    let octaves = std::iter::successors(Some(LEAST), |end| Some(end * 2));
-    let early = octaves.flat_map(|end| [end, end + end / 2]);
-    early
+    let next = |&end: &usize| Some(end + (1 << end.ilog2() >> 2).max(CLOSEST));
+    std::iter::successors(Some(LEAST), next)
         .take_while(|end| end * 4 <= windows * 3)
         .chain([windows])
         .collect()
@@ -63,8 +66,9 @@ mod tests {
     fn stages_grow_and_end_with_the_text() {
         assert_eq!(ends(2), [2]);
         assert_eq!(ends(5), [5]);
-        assert_eq!(ends(16), [4, 6, 8, 12, 16]);
-        assert_eq!(ends(40), [4, 6, 8, 12, 16, 24, 40]);
-        assert_eq!(ends(80), [4, 6, 8, 12, 16, 24, 32, 48, 80]);
+        assert_eq!(ends(16), [4, 6, 8, 10, 12, 16]);
+        assert_eq!(ends(40), [4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 40]);
+        let of_many = [4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 80];
+        assert_eq!(ends(80), of_many);
     }
 }
