@@ -14,7 +14,9 @@
 //! saves. Tokens of windows that need not be scored count as scored.
 //!
 //! In stages, a child is given up as a search does it that makes divergence and size small: its
-//! rival is the best of the earlier plans that are no larger. The last column says what became of
+//! rival is the best of the earlier plans that are no larger. Children come as they were born, as
+//! the candidates of a search do, which are proposed one after the other; the last way has all of
+//! them at once and begins with the smallest. The last column says what became of
 //! the front of all children, as they are when all windows are scored: how many of its points were
 //! given up, and how many of these a comparison over all windows finds better than their rival (95
 //! %, Student's t over the paired differences), as a published front would.
@@ -31,7 +33,7 @@ use std::time::Instant;
 use bitfront_model::{
     ImatrixSource, ModelSpec, Plan, Precision, Preset, Quality, Rival, Subject, TaskPurpose,
 };
-use bitfront_runtime::candle::{CandleRuntime, order_for_reuse};
+use bitfront_runtime::candle::{CandleRuntime, order_for_reuse, order_for_stages};
 use bitfront_runtime::export::tensor_type_file;
 use bitfront_runtime::{CandleSettings, Runtime as _};
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
@@ -100,10 +102,7 @@ fn main() {
     );
 
     let plans = mutated(&spec, &parent, children);
-    for plan in &plans {
-        // Quantizing is another cost, paid once for each tensor.
-        whole.assemble(plan).unwrap();
-    }
+    quantize(&mut whole, &parent, &plans);
     one_plan(&mut whole, &parent, tokens);
     if let Some(folder) = typed.get(2) {
         for (child, plan) in plans.iter().enumerate() {
@@ -113,6 +112,8 @@ fn main() {
     }
 
     let born = (0..plans.len()).collect::<Vec<_>>();
+    let sizes = plans.iter().map(|plan| plan.size_bytes(&spec));
+    let smallest_first = order_for_stages(&sizes.collect::<Vec<_>>());
     let ways = [
         ("whole", 0, false, born.clone()),
         ("reuse", 4 << 30, false, born.clone()),
@@ -121,6 +122,7 @@ fn main() {
         ("stages", 0, true, born.clone()),
         ("stages, reuse", 4 << 30, true, born.clone()),
         ("usual room", 512 << 20, true, born),
+        ("smallest first", 512 << 20, true, smallest_first),
     ];
     let mut ways = ways.map(|(name, budget, staged, order)| {
         let mut runtime = runtime(directory.path(), &subject, budget);
@@ -269,6 +271,18 @@ fn mutated(spec: &ModelSpec, parent: &Plan, children: usize) -> Vec<Plan> {
     (0..children).map(|_| child()).collect()
 }
 
+/// Quantizes what the plans are made of: another cost than scoring, paid once for each tensor.
+fn quantize(runtime: &mut CandleRuntime, parent: &Plan, plans: &[Plan]) {
+    let start = Instant::now();
+    runtime.assemble(parent).unwrap();
+    let of_parent = start.elapsed().as_secs_f64();
+    for plan in plans {
+        runtime.assemble(plan).unwrap();
+    }
+    let of_each = (start.elapsed().as_secs_f64() - of_parent) / plans.len() as f64;
+    println!("quantizing: {of_parent:.2} s the parent, {of_each:.3} s a child more on average");
+}
+
 fn timed(runtime: &mut CandleRuntime, plan: &Plan) -> f64 {
     let start = Instant::now();
     runtime.quality(plan, TaskPurpose::Search, None).unwrap();
@@ -289,9 +303,10 @@ fn one_plan(runtime: &mut CandleRuntime, plan: &Plan, tokens: f64) {
 
 fn table(ways: &[Way], tokens: f64) {
     println!(
-        "{:16} {:>9} {:>8} {:>9} | {:>22} {:>8} | {:>8} {:>8} {:>8}",
+        "{:16} {:>9} {:>8} {:>8} {:>9} | {:>22} {:>8} | {:>8} {:>8} {:>8}",
         "children",
         "tokens/s",
+        "a minute",
         "windows",
         "computed",
         "times the whole's: med",
@@ -325,9 +340,10 @@ fn table(ways: &[Way], tokens: f64) {
         let of_front = of_front.copied().collect::<Vec<_>>();
         let wronged = of_front.iter().filter(|&&it| way.has_wronged(whole, it));
         println!(
-            "{:16} {:>9.0} {:>7.1}% {:>8.1}% | {:>8.2} [{:.2}, {:.2}] {:>10.2} | {:>8} {:>5}/{} {:>8}",
+            "{:16} {:>9.0} {:>8.0} {:>7.1}% {:>8.1}% | {:>8.2} [{:.2}, {:.2}] {:>10.2} | {:>8} {:>5}/{} {:>8}",
             way.name,
             tokens / sum,
+            60.0 * way.order.len() as f64 / sum,
             100.0 * way.windows(),
             100.0 * computed,
             quantile(0.5),

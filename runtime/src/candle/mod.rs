@@ -66,7 +66,7 @@ pub(crate) use parallel::threads;
 pub use prefixes::PrefixCounts;
 use prefixes::PrefixStore;
 use scoring::Scoring;
-pub use scoring::order_for_reuse;
+pub use scoring::{order_for_reuse, order_for_stages};
 pub use switches::CANDLE_VERSION;
 
 /// Tokens that are read in one pass when scoring: enough rows for the kernels, few enough for the
