@@ -59,7 +59,7 @@ impl Default for LatencySettings {
             most_warm_up: Duration::from_millis(500),
             turn: Duration::from_millis(5),
             target: 0.01,
-            most_time: Duration::from_millis(500),
+            most_time: Duration::from_secs(1),
             confidence: 0.95,
             inputs: 16,
             cache_bytes: 256 << 20,
@@ -69,12 +69,12 @@ impl Default for LatencySettings {
 }
 
 impl LatencySettings {
-    /// What steers a search: half as exact, for at most half of the time. A search compares many
+    /// What steers a search: half as exact, for at most a quarter of the time. A search compares many
     /// plans once; those that it ends with are timed again with the settings as they are.
     pub fn for_search(&self) -> Self {
         Self {
             target: 2.0 * self.target,
-            most_time: self.most_time / 2,
+            most_time: self.most_time / 4,
             ..self.clone()
         }
     }
@@ -89,7 +89,7 @@ impl LatencySettings {
             most_warm_up: self.most_warm_up / 50,
             turn: self.turn / 5,
             target: 5.0 * self.target,
-            most_time: self.most_time / 25,
+            most_time: self.most_time / 50,
             ..self.clone()
         }
     }

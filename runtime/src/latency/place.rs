@@ -2,8 +2,8 @@
 //!
 //! candle's kernels write buffers on the stack or the heap and read others. Where the low bits of
 //! two such addresses meet, a processor takes a read for one of what was just written, and waits: at
-//! one place of the stack in twenty a plan takes up to twice as long, and at some places of the heap
-//! a twentieth longer. Where a process stays at one place, all that it times is off by that, and its
+//! one place of the stack in twenty a plan takes up to twice as long, and places of the heap differ by
+//! a few hundredths. Where a process stays at one place, all that it times is off by that, and its
 //! interval does not say so. So every sample is taken at another place of both, and the median is of
 //! all (T. Mytkowicz et al., Producing Wrong Data Without Doing Anything Obviously Wrong!, ASPLOS
 //! 2009; C. Curtsinger and E. D. Berger, STABILIZER, ASPLOS 2013).
