@@ -4,7 +4,8 @@
 /// Fewest windows that anything is concluded from.
 const LEAST: usize = 4;
 
-/// Fewest windows of a stage: what is multiplied together.
+/// Fewest windows of a stage. The weights are read once for a few windows, so that a stage of one
+/// would cost more than it saves.
 const CLOSEST: usize = 2;
 
 /// The order in which windows are scored: every beginning of it is spread evenly over the text, so
@@ -28,7 +29,10 @@ pub fn order(windows: usize) -> Vec<usize> {
 /// closer than [`CLOSEST`]; the last one is all of them. A stage that would save less than a quarter
 /// of the windows is none.
 pub fn ends(windows: usize) -> Vec<usize> {
-    let next = |&end: &usize| Some(end + (1 << end.ilog2() >> 2).max(CLOSEST));
+    let next = |&end: &usize| {
+        let octave = 1 << end.ilog2();
+        Some(end + (octave / 4).max(CLOSEST))
+    };
     std::iter::successors(Some(LEAST), next)
         .take_while(|end| end * 4 <= windows * 3)
         .chain([windows])

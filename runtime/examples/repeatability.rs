@@ -11,6 +11,7 @@
 //!
 //! With a file of plans, lines of a name and the precision of every layer with commas between,
 //! those are timed in place of the ten; `scripts/time-front-again` writes one of a search's front.
+//! With `aged`, one process opens the model six times, and its times should not change.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
@@ -28,6 +29,8 @@ use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions};
 use bitfront_runtime::stats::median;
 
 const RUNS: usize = 5;
+/// How often one process opens the model anew.
+const ROUNDS: usize = 6;
 const ALONE: usize = 20;
 const WARM_UP: usize = 5;
 /// Plans in one block, beside the anchor.
@@ -55,6 +58,7 @@ fn main() {
             let measuring = std::thread::spawn(move || once(second.as_deref()));
             measuring.join().unwrap();
         }
+        Some("aged") => aged(),
         Some("busy") => busy(),
         Some("copy") => copy(),
         file => compare(file),
@@ -99,16 +103,15 @@ fn plans(file: Option<&str>, spec: &ModelSpec) -> Vec<(String, Plan)> {
     uniform.into_iter().chain(mixed).collect()
 }
 
-/// One process: a line for every workload and plan with the ratio, its interval and the ratio of
-/// the usual way.
-fn once(file: Option<&str>) {
+/// The demo model, opened anew, and the anchor. Quantizing is no part of what is compared, so all
+/// processes share what was quantized.
+fn opened() -> (CandleRuntime, ModelSpec, Anchor) {
     let windows = support::Windows {
         context: 256,
         evaluation: 8,
         calibration: 1,
     };
     let subject = support::subject(&support::demo_model(), &windows, ImatrixSource::None);
-    // Quantizing is no part of what is compared, so the processes share what was quantized.
     let directory = std::env::temp_dir().join("bitfront-repeatability");
     let mut runtime = support::runtime(&directory);
     runtime.open(&subject, &mut |_| {}).unwrap();
@@ -117,6 +120,41 @@ fn once(file: Option<&str>) {
         plan: Plan::uniform(&spec, Precision::Q4K).unwrap(),
         times: Vec::new(),
     };
+    (runtime, spec, anchor)
+}
+
+/// One process that opens the model anew again and again, as an agent opens what searches ask for:
+/// the anchor's time for a token, and the ratios of the first plans.
+fn aged() {
+    for round in 1..=ROUNDS {
+        let (mut runtime, spec, anchor) = opened();
+        let plans = plans(None, &spec);
+        let together: Vec<_> = plans[..TOGETHER].iter().map(|(_, plan)| plan).collect();
+        let purpose = TaskPurpose::Confirm;
+        let timed = runtime.latency(&anchor, &together, &WORKLOADS[..1], purpose);
+        let timed = timed.unwrap().into_iter().map(|it| it.unwrap().value);
+        let timed: Vec<_> = timed
+            .map(|mut timing| timing.latencies.remove(0).paired.unwrap())
+            .collect();
+        print!(
+            "opened {round} times: anchor {:.1} µs",
+            timed[0].reference.median_ns / 1e3
+        );
+        for ((name, _), paired) in plans.iter().zip(&timed) {
+            let interval = paired.ratio_interval;
+            print!(
+                ", {name} {:.4} [{:.4}, {:.4}]",
+                paired.ratio, interval.low, interval.high
+            );
+        }
+        println!();
+    }
+}
+
+/// One process: a line for every workload and plan with the ratio, its interval and the ratio of
+/// the usual way.
+fn once(file: Option<&str>) {
+    let (mut runtime, spec, anchor) = opened();
     let plans = plans(file, &spec);
     let mut paired = Vec::new();
     for together in plans.chunks(TOGETHER) {

@@ -37,7 +37,8 @@ pub struct LatencySettings {
     /// Half the width of the interval of the ratio to reach, as a share of the ratio.
     pub target: f64,
     /// Stop after this long for every plan that is timed, the anchor among them, once there are as
-    /// many blocks as an interval of 95 % can be made of.
+    /// many blocks as an interval of 95 % can be made of. Samples that are not counted come on top:
+    /// as much again at most, where a turn is a single short sample.
     pub most_time: Duration,
     /// The probability with which intervals should hold their figures.
     pub confidence: f64,
