@@ -37,8 +37,8 @@ pub struct LatencySettings {
     /// Half the width of the interval of the ratio to reach, as a share of the ratio.
     pub target: f64,
     /// Stop after this long for every plan that is timed, the anchor among them, once there are as
-    /// many blocks as an interval of 95 % can be made of. Samples that are not counted come on top:
-    /// as much again at most, where a turn is a single short sample.
+    /// many blocks as an interval of 95 % can be made of. Samples that are not counted take part of
+    /// it, as does waiting for a core.
     pub most_time: Duration,
     /// The probability with which intervals should hold their figures.
     pub confidence: f64,
@@ -70,12 +70,12 @@ impl Default for LatencySettings {
 }
 
 impl LatencySettings {
-    /// What steers a search: half as exact, for at most a quarter of the time. A search compares many
+    /// What steers a search: half as exact, for at most half of the time. A search compares many
     /// plans once; those that it ends with are timed again with the settings as they are.
     pub fn for_search(&self) -> Self {
         Self {
             target: 2.0 * self.target,
-            most_time: self.most_time / 4,
+            most_time: self.most_time / 2,
             ..self.clone()
         }
     }
@@ -90,7 +90,7 @@ impl LatencySettings {
             most_warm_up: self.most_warm_up / 50,
             turn: self.turn / 5,
             target: 5.0 * self.target,
-            most_time: self.most_time / 50,
+            most_time: self.most_time / 25,
             ..self.clone()
         }
     }
