@@ -26,7 +26,7 @@ pub fn order(windows: usize) -> Vec<usize> {
 }
 
 /// The numbers of windows at which the stages of scoring end, ascending, four to an octave but no
-/// closer than [`CLOSEST`]; the last one is all of them. A stage that would save less than a quarter
+/// closer than two; the last one is all of them. A stage that would save less than a quarter
 /// of the windows is none.
 pub fn ends(windows: usize) -> Vec<usize> {
     let next = |&end: &usize| {
