@@ -1,20 +1,8 @@
 //! The plan beside which the candidates of a search are timed, and the scale that it fixes.
 
-use bitfront_model::{Anchor, AnchorTime, ModelSpec, Outcome, Plan, Precision};
+use bitfront_model::{Anchor, AnchorTime, Digest, ModelSpec, Outcome, Plan, Precision};
 
 use crate::store::{Store, StoreError, StoredSearch};
-
-/// What an anchor is held in, the first that the device executes and that fits every layer: of
-/// middling speed, so that a disturbance weighs on it as on most candidates, and with kernels that
-/// every engine has taken care of.
-const PRECISIONS: [Precision; 6] = [
-    Precision::Q4K,
-    Precision::Q8_0,
-    Precision::Q4_0,
-    Precision::F16,
-    Precision::Bf16,
-    Precision::F32,
-];
 
 /// The anchor of a search, with its times where one was measured.
 ///
@@ -22,40 +10,45 @@ const PRECISIONS: [Precision; 6] = [
 /// device was restarted are multiplied with the same time, so their products can be compared.
 pub(crate) async fn of(store: &dyn Store, search: &StoredSearch) -> Result<Anchor, StoreError> {
     let executed = search.binding.as_ref().map(|bound| &bound.precisions[..]);
-    let plan = plan(&search.request.spec, executed.unwrap_or_default()).ok_or_else(|| {
+    let times = match store.first_timing(search.id).await? {
+        Some(first) => times(first.measurement.outcome),
+        None => Vec::new(),
+    };
+    let begun = times.first().map(|(anchor, _)| *anchor);
+    let spec = &search.request.spec;
+    let plan = plan(spec, executed.unwrap_or_default(), begun).ok_or_else(|| {
         StoreError::Corrupt {
             what: format!("search {}", search.id),
             reason: "its device executes no precision that could be an anchor".to_owned(),
         }
     })?;
-    let times = match store.first_timing(search.id).await? {
-        Some(first) => times(first.measurement.outcome, &plan),
-        None => Vec::new(),
-    };
+    let times = times
+        .into_iter()
+        .filter(|(anchor, _)| *anchor == plan.digest())
+        .map(|(_, time)| time)
+        .collect();
     Ok(Anchor { plan, times })
 }
 
-/// The same plan for every layer, over the precisions that a device executes. Where it executes
-/// none that an anchor should have, the first of its own that fits.
-fn plan(spec: &ModelSpec, executed: &[Precision]) -> Option<Plan> {
-    let preferred = PRECISIONS
-        .into_iter()
-        .filter(|precision| executed.contains(precision));
-    preferred
-        .chain(executed.iter().copied())
-        .find_map(|precision| Plan::uniform(spec, precision).ok())
+/// The plan of an anchor over the precisions that a device executes. A search that an earlier
+/// version began beside a uniform plan stays beside it.
+fn plan(spec: &ModelSpec, executed: &[Precision], begun: Option<Digest>) -> Option<Plan> {
+    let uniform = executed
+        .iter()
+        .filter_map(|&precision| Plan::uniform(spec, precision).ok())
+        .find(|plan| Some(plan.digest()) == begun);
+    uniform.or_else(|| Anchor::plan_for(spec, executed))
 }
 
-/// The anchor's times in a timing; none where it was timed beside another plan.
-fn times(outcome: Outcome, plan: &Plan) -> Vec<AnchorTime> {
+/// The times of the anchor in a timing, with the plan that it was.
+fn times(outcome: Outcome) -> Vec<(Digest, AnchorTime)> {
     let Outcome::Latency { workloads } = outcome else {
         return Vec::new();
     };
     workloads
         .into_iter()
         .filter_map(|latency| latency.paired)
-        .filter(|paired| paired.anchor == plan.digest())
-        .map(|paired| paired.reference)
+        .map(|paired| (paired.anchor, paired.reference))
         .collect()
 }
 
@@ -66,22 +59,18 @@ mod tests {
     use crate::fixtures;
 
     #[test]
-    fn the_anchor_is_the_first_choice_that_executes_and_fits() {
+    fn a_search_stays_beside_the_anchor_that_it_began_with() {
         let spec = fixtures::spec();
-        let anchor = |executed: &[Precision]| {
-            let plan = plan(&spec, executed)?;
-            Some(plan.precisions()[0])
-        };
-        assert_eq!(anchor(&Precision::ALL), Some(Precision::Q4K));
-        assert_eq!(
-            anchor(&[Precision::F16, Precision::Q8_0]),
-            Some(Precision::Q8_0)
-        );
-        assert_eq!(anchor(&[Precision::Q2K]), Some(Precision::Q2K));
-        assert_eq!(anchor(&[]), None);
-        let mut narrow = fixtures::spec();
-        narrow.layers[0].columns = 32;
-        let fitting = plan(&narrow, &[Precision::Q4K, Precision::F16]).unwrap();
-        assert_eq!(fitting.precisions()[0], Precision::F16);
+        let mixed = Anchor::plan_for(&spec, &Precision::ALL).unwrap();
+        let uniform = Plan::uniform(&spec, Precision::Q4K).unwrap();
+        for (begun, expected) in [
+            (None, &mixed),
+            (Some(mixed.digest()), &mixed),
+            (Some(uniform.digest()), &uniform),
+            (Some(Digest::of("one of another model")), &mixed),
+        ] {
+            let found = plan(&spec, &Precision::ALL, begun).unwrap();
+            assert_eq!(&found, expected, "{begun:?}");
+        }
     }
 }

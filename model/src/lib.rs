@@ -16,6 +16,7 @@
 //! - [`condition`]: what the device was like meanwhile ([`Condition`], [`Mark`]),
 //! - [`passes`]: figures that have a pass of their own ([`ColdStart`], [`Energy`]),
 //! - [`workload`]: what is timed ([`Workload`]),
+//! - [`anchor`]: beside what it is timed ([`Anchor`]),
 //! - [`measurement`]: what came back ([`Measurement`]),
 //! - [`probe`]: what a device multiplies how fast ([`ProbeQuestion`], [`Probe`]),
 //! - [`sensitivity`]: what each layer loses alone ([`SensitivityQuestion`], [`Sensitivity`]),
@@ -35,6 +36,7 @@
 //! - [`digest`]: how all of these are named by content ([`Digest`]).
 
 pub mod access;
+pub mod anchor;
 pub mod answer;
 pub mod belief;
 pub mod comparison;
@@ -67,6 +69,7 @@ pub mod task;
 pub mod workload;
 
 pub use access::{AccessRole, AccessToken};
+pub use anchor::{Anchor, AnchorTime};
 pub use answer::{
     Best, Confirmation, Expected, Figure, Front, FrontPoint, Outlook, Receipt, Registration,
     Repeatability, Rescoring, SearchState, SearchStatus, SharedPlans,
@@ -87,7 +90,7 @@ pub use fleet::{FleetPick, Regret};
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use manifest::{Blob, FileName, Manifest, ManifestError, ManifestFile, Place};
 pub use measurement::{
-    Anchor, AnchorTime, Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
+    Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
     Paired, Percentile, Quality, Rescored, Stopped,
 };
 pub use passes::{Cold, ColdStart, Energy};

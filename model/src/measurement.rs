@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColdStart, Condition, Digest, Energy, Mark, Plan, Precision, Workload};
+use crate::{AnchorTime, ColdStart, Condition, Digest, Energy, Mark, Precision, Workload};
 
 /// A range that holds the true value with a stated probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -160,37 +160,6 @@ pub struct Paired {
     pub reference: AnchorTime,
     /// The time limit came before the interval of the ratio was as narrow as asked for.
     pub noisy: bool,
-}
-
-/// The time of an anchor plan under one workload.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct AnchorTime {
-    /// What was timed.
-    pub workload: Workload,
-    /// Time of one pass, or of one decode step, in nanoseconds.
-    pub median_ns: f64,
-    /// Distribution-free interval of it, in nanoseconds.
-    pub interval: Interval,
-}
-
-/// The plan beside which candidates are timed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Anchor {
-    /// The plan.
-    pub plan: Plan,
-    /// Its times as they were first measured in the search, which put all candidates of the
-    /// search on one scale; empty for the first ones.
-    pub times: Vec<AnchorTime>,
-}
-
-impl Anchor {
-    /// Its time under a workload, where it is known.
-    pub fn time(&self, workload: Workload) -> Option<AnchorTime> {
-        self.times
-            .iter()
-            .copied()
-            .find(|time| time.workload == workload)
-    }
 }
 
 /// What the device was like while it measured.

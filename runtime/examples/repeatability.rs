@@ -103,7 +103,7 @@ fn plans(file: Option<&str>, spec: &ModelSpec) -> Vec<(String, Plan)> {
     uniform.into_iter().chain(mixed).collect()
 }
 
-/// The demo model, opened anew, and the anchor. Quantizing is no part of what is compared, so all
+/// The demo model, opened anew, and the anchor that a search has. Quantizing is no part of what is compared, so all
 /// processes share what was quantized.
 fn opened() -> (CandleRuntime, ModelSpec, Anchor) {
     let windows = support::Windows {
@@ -117,7 +117,7 @@ fn opened() -> (CandleRuntime, ModelSpec, Anchor) {
     runtime.open(&subject, &mut |_| {}).unwrap();
     let spec = runtime.spec().unwrap().clone();
     let anchor = Anchor {
-        plan: Plan::uniform(&spec, Precision::Q4K).unwrap(),
+        plan: Anchor::plan_for(&spec, &runtime.precisions()).unwrap(),
         times: Vec::new(),
     };
     (runtime, spec, anchor)
