@@ -426,6 +426,11 @@ impl Runtime for CandleRuntime {
         purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
         self.check_workloads(workloads)?;
+        // What a search has timed lies where it was loaded then. What is published is loaded anew:
+        // how far the two timings of a plan lie apart shows what the place in memory is worth, too.
+        if purpose == TaskPurpose::Confirm {
+            self.store.forget_unused();
+        }
         let caches = self.cache_bytes(workloads)?;
         let anchored = self
             .assemble_beside(&anchor.plan, caches)
