@@ -19,7 +19,9 @@ pub(crate) async fn of(store: &dyn Store, search: &StoredSearch) -> Result<Ancho
     let plan = plan(spec, executed.unwrap_or_default(), begun).ok_or_else(|| {
         StoreError::Corrupt {
             what: format!("search {}", search.id),
-            reason: "its device executes no precision that could be an anchor".to_owned(),
+            reason: "a layer of its model fits none of the precisions that its device executes, so nothing \
+                     can be timed beside; submit it for another device"
+                .to_owned(),
         }
     })?;
     let times = times

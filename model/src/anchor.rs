@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Interval, Layer, ModelSpec, Plan, Precision, Workload};
 
-/// What an anchor is made of: the precisions that plans are mostly made of. Each has kernels of its
-/// own on some processor, and each kernel is slowed by other things: by a neighbour's traffic in
-/// shared caches, by what else the core does. A plan of one precision alone is not slowed as others
-/// are, and the ratios to it move with the neighbours.
+/// What an anchor is made of: the precisions that plans are mostly made of where rows are a multiple
+/// of 256. Each has kernels of its own on some processor, and each kernel is slowed by other things:
+/// by a neighbour's traffic in shared caches, by what else the core does. A plan of one precision
+/// alone is not slowed as others are, and the ratios to it move with the neighbours. The precisions
+/// with blocks of 32 weights stay out, since their kernels take many times as long and would be all
+/// that is seen of the anchor; where rows are no multiple of 256, `q8_0` is left.
 const MIXED: [Precision; 6] = [
     Precision::Q8_0,
     Precision::Q6K,
@@ -51,7 +53,7 @@ impl Anchor {
     /// The plan that a search is anchored by on a device that executes these precisions: the mixed
     /// ones take turns from layer to layer.
     ///
-    /// None where some layer fits none of them.
+    /// None where some layer fits nothing of what is executed.
     pub fn plan_for(spec: &ModelSpec, executed: &[Precision]) -> Option<Plan> {
         let layers = spec.layers.iter().enumerate();
         let precisions = layers.map(|(place, layer)| precision_of(place, layer, executed));

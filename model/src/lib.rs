@@ -90,8 +90,8 @@ pub use fleet::{FleetPick, Regret};
 pub use hardware::{HardwareProfile, NumericsClass};
 pub use manifest::{Blob, FileName, Manifest, ManifestError, ManifestFile, Place};
 pub use measurement::{
-    Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome,
-    Paired, Percentile, Quality, Rescored, Stopped,
+    Environment, Evidence, Executed, Interval, Latency, Measurement, Outcome, Paired, Percentile,
+    Quality, Rescored, Stopped,
 };
 pub use passes::{Cold, ColdStart, Energy};
 pub use plan::{Plan, PlanError};

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bitfront_model::{LeaseToken, Receipt, SearchRequest, TaskKind};
+use bitfront_model::{Anchor, LeaseToken, Plan, Precision, Receipt, SearchRequest, TaskKind};
 
 use crate::clock::Clock;
 use crate::error::ServiceError;
@@ -120,6 +120,31 @@ async fn a_timing_brings_companions_and_one_scale_for_all() {
     assert_eq!(known.plan, anchor.plan);
     let workloads: Vec<_> = known.times.iter().map(|time| time.workload).collect();
     assert_eq!(workloads, fixtures::request().workloads);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_search_that_was_begun_beside_a_uniform_plan_stays_beside_it() {
+    let folder = folder();
+    let bench = Bench::in_folder(folder.path()).await;
+    let device = bench.register("one").await;
+    bench.submit(fixtures::request()).await;
+    let uniform = Plan::uniform(&fixtures::spec(), Precision::Q4K).unwrap();
+    let mut first = bench.lease_one(device).await;
+    let mixed = first.assignment.anchor.replace(Anchor {
+        plan: uniform.clone(),
+        times: Vec::new(),
+    });
+    assert_eq!(mixed.unwrap().plan.uniform_precision(), None);
+    bench.report(&first).await.unwrap();
+    let mut next = bench.lease_one(device).await;
+    while next.assignment.kind != TaskKind::Latency {
+        bench.report(&next).await.unwrap();
+        next = bench.lease_one(device).await;
+    }
+    let kept = next.assignment.anchor.unwrap();
+    assert_eq!(kept.plan, uniform);
+    assert_eq!(kept.times.len(), fixtures::request().workloads.len());
     bench.stop().await;
 }
 
