@@ -7,12 +7,16 @@
 //! 5725-1: the same device, model and workload, another time).
 
 use bitfront_model::{FrontPoint, Interval, Latency, Repeatability, Workload};
-use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
 
 use super::confirmation::apart;
 
-/// Fewest plans that were timed twice whose spread says anything.
-const LEAST: usize = 6;
+/// Fewest plans that were timed twice whose spread says anything: of fewer the largest change, which
+/// may be that of a plan that something happened to, would decide.
+const LEAST: usize = 8;
+
+/// How sure it is that the repeatability is no larger than what is found.
+const SURE: f64 = 0.95;
 
 /// The median of the absolute value of a standard normal variable: from a median to a standard
 /// deviation.
@@ -98,16 +102,27 @@ pub(super) fn errors(interval: Interval) -> Option<f64> {
 /// one of the two. None of few plans.
 ///
 /// The variance is that of a normal variable with the same median of absolute values, so that a few
-/// plans that something happened to are marked and do not widen all others. What all plans changed
-/// by together counts: another day may do the same.
+/// plans that something happened to are marked and do not widen all others. That median is only
+/// known from so many plans, and the intervals of a search are wide beside what is looked for: it is
+/// the upper limit of the median that counts, so that what could not be seen is in the intervals and
+/// not taken for nothing. What all plans changed by together counts: another day may do the same.
 fn deviation(changes: &[Change]) -> Option<f64> {
     if changes.len() < LEAST {
         return None;
     }
-    let spread = median(changes.iter().map(|it| it.change.abs()).collect());
+    let spread = upper_median(changes.iter().map(|it| it.change.abs()).collect())?;
     let found = (spread / MEDIAN_OF_NORMAL) * (spread / MEDIAN_OF_NORMAL);
     let expected = median(changes.iter().map(|it| it.expected).collect());
     Some(((found - expected).max(0.0) / 2.0).sqrt())
+}
+
+/// The smallest of the values that the median of what they are drawn from exceeds with no more than
+/// the doubt that is left, by order statistics. None of too few.
+fn upper_median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let below = Binomial::new(0.5, values.len() as u64).ok()?;
+    let place = (0..values.len()).find(|&place| below.cdf(place as u64) >= SURE)?;
+    values.get(place).copied()
 }
 
 /// The upper median.

@@ -107,9 +107,9 @@ fn intervals_hold_the_truth_where_timings_lie_apart() {
     assert!(holding(&points) < 0.5, "{}", holding(&points));
     widen(&mut points, &[DECODE]);
     let deviation = known(&points).unwrap();
-    assert!((deviation / 0.015 - 1.0).abs() < 0.15, "{deviation}");
+    assert!((0.95..1.25).contains(&(deviation / 0.015)), "{deviation}");
     let held = holding(&points);
-    assert!((held - 0.95).abs() < 0.03, "{held}");
+    assert!((0.94..0.985).contains(&held), "{held}");
     let (ratio, absolute) = (
         ratio_interval(&points[7]),
         points[7].latency.as_ref().unwrap().value[0].interval,
@@ -117,6 +117,36 @@ fn intervals_hold_the_truth_where_timings_lie_apart() {
     assert!((absolute.low / ratio.low / 1e6 - 1.0).abs() < 1e-9);
     // Intervals of 95 % that do not overlap are rarer than one in twenty.
     assert!(marked(&points).len() < 20, "{:?}", marked(&points));
+}
+
+/// Of many devices with few plans each, whose timings lie apart by no more than what each knows of
+/// its own noise, which a plain estimate takes for nothing on every other device.
+#[test]
+fn of_few_plans_intervals_are_rather_too_wide() {
+    for plans in [8, 20, 44] {
+        let mut random = Rng::with_seed(plans);
+        let mut held = 0.0;
+        for _ in 0..200 {
+            let mut found = || {
+                let apart = OWN * normal(&mut random) + OWN * normal(&mut random);
+                timing(2.0 * apart.exp(), "anchor")
+            };
+            let points = (0..plans).map(|plan| twice(plan as i64, found(), found()));
+            let mut points: Vec<_> = points.collect();
+            widen(&mut points, &[DECODE]);
+            held += holding(&points) / 200.0;
+        }
+        assert!((0.94..0.995).contains(&held), "{plans} plans: {held}");
+    }
+}
+
+#[test]
+fn the_upper_limit_of_a_median_is_an_order_statistic() {
+    let values = |count: u32| (1..=count).map(f64::from).collect::<Vec<_>>();
+    // Of eight values all but one, or all, are below the median with 9 of 256.
+    assert_eq!(upper_median(values(8)), Some(7.0));
+    assert_eq!(upper_median(values(5)), Some(5.0));
+    assert_eq!(upper_median(values(4)), None);
 }
 
 #[test]
@@ -134,7 +164,7 @@ fn a_device_that_repeats_itself_keeps_its_intervals() {
     let before = ratio_interval(&points[3]);
     widen(&mut points, &[DECODE]);
     let deviation = known(&points).unwrap();
-    assert!(deviation < OWN / 2.0, "{deviation}");
+    assert!(deviation < 0.6 * OWN, "{deviation}");
     let after = ratio_interval(&points[3]);
     assert!(after.low <= before.low && before.high <= after.high);
     assert!((after.high / after.low).ln() < 1.2 * (before.high / before.low).ln());
