@@ -43,6 +43,7 @@ use bitfront_model::{
     Quality, Rival, SensitivityQuestion, Subject, Swap, TaskPurpose, Workload,
 };
 
+use crate::allocator;
 use crate::cold::Program;
 use crate::latency::{self, LatencySettings, products};
 use crate::memory::Memory;
@@ -66,7 +67,7 @@ pub(crate) use parallel::threads;
 pub use prefixes::PrefixCounts;
 use prefixes::PrefixStore;
 use scoring::Scoring;
-pub use scoring::{order_for_reuse, order_for_stages};
+pub use scoring::order_for_reuse;
 pub use switches::CANDLE_VERSION;
 
 /// Tokens that are read in one pass when scoring: enough rows for the kernels, few enough for the
@@ -178,6 +179,7 @@ impl CandleRuntime {
         // Whatever was open is given up first: two models may not fit side by side.
         self.opened = None;
         self.prefixes.clear();
+        allocator::give_back();
         let class: &NumericsClass = &self.identity.numerics_class;
         let directory = &self.settings.cache_directory;
         let opened = OpenSubject::open(subject, need, class, directory, progress)?;
@@ -263,6 +265,7 @@ impl CandleRuntime {
             }
             self.store.forget_unused();
             self.prefixes.clear();
+            allocator::give_back();
         }
         Ok(None)
     }
@@ -426,10 +429,12 @@ impl Runtime for CandleRuntime {
         purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
         self.check_workloads(workloads)?;
-        // What a search has timed lies where it was loaded then. What is published is loaded anew:
-        // how far the two timings of a plan lie apart shows what the place in memory is worth, too.
+        // What a search has timed lies where it was loaded then. What is published is loaded anew,
+        // most of it to other places: how far the two timings of a plan lie apart shows what those
+        // are worth, too.
         if purpose == TaskPurpose::Confirm {
             self.store.forget_unused();
+            allocator::give_back();
         }
         let caches = self.cache_bytes(workloads)?;
         let anchored = self

@@ -210,15 +210,6 @@ pub fn order_for_reuse(plans: &[Plan]) -> Vec<usize> {
     order
 }
 
-/// The order in which plans that are scored in stages are given up earliest: the smallest first, so
-/// that whatever is no larger than a plan has been scored when its turn comes, its strongest rival
-/// among them. `sizes` are those of the plans, in bytes; returns positions in it.
-pub fn order_for_stages(sizes: &[u64]) -> Vec<usize> {
-    let mut order = (0..sizes.len()).collect::<Vec<_>>();
-    order.sort_by_key(|&index| sizes[index]);
-    order
-}
-
 pub(super) fn scored_positions(context: usize) -> Positions {
     let scored = ScoredPositions::of(context);
     Positions::Range {

@@ -722,6 +722,29 @@ fn a_plan_that_does_not_fit_into_memory_is_infeasible_with_both_numbers() {
 }
 
 #[test]
+fn what_is_timed_to_be_published_is_loaded_anew() {
+    let directory = TempDir::new().unwrap();
+    let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));
+    let layers = runtime.spec().unwrap().layers.len() as u64;
+    let plan = uniform(&runtime, Precision::Q8_0);
+    let anchor = Anchor {
+        plan: uniform(&runtime, Precision::Q4K),
+        times: Vec::new(),
+    };
+    let workload = "prefill@8".parse().unwrap();
+    let mut read_by = |purpose| {
+        let before = runtime.store_counts().from_disk;
+        let timed = runtime.latency(&anchor, &[&plan], &[workload], purpose);
+        assert!(timed.unwrap()[0].is_ok());
+        runtime.store_counts().from_disk - before
+    };
+    assert_eq!(read_by(TaskPurpose::Search), 0);
+    assert_eq!(read_by(TaskPurpose::Search), 0);
+    assert_eq!(read_by(TaskPurpose::Confirm), 2 * layers);
+    assert_eq!(read_by(TaskPurpose::Retime), 0);
+}
+
+#[test]
 fn an_anchor_that_cannot_be_executed_is_one_error_about_the_anchor() {
     let directory = TempDir::new().unwrap();
     let mut runtime = opened(directory.path(), &demo(ImatrixSource::None));

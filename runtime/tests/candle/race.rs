@@ -3,7 +3,7 @@
 use bitfront_model::{
     ImatrixSource, Plan, Precision, Quality, Rival, Stopped, TaskPurpose, stages,
 };
-use bitfront_runtime::candle::{CandleRuntime, order_for_stages};
+use bitfront_runtime::candle::CandleRuntime;
 use bitfront_runtime::{CandleSettings, Runtime as _};
 use tempfile::TempDir;
 
@@ -89,10 +89,4 @@ fn a_rival_that_was_scored_on_another_text_is_refused() {
         error.contains("candidate 31") && error.contains("5 windows"),
         "{error}"
     );
-}
-
-#[test]
-fn the_smallest_plan_is_scored_first_and_of_equals_the_one_that_came_first() {
-    assert_eq!(order_for_stages(&[30, 10, 20, 10]), [1, 3, 2, 0]);
-    assert!(order_for_stages(&[]).is_empty());
 }
