@@ -12,7 +12,7 @@
 //! row of activations and for 128, in nanoseconds; and how long a token's step of the whole anchor
 //! takes. FILE has a line for each plan, a name and the precision of every layer with commas
 //! between; printed are, for each, the name, its bytes, its mean divergence with the standard
-//! error, and the ratio to the anchor (`q4_k`) of decode and of prefill, each with the ends of its
+//! error, and the ratio to the anchor (here `q4_k` everywhere) of decode and of prefill, each with the ends of its
 //! interval. All plans are timed in one process, beside each other.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]

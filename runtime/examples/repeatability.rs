@@ -11,7 +11,9 @@
 //!
 //! With a file of plans, lines of a name and the precision of every layer with commas between,
 //! those are timed in place of the ten; `scripts/time-front-again` writes one of a search's front.
-//! With `aged`, one process opens the model six times, and its times should not change.
+//! With `beside PRECISION`, the anchor is that uniform plan in place of the one that a search has.
+//! With `aged`, one process opens the model six times, and its times should not grow. With `anchor`,
+//! the digest of a search's anchor is printed.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
@@ -48,20 +50,46 @@ const WORKLOADS: [Workload; 2] = [
 ];
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let (first, second) = (arguments.next(), arguments.next());
-    match first.as_deref() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
         Some("once") => {
             // A thread of its own, as an agent has. On the main thread, where Linux begins the
             // stack somewhere else in each process, some of candle's kernels take 1.7 times as long
             // in one process of several.
-            let measuring = std::thread::spawn(move || once(second.as_deref()));
+            let measuring = std::thread::spawn(move || once(&Asked::of(&arguments[1..])));
             measuring.join().unwrap();
         }
-        Some("aged") => aged(),
+        Some("aged") => std::thread::spawn(aged).join().unwrap(),
+        Some("anchor") => println!("{}", opened(None).2.plan.digest()),
         Some("busy") => busy(),
         Some("copy") => copy(),
-        file => compare(file),
+        _ => compare(&arguments),
+    }
+}
+
+/// What to time.
+#[derive(Default)]
+struct Asked {
+    /// Plans in place of the ten.
+    file: Option<String>,
+    /// The anchor in place of a search's.
+    beside: Option<Precision>,
+}
+
+impl Asked {
+    fn of(arguments: &[String]) -> Self {
+        match arguments {
+            [] => Self::default(),
+            [word, precision] if word == "beside" => Self {
+                beside: Some(precision.parse().unwrap()),
+                ..Self::default()
+            },
+            [file] if file != "beside" => Self {
+                file: Some(file.clone()),
+                ..Self::default()
+            },
+            _ => panic!("`beside PRECISION`, a file of plans, or nothing"),
+        }
     }
 }
 
@@ -79,8 +107,8 @@ fn plans_of(file: &str, spec: &ModelSpec) -> Vec<(String, Plan)> {
 
 /// The plans of a file, or else ten: five uniform ones, and five mixed ones drawn with a fixed
 /// seed.
-fn plans(file: Option<&str>, spec: &ModelSpec) -> Vec<(String, Plan)> {
-    if let Some(file) = file {
+fn plans(asked: &Asked, spec: &ModelSpec) -> Vec<(String, Plan)> {
+    if let Some(file) = &asked.file {
         return plans_of(file, spec);
     }
     let kinds = [
@@ -103,9 +131,9 @@ fn plans(file: Option<&str>, spec: &ModelSpec) -> Vec<(String, Plan)> {
     uniform.into_iter().chain(mixed).collect()
 }
 
-/// The demo model, opened anew, and the anchor that a search has. Quantizing is no part of what is compared, so all
+/// The demo model, opened anew, and the anchor. Quantizing is no part of what is compared, so all
 /// processes share what was quantized.
-fn opened() -> (CandleRuntime, ModelSpec, Anchor) {
+fn opened(beside: Option<Precision>) -> (CandleRuntime, ModelSpec, Anchor) {
     let windows = support::Windows {
         context: 256,
         evaluation: 8,
@@ -116,10 +144,12 @@ fn opened() -> (CandleRuntime, ModelSpec, Anchor) {
     let mut runtime = support::runtime(&directory);
     runtime.open(&subject, &mut |_| {}).unwrap();
     let spec = runtime.spec().unwrap().clone();
-    let anchor = Anchor {
-        plan: Anchor::plan_for(&spec, &runtime.precisions()).unwrap(),
-        times: Vec::new(),
+    let plan = match beside {
+        Some(precision) => Plan::uniform(&spec, precision).unwrap(),
+        None => Anchor::plan_for(&spec, &runtime.precisions()).unwrap(),
     };
+    let times = Vec::new();
+    let anchor = Anchor { plan, times };
     (runtime, spec, anchor)
 }
 
@@ -127,8 +157,8 @@ fn opened() -> (CandleRuntime, ModelSpec, Anchor) {
 /// the anchor's time for a token, and the ratios of the first plans.
 fn aged() {
     for round in 1..=ROUNDS {
-        let (mut runtime, spec, anchor) = opened();
-        let plans = plans(None, &spec);
+        let (mut runtime, spec, anchor) = opened(None);
+        let plans = plans(&Asked::default(), &spec);
         let together: Vec<_> = plans[..TOGETHER].iter().map(|(_, plan)| plan).collect();
         let purpose = TaskPurpose::Confirm;
         let timed = runtime.latency(&anchor, &together, &WORKLOADS[..1], purpose);
@@ -153,9 +183,9 @@ fn aged() {
 
 /// One process: a line for every workload and plan with the ratio, its interval and the ratio of
 /// the usual way.
-fn once(file: Option<&str>) {
-    let (mut runtime, spec, anchor) = opened();
-    let plans = plans(file, &spec);
+fn once(asked: &Asked) {
+    let (mut runtime, spec, anchor) = opened(asked.beside);
+    let plans = plans(asked, &spec);
     let mut paired = Vec::new();
     for together in plans.chunks(TOGETHER) {
         let together: Vec<_> = together.iter().map(|(_, plan)| plan).collect();
@@ -230,7 +260,7 @@ struct Row {
     alone: f64,
 }
 
-fn compare(file: Option<&str>) {
+fn compare(arguments: &[String]) {
     let this = std::env::current_exe().unwrap();
     let child = |task: &str| -> Child {
         let mut command = Command::new(&this);
@@ -238,15 +268,15 @@ fn compare(file: Option<&str>) {
             command = Command::new("taskset");
             command.args(["-c", "0"]).arg(&this);
         }
-        let file = file.filter(|_| task == "once");
+        let arguments = arguments.iter().filter(|_| task == "once");
         command
             .arg(task)
-            .args(file)
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap()
     };
-    let names = names(file);
+    let names = names(&Asked::of(arguments));
     // The first process quantizes; its figures do not count.
     child("once").wait_with_output().unwrap();
     for loaded in [false, true] {
@@ -353,12 +383,12 @@ fn spread(values: &[f64]) -> f64 {
     (high - low) / median(values).unwrap()
 }
 
-fn names(file: Option<&str>) -> Vec<String> {
+fn names(asked: &Asked) -> Vec<String> {
     let spec = bitfront_runtime::source::open(&support::demo_model())
         .unwrap()
         .spec()
         .clone();
-    plans(file, &spec)
+    plans(asked, &spec)
         .into_iter()
         .map(|(name, _)| name)
         .collect()

@@ -38,7 +38,7 @@ pub struct LatencySettings {
     pub target: f64,
     /// Stop after this long for every plan that is timed, the anchor among them, once there are as
     /// many blocks as an interval of 95 % can be made of. Samples that are not counted take part of
-    /// it, as does waiting for a core.
+    /// it, as does waiting for a core; what prepares a sample does not.
     pub most_time: Duration,
     /// The probability with which intervals should hold their figures.
     pub confidence: f64,
@@ -90,7 +90,7 @@ impl LatencySettings {
             most_warm_up: self.most_warm_up / 50,
             turn: self.turn / 5,
             target: 5.0 * self.target,
-            most_time: self.most_time / 25,
+            most_time: self.most_time / 50,
             ..self.clone()
         }
     }

@@ -18,7 +18,7 @@ use crate::RuntimeError;
 use crate::stats::{median, median_interval};
 
 /// Takes one sample of a member, 0 being the anchor, and says how long it took. The second number
-/// counts the samples of that member from 0, to choose an input by.
+/// counts the samples of that member that may count from 0, to choose an input by.
 pub type Sample<'a> = dyn FnMut(usize, usize) -> Result<Taken, RuntimeError> + 'a;
 
 /// How long a sample took.
@@ -146,6 +146,9 @@ pub fn time(
     for number in 0..=candidates {
         members.push(Member::warmed_up(number, settings, sample)?);
     }
+    // All or none: a ratio of one side that is settled to one that is not would be off by what that
+    // is worth.
+    let settles = members.iter().any(|member| member.short);
     let mut random = fastrand::Rng::with_seed(settings.seed);
     let mut open: Vec<_> = (1..=candidates).map(|_| Some(Looks::new())).collect();
     let mut noisy = vec![false; candidates];
@@ -158,7 +161,7 @@ pub fn time(
         order.extend((1..=candidates).filter(|&number| open[number - 1].is_some()));
         random.shuffle(&mut order);
         for number in order {
-            let (turn, elapsed) = members[number].turn(sample)?;
+            let (turn, elapsed) = members[number].turn(settles, sample)?;
             spent += elapsed;
             turns[number].push(turn);
         }
@@ -245,11 +248,11 @@ fn move_of(times: &[f64], turn: usize) -> f64 {
 /// The anchor or a candidate, with how it is sampled.
 struct Member {
     number: usize,
-    /// Samples taken so far.
+    /// Samples taken so far, without those that are not counted.
     taken: usize,
     samples_per_turn: usize,
-    /// Turns begin with a sample that is not counted.
-    settles: bool,
+    /// Its samples are so short that they notice what the caches are full of.
+    short: bool,
     warm_up: Duration,
 }
 
@@ -265,7 +268,7 @@ impl Member {
             number,
             taken: 0,
             samples_per_turn: 1,
-            settles: true,
+            short: true,
             warm_up: Duration::ZERO,
         };
         let mut before: Option<f64> = None;
@@ -283,7 +286,7 @@ impl Member {
                 let wanted = settings.turn.as_nanos() as f64 / now;
                 wanted.ceil().clamp(1.0, MOST_SAMPLES) as usize
             };
-            member.settles = now < LONG_SAMPLE.as_nanos() as f64;
+            member.short = now < LONG_SAMPLE.as_nanos() as f64;
             let agrees = before.is_some_and(|before| (now / before - 1.0).abs() < AGREEMENT);
             let enough = member.warm_up >= settings.warm_up
                 && member.taken >= settings.warm_up_runs as usize;
@@ -294,12 +297,18 @@ impl Member {
         }
     }
 
-    /// One turn. A short sample before it is not counted: it finds the caches full of another plan's
-    /// weights, which in use it never does. Returns what counts, and what passed meanwhile.
-    fn turn(&mut self, sample: &mut Sample<'_>) -> Result<(Vec<u64>, Duration), RuntimeError> {
+    /// One turn. Where it `settles`, a sample before it is not counted: it finds the caches full of
+    /// another plan's weights, which in use it never does. Returns what counts, and what passed
+    /// meanwhile.
+    fn turn(
+        &mut self,
+        settles: bool,
+        sample: &mut Sample<'_>,
+    ) -> Result<(Vec<u64>, Duration), RuntimeError> {
         let mut elapsed = Duration::ZERO;
-        if self.settles {
-            elapsed += self.sample(sample)?.elapsed;
+        if settles {
+            // Another input and another place than the one that follows has; neither is used up.
+            elapsed += self.sample_as(self.taken + 1, sample)?.elapsed;
         }
         let mut turn = Vec::with_capacity(self.samples_per_turn);
         for _ in 0..self.samples_per_turn {
@@ -311,9 +320,15 @@ impl Member {
     }
 
     fn sample(&mut self, sample: &mut Sample<'_>) -> Result<Taken, RuntimeError> {
-        let taken = at_place_of(self.taken, &mut || sample(self.number, self.taken))?;
-        moved_on(taken.elapsed)?;
+        let taken = self.sample_as(self.taken, sample)?;
         self.taken += 1;
+        Ok(taken)
+    }
+
+    /// One sample with the input and at the place of this number.
+    fn sample_as(&self, sequence: usize, sample: &mut Sample<'_>) -> Result<Taken, RuntimeError> {
+        let taken = at_place_of(sequence, &mut || sample(self.number, sequence))?;
+        moved_on(taken.elapsed)?;
         Ok(taken)
     }
 }
@@ -419,17 +434,49 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_of_short_samples_begins_with_one_that_is_not_counted() {
-        for (sample, more) in [(2, 1), (20, 1), (49, 1), (51, 0)] {
+    fn turns_of_short_samples_begin_with_one_that_is_not_counted() {
+        let settings = LatencySettings::default();
+        // The anchor's sample, and the candidate's, in milliseconds.
+        for (anchor, candidate, settled) in [(2, 2, 1), (49, 60, 1), (60, 49, 1), (51, 60, 0)] {
+            let sample = |number: usize| Duration::from_millis([anchor, candidate][number]);
+            let mut taken = [0, 0];
+            let series = time(1, &settings, &mut |number, _| {
+                taken[number] += 1;
+                Ok(sample(number).into())
+            });
+            let series = &series.unwrap()[0];
+            for (number, taken) in taken.into_iter().enumerate() {
+                let mut alone = |_: usize, _: usize| Ok(sample(number).into());
+                let member = Member::warmed_up(number, &settings, &mut alone).unwrap();
+                let turns = series.blocks.len() * (member.samples_per_turn + settled);
+                assert_eq!(taken, member.taken + turns, "{anchor} {candidate} {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_settles_counts_for_limits_and_uses_up_no_input_and_no_place() {
+        for sample in [2, 5, 20] {
             let sample = Duration::from_millis(sample);
             let settings = LatencySettings::default();
-            let mut take = |_: usize, _: usize| Ok(sample.into());
+            let mut numbers = Vec::new();
+            let mut take = |_: usize, number: usize| {
+                numbers.push(number);
+                Ok(sample.into())
+            };
             let mut member = Member::warmed_up(0, &settings, &mut take).unwrap();
-            let before = member.taken;
-            let (turn, elapsed) = member.turn(&mut take).unwrap();
-            let taken = member.taken - before;
-            assert_eq!(taken, turn.len() + more, "{sample:?}");
-            assert_eq!(elapsed, sample * taken as u32, "limits count it");
+            let (turn, elapsed) = member.turn(true, &mut take).unwrap();
+            assert_eq!(elapsed, sample * (turn.len() + 1) as u32);
+            let (next, _) = member.turn(true, &mut take).unwrap();
+            let counted =
+                |turn: &[u64], numbers: &[usize]| numbers[numbers.len() - turn.len()..].to_vec();
+            let last = counted(&next, &numbers);
+            let before = counted(&turn, &numbers[..numbers.len() - next.len() - 1]);
+            assert_eq!(
+                before.last().unwrap() + 1,
+                last[0],
+                "{sample:?}: {numbers:?}"
+            );
         }
     }
 

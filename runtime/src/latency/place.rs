@@ -46,14 +46,14 @@ pub(super) fn at_place_of<T>(sample: usize, work: &mut dyn FnMut() -> T) -> T {
     result
 }
 
-/// Blocks that are not to be had by a sample: of each size another number of them, so that places
-/// of the heap move against each other too.
+/// Blocks that are not to be had by a sample: of each size a number that is drawn for it, so that
+/// places of the heap move against each other too.
 fn held_from(sample: usize) -> Vec<Vec<u8>> {
+    let mut random = fastrand::Rng::with_seed(sample as u64);
     let octaves = (0..OCTAVES).map(|octave| (SMALLEST << octave) / SIZES);
     let sizes = octaves.flat_map(|part| (SIZES..2 * SIZES).map(move |parts| part * parts));
-    let held = sizes.enumerate().flat_map(|(index, size)| {
-        let most = MOST_HELD[usize::from(size > SMALL)];
-        let count = sample.wrapping_mul(STEP + 2 * index) % (most + 1);
+    let held = sizes.flat_map(|size| {
+        let count = random.usize(..=MOST_HELD[usize::from(size > SMALL)]);
         (0..count).map(move |_| Vec::with_capacity(size))
     });
     held.collect()
