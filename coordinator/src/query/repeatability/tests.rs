@@ -136,7 +136,7 @@ fn of_few_plans_intervals_are_rather_too_wide() {
             widen(&mut points, &[DECODE]);
             held += holding(&points) / 200.0;
         }
-        assert!((0.94..0.995).contains(&held), "{plans} plans: {held}");
+        assert!(held >= 0.95, "{plans} plans: {held}");
     }
 }
 
