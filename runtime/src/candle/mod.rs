@@ -443,11 +443,10 @@ impl Runtime for CandleRuntime {
                 plan: anchor.plan.digest(),
                 reason: error.to_string(),
             })?;
-        let mut timed = Vec::with_capacity(plans.len());
-        for together in timing::groups(plans, self.spec()?, self.settings.tensor_budget_bytes) {
-            let anchored = (anchor, &anchored);
-            timed.extend(self.time_together(anchored, together, workloads, purpose)?);
-        }
+        let groups = timing::groups(plans, self.spec()?, self.settings.tensor_budget_bytes);
+        let mut timed = timing::in_groups(groups, |together| {
+            self.time_together((anchor, &anchored), together, workloads, purpose)
+        })?;
         // What is published, and nothing else, is worth passes of its own.
         if purpose == TaskPurpose::Confirm {
             drop(anchored);

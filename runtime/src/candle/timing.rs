@@ -2,8 +2,8 @@
 
 use bitfront_model::{Anchor, Executed, Latency, ModelSpec, Plan, TaskPurpose, Workload};
 
-use crate::RuntimeError;
 use crate::latency::{self, LatencySettings};
+use crate::{RuntimeError, Timed};
 
 use super::{Assembly, Engine};
 
@@ -130,4 +130,104 @@ pub(super) fn groups<'a>(
         groups.push(&plans[first..]);
     }
     groups
+}
+
+/// Times plans in groups. How much memory a group takes is only known once it is loaded, so a plan
+/// for which nothing was left beside its neighbours is tried once more, alone.
+pub(super) fn in_groups(
+    groups: Vec<&[&Plan]>,
+    mut time: impl FnMut(&[&Plan]) -> Result<Vec<Timed>, RuntimeError>,
+) -> Result<Vec<Timed>, RuntimeError> {
+    let mut all = Vec::new();
+    for group in groups {
+        let together = time(group)?;
+        for (timed, plan) in together.into_iter().zip(group.chunks(1)) {
+            match timed {
+                Err(RuntimeError::Infeasible { .. }) if group.len() > 1 => all.extend(time(plan)?),
+                timed => all.push(timed),
+            }
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bitfront_model::{Architecture, Digest, Layer, LayerKind, Precision};
+
+    use crate::{Measured, Timing};
+
+    use super::*;
+
+    /// A model of one matrix.
+    fn spec() -> ModelSpec {
+        ModelSpec {
+            name: "test".to_owned(),
+            architecture: Architecture::Llama,
+            blocks: 0,
+            hidden_size: 256,
+            intermediate_size: 256,
+            attention_heads: 4,
+            key_value_heads: 4,
+            head_size: 64,
+            context_length: 256,
+            vocabulary_size: 256,
+            layers: vec![Layer {
+                name: "output".to_owned(),
+                kind: LayerKind::Output,
+                block: None,
+                rows: 256,
+                columns: 256,
+                source: Precision::F16,
+                tied: false,
+            }],
+            fixed_bytes: 0,
+            digest: Digest::of("test"),
+        }
+    }
+
+    fn fits() -> Timed {
+        Ok(Measured {
+            value: Timing {
+                latencies: Vec::new(),
+                cold: None,
+                energy: None,
+            },
+            executed: Executed::new(),
+            imatrix_digest: None,
+        })
+    }
+
+    #[test]
+    fn a_plan_that_does_not_fit_beside_others_is_timed_alone() {
+        let spec = spec();
+        let [small, medium, large] = [Precision::Q4_0, Precision::Q8_0, Precision::F32]
+            .map(|kind| Plan::uniform(&spec, kind).unwrap());
+        let plans = [&small, &medium, &large];
+        let mut asked = Vec::new();
+        // Room for the small one beside any other, for the medium one alone, for the large one never.
+        let timed = in_groups(vec![&plans], |group| {
+            asked.push(group.len());
+            let fits_beside = |plan: &&Plan| {
+                let fits_here = **plan == small || (**plan == medium && group.len() == 1);
+                match fits_here {
+                    true => fits(),
+                    false => Err(too_large(2, 0, 1)),
+                }
+            };
+            Ok(group.iter().map(fits_beside).collect())
+        });
+        let timed = timed.unwrap();
+        assert_eq!(asked, [3, 1, 1], "each of the two once more");
+        assert_eq!(timed.len(), 3);
+        assert!(timed[0].is_ok() && timed[1].is_ok());
+        assert!(matches!(timed[2], Err(RuntimeError::Infeasible { .. })));
+    }
+
+    #[test]
+    fn what_concerns_no_plan_ends_the_timing() {
+        let failed = in_groups(vec![&[]], |_| Err(RuntimeError::NotOpen));
+        assert!(matches!(failed, Err(RuntimeError::NotOpen)));
+    }
 }

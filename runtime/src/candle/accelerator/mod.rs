@@ -213,8 +213,8 @@ impl AcceleratorRuntime {
         scoring.score_places(places)
     }
 
-    /// Times plans that are in memory together; where they turn out not to fit beside what a pass
-    /// takes, each alone.
+    /// Times plans that are in memory together; none of them fits where they turn out not to beside
+    /// what a pass takes.
     fn time_together(
         &mut self,
         anchored: (&Anchor, &Assembly<DeviceMatrices>),
@@ -223,14 +223,14 @@ impl AcceleratorRuntime {
         purpose: TaskPurpose,
     ) -> Result<Vec<Timed>, RuntimeError> {
         match self.try_together(anchored, plans, workloads, purpose) {
-            Err(RuntimeError::Infeasible { .. }) if plans.len() > 1 => {
-                let mut timed = Vec::with_capacity(plans.len());
-                for plan in plans.chunks(1) {
-                    timed.extend(self.time_together(anchored, plan, workloads, purpose)?);
-                }
-                Ok(timed)
+            Err(RuntimeError::Infeasible { reason }) => {
+                let refused = |_: &&Plan| {
+                    Err(RuntimeError::Infeasible {
+                        reason: reason.clone(),
+                    })
+                };
+                Ok(plans.iter().map(refused).collect())
             }
-            Err(error @ RuntimeError::Infeasible { .. }) => Ok(vec![Err(error)]),
             timed => timed,
         }
     }
@@ -361,11 +361,10 @@ impl Runtime for AcceleratorRuntime {
                 reason: error.to_string(),
             })?;
         let spec = self.subject()?.source().spec().clone();
-        let mut timed = Vec::with_capacity(plans.len());
-        for together in timing::groups(plans, &spec, self.tensor_budget_bytes) {
-            let anchored = (anchor, &anchored);
-            timed.extend(self.time_together(anchored, together, workloads, purpose)?);
-        }
+        let groups = timing::groups(plans, &spec, self.tensor_budget_bytes);
+        let mut timed = timing::in_groups(groups, |together| {
+            self.time_together((anchor, &anchored), together, workloads, purpose)
+        })?;
         if purpose == TaskPurpose::Confirm {
             for measured in timed.iter_mut().flatten() {
                 measured.value.cold = Some(ColdStart::NotMeasured {
