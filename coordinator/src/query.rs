@@ -18,6 +18,7 @@ mod rescoring;
 mod sensitivity;
 mod standing;
 mod starts;
+mod turns;
 
 use std::collections::HashMap;
 

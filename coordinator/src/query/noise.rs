@@ -7,6 +7,7 @@
 use bitfront_model::{Latency, Outcome, TimingNoise};
 
 use super::repeatability::{MEDIAN_OF_NORMAL, median};
+use super::turns;
 use crate::store::DeviceMeasurement;
 
 /// The latest measurements of a device that are looked at, of whatever kind.
@@ -22,7 +23,7 @@ const LEAST: usize = 6;
 /// few timings that something happened to do not stand for all. None of few timings.
 pub(super) fn noise(latest: &[DeviceMeasurement]) -> Option<TimingNoise> {
     let mut newest = None;
-    let mut turns: Vec<&[u64]> = Vec::new();
+    let mut timings = Vec::new();
     for (search, latency) in latest.iter().filter_map(decode) {
         let Some(paired) = &latency.paired else {
             continue;
@@ -31,17 +32,14 @@ pub(super) fn noise(latest: &[DeviceMeasurement]) -> Option<TimingNoise> {
         if *newest.get_or_insert(beside) != beside {
             continue;
         }
-        // Companions are timed beside the same turns of the anchor, which count once.
-        let samples = paired.anchor_samples_ns.as_slice();
-        if !samples.is_empty() && !turns.contains(&samples) {
-            turns.push(samples);
-        }
+        timings.push(paired);
     }
     let (_, workload, anchor) = newest?;
-    if turns.len() < LEAST {
+    let leases = turns::leases(timings);
+    if leases.len() < LEAST {
         return None;
     }
-    let times = turns.iter().map(|samples| {
+    let times = leases.iter().map(|(samples, _)| {
         let samples = samples.iter().map(|&sample| sample as f64);
         median(samples.collect()).ln()
     });

@@ -4,12 +4,11 @@
 //! another search that moment would be the whole difference, and many plans would say no more than
 //! one. So the ratios of a search are multiplied with the middle of all its moments.
 
-use std::collections::HashMap;
-
 use bitfront_model::{FrontPoint, Workload};
 
 use super::figures::timings;
 use crate::query::repeatability::{MEDIAN_OF_NORMAL, median};
+use crate::query::turns;
 
 /// Fewest timings whose spread says anything.
 pub(super) const LEAST_TIMINGS: u64 = 6;
@@ -33,17 +32,14 @@ pub(super) struct Scale {
 impl Scale {
     /// Of a workload; the number of timings where they are too few.
     pub(super) fn of(points: &[FrontPoint], workload: Workload) -> Result<Self, u64> {
-        let mut turns = HashMap::<&[u64], usize>::new();
-        for latency in points.iter().flat_map(timings).flat_map(|it| &it.value) {
-            if latency.workload == workload
-                && let Some(paired) = &latency.paired
-                && !paired.anchor_samples_ns.is_empty()
-            {
-                *turns.entry(&paired.anchor_samples_ns).or_default() += 1;
-            }
-        }
+        let of_workload = points
+            .iter()
+            .flat_map(timings)
+            .flat_map(|it| &it.value)
+            .filter(|latency| latency.workload == workload)
+            .filter_map(|latency| latency.paired.as_ref());
         let mut times = Vec::new();
-        for (samples, plans) in turns {
+        for (samples, plans) in turns::leases(of_workload) {
             let samples = samples.iter().map(|&sample| sample as f64);
             let time = median(samples.collect()).ln();
             // What was timed together counts once, also on a device whose clock never varies.
