@@ -12,8 +12,9 @@
 //! With a file of plans, lines of a name and the precision of every layer with commas between,
 //! those are timed in place of the ten; `scripts/time-front-again` writes one of a search's front.
 //! With `beside PRECISION`, the anchor is that uniform plan in place of the one that a search has.
-//! With `aged`, one process opens the model six times, and its times should not grow. With `anchor`,
-//! the digest of a search's anchor is printed.
+//! With `aged`, one process opens the model six times: its times should not grow, and its ratios lie
+//! apart by what the machine does meanwhile. With `anchor`, the digest of a search's anchor is
+//! printed.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
@@ -25,7 +26,9 @@ use std::hint::black_box;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bitfront_model::{Anchor, ImatrixSource, ModelSpec, Plan, Precision, TaskPurpose, Workload};
+use bitfront_model::{
+    Anchor, ImatrixSource, Latency, ModelSpec, Plan, Precision, TaskPurpose, Workload,
+};
 use bitfront_runtime::Runtime as _;
 use bitfront_runtime::candle::{Arithmetic, CandleRuntime, Positions};
 use bitfront_runtime::stats::median;
@@ -154,30 +157,32 @@ fn opened(beside: Option<Precision>) -> (CandleRuntime, ModelSpec, Anchor) {
 }
 
 /// One process that opens the model anew again and again, as an agent opens what searches ask for:
-/// the anchor's time for a token, and the ratios of the first plans.
+/// the anchor's time, and the ratios of the first plans.
 fn aged() {
     for round in 1..=ROUNDS {
         let (mut runtime, spec, anchor) = opened(None);
         let plans = plans(&Asked::default(), &spec);
         let together: Vec<_> = plans[..TOGETHER].iter().map(|(_, plan)| plan).collect();
         let purpose = TaskPurpose::Confirm;
-        let timed = runtime.latency(&anchor, &together, &WORKLOADS[..1], purpose);
+        let timed = runtime.latency(&anchor, &together, &WORKLOADS, purpose);
         let timed = timed.unwrap().into_iter().map(|it| it.unwrap().value);
-        let timed: Vec<_> = timed
-            .map(|mut timing| timing.latencies.remove(0).paired.unwrap())
-            .collect();
-        print!(
-            "opened {round} times: anchor {:.1} µs",
-            timed[0].reference.median_ns / 1e3
-        );
-        for ((name, _), paired) in plans.iter().zip(&timed) {
-            let interval = paired.ratio_interval;
-            print!(
-                ", {name} {:.4} [{:.4}, {:.4}]",
-                paired.ratio, interval.low, interval.high
-            );
+        let timed: Vec<_> = timed.map(|timing| timing.latencies).collect();
+        for (index, workload) in WORKLOADS.into_iter().enumerate() {
+            let paired = |of: &[Latency]| of[index].paired.clone().unwrap();
+            let anchor = paired(&timed[0]).reference.median_ns / 1e3;
+            print!("opened {round} times, {workload}: anchor {anchor:.1} µs");
+            for ((name, _), latencies) in plans.iter().zip(&timed) {
+                let (ratio, interval) = {
+                    let paired = paired(latencies);
+                    (paired.ratio, paired.ratio_interval)
+                };
+                print!(
+                    ", {name} {ratio:.4} [{:.4}, {:.4}]",
+                    interval.low, interval.high
+                );
+            }
+            println!();
         }
-        println!();
     }
 }
 
