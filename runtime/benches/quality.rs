@@ -8,11 +8,11 @@
 //! With a folder, the children are written there as files for `llama-quantize --tensor-type-file`,
 //! so that others can score them (`scripts/bench-beside-llama-cpp`).
 //!
-//! The ways take turns of ten children, in rotating order, so that a machine that drifts slows all
-//! of them down; an agent scores one child after another as well, and one way after each child would
-//! find caches and memory as seven others left them. A ratio is that of the same child's times; shown
-//! are the median and the quartiles of the ratios, and the ratio of the sums, which is what a search
-//! saves. Tokens of windows that need not be scored count as scored.
+//! The ways take turns of ten children, in rotating order: fewer, and a way would find caches and
+//! memory mostly as the others left them, while an agent scores one child after another; more, and a
+//! machine that drifts would slow down some ways and not others. A ratio is that of the same child's
+//! times; shown are the median and the quartiles of the ratios, and the ratio of the sums, which is
+//! what a search saves. Tokens of windows that need not be scored count as scored.
 //!
 //! In stages, a child is given up as a search does it that makes divergence and size small: its
 //! rival is the best of the earlier plans that are no larger. Children come as they were born, as
@@ -66,7 +66,7 @@ struct Way {
     staged: bool,
     /// The parent and the children, in the order of scoring.
     scored: Vec<Scored>,
-    /// Seconds of each turn: the child in place `turn` of the order.
+    /// Seconds that the child in each place of the order took.
     seconds: Vec<f64>,
 }
 
@@ -149,12 +149,12 @@ fn main() {
             seconds: Vec::new(),
         }
     });
-    let turns = (0..plans.len()).collect::<Vec<_>>();
-    for (round, turns) in turns.chunks(IN_A_ROW).enumerate() {
+    let places = (0..plans.len()).collect::<Vec<_>>();
+    for (round, places) in places.chunks(IN_A_ROW).enumerate() {
         for offset in 0..ways.len() {
             let way = (round + offset) % ways.len();
-            for &turn in turns {
-                ways[way].score(turn, &plans, &spec);
+            for &place in places {
+                ways[way].score(place, &plans, &spec);
             }
         }
     }
@@ -162,9 +162,9 @@ fn main() {
 }
 
 impl Way {
-    /// Scores the child whose turn it is.
-    fn score(&mut self, turn: usize, plans: &[Plan], spec: &ModelSpec) {
-        let child = self.order[turn];
+    /// Scores the child in this place of the order.
+    fn score(&mut self, place: usize, plans: &[Plan], spec: &ModelSpec) {
+        let child = self.order[place];
         let plan = &plans[child];
         let size_bytes = plan.size_bytes(spec);
         let rival = self.staged.then(|| self.rival(size_bytes)).flatten();
